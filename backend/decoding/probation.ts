@@ -7,12 +7,11 @@
  * is the same whichever tokens are decided together.
  */
 import type { ExitPoint } from '../runtime/staged-model.ts';
-import type { ExitSpec } from '../exits/spec.ts';
 
 /** Tokens; also the most drafts in a block of such a text. */
 export const lag = 8;
 /** Tokens at the end of a prompt by which exits are judged before the text begins. */
-export const judgedTokens = 128;
+export const judgedTokens = 192;
 /** Checks that must have been right before an exit decides. */
 const proofs = 8;
 /** Right checks that a wrong one outweighs. */
@@ -24,10 +23,10 @@ const every = 16;
 /** From this probability on what an exit expects within a prompt is compared with the full model. */
 export const doubtful = 0.4;
 /**
- * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.5 in text of its kind, 1.2 in another language
+ * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.4 to 0.6 in text of its kind, 1.1 in another language
  * (medians; docs/lab.md). A single one is chance.
  */
-const mostContradictions = 0.8;
+const mostContradictions = 0.7;
 /** Standard deviations of their number that are chance, too. */
 const chance = 0.25;
 /** Share of a prompt that a shortlist may lack; it lacks 7 to 9 % of text like that of which it was made, 15 % of another language. */
@@ -62,9 +61,9 @@ export interface Probation {
 /** `checks`: those of the prompt's row so far, in its order; further ones are added. */
 export function newProbation(prompt: readonly number[], checks: Check[]): Probation {
   const asked = new Map<string, boolean>();
-  const knowsText = ({ id, spec }: ExitPoint): boolean => {
-    const known = asked.get(id) ?? knows(spec, prompt);
-    asked.set(id, known);
+  const knowsText = (exit: ExitPoint): boolean => {
+    const known = asked.get(exit.id) ?? knows(exit, prompt);
+    asked.set(exit.id, known);
     return known;
   };
   const isJudged = ({ position }: Check): boolean => position >= prompt.length - judgedTokens;
@@ -98,9 +97,9 @@ function contradicts(checks: readonly Check[]): boolean {
   );
 }
 
-/** Whether a prompt is of the kind of text of which an exit's shortlist was made; true of an exit without one. */
-function knows(spec: ExitSpec | null, prompt: readonly number[]): boolean {
-  if (spec?.head.kind !== 'shortlist') return true;
+/** Whether an exit can read most tokens of a prompt: one that reads no others than those of its shortlist may not. */
+function knows({ spec, readsUnlisted }: ExitPoint, prompt: readonly number[]): boolean {
+  if (spec?.head.kind !== 'shortlist' || readsUnlisted) return true;
   const listed = new Set(spec.head.tokens);
   const lacking = prompt.filter((id) => !listed.has(id)).length;
   return lacking <= mostLacking * Math.max(fewestTokens, prompt.length);

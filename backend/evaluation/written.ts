@@ -90,7 +90,7 @@ export async function* judgeWritten(
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
-  let [soonest, longest, isFirst] = [Infinity, 0, true];
+  let [soonest, longest, isFirst, saves] = [Infinity, 0, true, -1];
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
   const judge: Judge<CalibrateEvent, Judged & Saving> = async function* (share, chance) {
     const found = likely(observed, costs, promise, share * allowedLoss(promise)).at(-1);
@@ -108,11 +108,13 @@ export async function* judgeWritten(
     const guarantee = partOf(request, chance);
     const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
       isLate(0) ? 'broken' : verdictOf(guarantee, regrets, most);
-    const text = yield* written(on, candidate, most, verdict, signal);
+    const text = yield* written(on, candidate, most, verdict, saves, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
     if (text === null) return isLate(0) ? 'late' : 'broken';
     isFirst = false;
-    return { ...candidate, ...judgedBy(text.regrets), saves: text.saves };
+    if (text === 'slower') return 'slower';
+    saves = text.saves;
+    return { ...candidate, ...judgedBy(text.regrets), saves };
   };
   return yield* judgeInOrder(judge);
 }
@@ -124,12 +126,13 @@ interface Saving {
 
 /**
  * Judges the candidate that loses `share` of the allowed on the full model's own text, with `chance` of the probability of an error. `same`:
- * there is none, or it is hardly faster than the last one. `late`: the time ended before it was clear whether it keeps the promise.
+ * there is none, or it is hardly faster than the last one. `slower`: it saves no more than the last one, as exits that are bolder are wrong
+ * more often, and then off for the rest of a text. `late`: the time ended before it was clear whether it keeps the promise.
  */
 export type Judge<Event, Found extends Saving> = (
   share: number,
   chance: number,
-) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'late'>;
+) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'slower' | 'late'>;
 
 /**
  * Of the candidates that keep the promise, the one that saves most. They are judged in a fixed order, the most cautious first, until one
@@ -143,9 +146,7 @@ export async function* judgeInOrder<Event, Found extends Saving>(
     const found = yield* judge(share, 1 - fallback.chance);
     if (found === 'same') continue;
     if (found === 'late') return { kept, isLate: true };
-    if (found === 'broken') break;
-    // Exits that are bolder are wrong more often, and then off for the rest of a text.
-    if (kept !== null && found.saves <= kept.saves) break;
+    if (found === 'broken' || found === 'slower') break;
     kept = found;
   }
   if (kept !== null) return { kept, isLate: false };
@@ -155,15 +156,16 @@ export async function* judgeInOrder<Event, Found extends Saving>(
 
 /**
  * Text written with a candidate, as soon as it is clear that the promise is kept; null if it is broken, or if there is too little text to
- * decide.
+ * decide; `slower` if its texts save at most `least` milliseconds a token.
  */
 async function* written(
   { tokenizer, staged, observed, costs, prompts }: Judging,
   candidate: Candidate,
   most: number,
   verdict: (regrets: readonly number[]) => ReturnType<typeof verdictOf>,
+  least: number,
   signal: AbortSignal,
-): AsyncGenerator<CalibrateEvent, Written | null> {
+): AsyncGenerator<CalibrateEvent, Written | 'slower' | null> {
   const regrets: number[] = [];
   const savings = new Map(observed.map(({ exit, stages }, k) => [exit, savedBy(costs, k, stages)]));
   let [saved, written] = [0, 0];
@@ -199,6 +201,10 @@ async function* written(
       session.dispose();
     }
     written += texts.flat().length;
+    if (saved <= least * written) {
+      yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
+      return 'slower';
+    }
     for (const [i, text] of texts.entries()) {
       regrets.push(...(await regretsOf(staged, batch[i]!, text)));
       const found = verdict(regrets);

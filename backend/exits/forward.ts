@@ -25,12 +25,8 @@ export const headPath = (exit: ExitSpec): string =>
 export const exitLogits = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
   capLogits(ops, spec, ops.linear(exitState(ops, spec, exit, value), headPath(exit)));
 
-/** The same, from the stream behind the exit's branch if it has one. */
-export const logitsBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
-  capLogits(ops, spec, ops.linear(stateBehind(ops, spec, exit, value), headPath(exit)));
-
 /** As `exitState`, from the stream behind the exit's branch if it has one. */
-const stateBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
+export const stateBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
   headState(
     ops,
     spec,

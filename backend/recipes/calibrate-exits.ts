@@ -223,7 +223,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     const brought = { speedup: alone[best]!, agreement, regret };
     // Drafts are learned and switched off within a text, so a few texts with them say less than exits by themselves.
     const pays = isFaster(fast[best]!) || (isFaster(alone[best]!) && values[best]! >= leastSpeedup);
-    const mode = pays && !isFaster(inverse(beside[best]!)) ? 'fast' : drafting;
+    const mode = pays && !isClearlyFaster(inverse(beside[best]!)) ? 'fast' : drafting;
     return { ...candidate, mode, brought, speedups: { fast: values[best]!, lossless: lossless.value } };
   }
   return {
@@ -238,6 +238,8 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
 
 /** By more than chance, and by more than is worth a word. */
 const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup && value > 1 + error;
+/** What drafts bring differs a lot from text to text, so that one error is not enough. */
+const isClearlyFaster = ({ value, error }: Figure): boolean => isFaster({ value, error: 2 * error });
 const inverse = ({ value, error }: Figure): Figure => ({ value: 1 / value, error: error / value ** 2 });
 
 function meanLayer(

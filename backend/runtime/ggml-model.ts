@@ -2,6 +2,7 @@
 import { exitBranch } from '../exits/forward.ts';
 import { memoryCuts, memoryPath } from '../exits/memory.ts';
 import { exitCut } from '../exits/architectures.ts';
+import { keepsRows } from '../exits/kept-rows.ts';
 import { exitPath, type ExitSpec } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
@@ -21,6 +22,7 @@ import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { inputRotations } from './rotations.ts';
 import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
+import { openHeadRows, type HeadRows } from './head-rows.ts';
 import { headScreen, loadHeadScreen } from './rough-head.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
 
@@ -32,7 +34,10 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const ordered = [...exits.specs].sort((a, b) => compareCuts(exitCut(a), exitCut(b)));
   const { stages: tree, points: bare } = stageTree(spec, ordered, cutsBesideExits(spec, options));
   const processors = tree.map(({ to }) => processorOfLayer(to.layer, options));
-  const points = withMemories(spec, bare, ordered, exits, processors);
+  const points = withMemories(spec, bare, ordered, exits, processors).map((point) => ({
+    ...point,
+    readsUnlisted: keepsRows(model, point.spec, exits.parameters),
+  }));
   const weights = new Map(
     [...new Set(processors)].map((each) => [each, weightsOf(each, model, exits.parameters, options)]),
   );
@@ -53,6 +58,12 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   }));
   // Graphs of the shapes of passes come and go as long as texts are written.
   for (const { library } of processors) library.giveBackLarge();
+  const headRows = new Map<Processor, HeadRows>();
+  const headRowsOn = (processor: Processor): HeadRows => {
+    const rows = headRows.get(processor) ?? openHeadRows(processor, model.parameters);
+    headRows.set(processor, rows);
+    return rows;
+  };
   const open = new Set<Slots>();
   let spare: Store | null = null;
   const shelf: StoreShelf = {
@@ -75,8 +86,15 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     stages,
     exits: points,
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
+    shortlists: points.map(({ spec: exit, readsUnlisted }) =>
+      readsUnlisted && exit?.head.kind === 'shortlist' ? new Set(exit.head.tokens) : null,
+    ),
+    headRows: (k) => headRowsOn(processors[points[k]!.reads]!),
     screens: (k) => screen !== null && processors[points[k]!.reads] === behind && readsHead(points[k]!),
-    readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),
+    readGraph: (k, shape, store) =>
+      readGraph(place(points[k]!.reads), spec, points[k]!, shape, store, () =>
+        headRowsOn(processors[points[k]!.reads]!),
+      ),
     memoryGraph: (k, columns, store) => memoryGraph(place(points[k]!.stages - 1), spec, points[k]!, columns, store),
   };
   const openSlots = (rows: number): Slots => {
@@ -93,6 +111,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   const dispose = (): void => {
     for (const slots of open) slots.dispose();
     spare?.dispose();
+    for (const each of headRows.values()) each.dispose();
     for (const each of weights.values()) each.dispose();
   };
   try {

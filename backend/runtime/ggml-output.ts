@@ -1,26 +1,46 @@
 /** What crosses from ggml's buffers to JavaScript: readouts of exits, states, and keys and values. */
 import { halfValues } from '../formats/halves.ts';
+import type { BuiltGraph } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { cutWidth } from '../model/spec.ts';
-import type { GgmlModel, Store } from './ggml-store.ts';
-import { readoutsFrom, tokensOf, vocabularyRows } from './readouts.ts';
-import type { Readout, RowReadout } from './staged-model.ts';
+import { headRowLimit } from './head-rows.ts';
+import type { GgmlModel, ReadShape, Store } from './ggml-store.ts';
+import { readoutsFrom, tokensOf, unread, vocabularyRows, type ReadUnlisted } from './readouts.ts';
+import type { Place, Readout, RowReadout } from './staged-model.ts';
+import { countUntil, mostUnlisted, sizeFor, type Unlisted } from './unlisted.ts';
 
 /** Positions read at once: bounds the memory of logits. */
 const readLimit = 32;
+/** Rows whose unlisted tokens are read at once. */
+const rowLimit = headRowLimit / mostUnlisted;
 
-/** Readouts of exit k for the `counts[i]` places of a store before `ends[i]`, of each i. */
+/** Places of some rows that one graph reads: equally many of each row, one row after the other, if it reads unlisted tokens. */
+interface Part {
+  readonly rows: readonly number[];
+  readonly places: readonly Place[];
+}
+
+/**
+ * Readouts of exit k for the `counts[i]` places before each of `ends`; `unlisted`: the tokens of each row that the exit reads beside its
+ * list, null if it reads none.
+ */
 export function readRows(
   ggml: GgmlModel,
   store: Store,
   k: number,
-  ends: readonly number[],
+  ends: readonly Place[],
   counts: readonly number[],
-  withLogits: boolean,
+  { unlisted, withLogits }: { readonly unlisted: readonly Unlisted[] | null; readonly withLogits: boolean },
 ): RowReadout[] {
   const { vocabulary } = ggml.model.spec;
-  const at = counts.flatMap((count, i) => Array.from({ length: count }, (_, n) => ends[i]! - count + n));
-  const { readouts, logits } = readExit(ggml, store, k, at, withLogits);
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const readouts: Readout[] = [];
+  const logits = withLogits ? new Float32Array(total * vocabulary) : null;
+  for (const part of partsOf(ends, counts, unlisted !== null)) {
+    const read = readPart(ggml, store, k, part, unlisted, withLogits);
+    logits?.set(read.logits!, readouts.length * vocabulary);
+    readouts.push(...read.readouts);
+  }
   let taken = 0;
   return counts.map((count) => {
     const [from, to] = [taken, (taken += count)];
@@ -31,29 +51,90 @@ export function readRows(
   });
 }
 
-/** Readouts of exit k at some places of a store; `logits`: `[places, vocabulary]`, if requested. */
-function readExit(
+function partsOf(ends: readonly Place[], counts: readonly number[], isEven: boolean): Part[] {
+  const isLike = (part: { rows: number[]; each: number }, places: Place[]): boolean =>
+    part.each === places.length && part.rows.length < rowLimit;
+  const parts: { rows: number[]; places: Place[]; each: number }[] = [];
+  for (const [i, { row, position }] of ends.entries()) {
+    const all = Array.from({ length: counts[i]! }, (_, n): Place => ({ row, position: position - counts[i]! + n }));
+    for (let from = 0; from < all.length; from += readLimit) {
+      const places = all.slice(from, from + readLimit);
+      const last = parts.at(-1);
+      const fits = last && last.places.length + places.length <= readLimit && (!isEven || isLike(last, places));
+      if (!fits) parts.push({ rows: [row], places, each: places.length });
+      else {
+        last.rows.push(row);
+        last.places.push(...places);
+      }
+    }
+  }
+  return parts;
+}
+
+/** Readouts of exit k at the places of a part; `logits`: `[places, vocabulary]`, if requested. */
+function readPart(
   ggml: GgmlModel,
   store: Store,
   k: number,
-  at: readonly number[],
+  { rows, places }: Part,
+  unlisted: readonly Unlisted[] | null,
   withLogits: boolean,
 ): { readonly readouts: readonly Readout[]; readonly logits: Float32Array | null } {
   const { vocabulary } = ggml.model.spec;
   const toToken = tokensOf(ggml.exits[k]!.spec);
+  const positions = places.length;
   const isScreened = !withLogits && ggml.screens(k);
-  const readouts: Readout[] = [];
-  const logits = withLogits ? new Float32Array(at.length * vocabulary) : null;
-  for (let from = 0; from < at.length; from += readLimit) {
-    const part = Int32Array.from(at.slice(from, from + readLimit));
-    const shape = { positions: part.length, isScreened };
-    const graph = store.graph(`read ${k} ${part.length} ${isScreened}`, () => ggml.readGraph(k, shape, store));
-    graph.set('at', part);
-    graph.compute();
-    readouts.push(...readoutsFrom(graph, part.length, toToken, vocabulary));
-    logits?.set(vocabularyRows(graph, part.length, toToken, vocabulary), from * vocabulary);
+  const read = unlisted && unlistedAt(unlisted, places);
+  const shape: ReadShape = { positions, isScreened, unlisted: read && { rows: rows.length, tokens: read.size } };
+  const key = `read ${k} ${positions} ${isScreened} ${read ? `${rows.length} ${read.size}` : ''}`;
+  const graph = store.graph(key, () => ggml.readGraph(k, shape, store));
+  graph.set(
+    'at',
+    Int32Array.from(places, ({ row, position }) => row * store.capacity + position),
+  );
+  if (read)
+    setUnlisted(
+      ggml,
+      k,
+      graph,
+      read,
+      rows.map((row) => unlisted![row]!),
+      positions,
+    );
+  graph.compute();
+  return {
+    readouts: readoutsFrom(graph, positions, toToken, vocabulary, read),
+    logits: withLogits ? vocabularyRows(graph, positions, toToken, vocabulary, read) : null,
+  };
+}
+
+/** What is read at some places beside a list; null if nothing is. */
+function unlistedAt(unlisted: readonly Unlisted[], places: readonly Place[]): ReadUnlisted | null {
+  const counts = places.map(({ row, position }) => countUntil(unlisted[row]!, position));
+  const most = Math.max(...counts);
+  if (most === 0) return null;
+  return { size: sizeFor(most), counts, of: (p) => unlisted[places[p]!.row]!.ids };
+}
+
+/** The inputs of a graph that reads unlisted tokens. */
+function setUnlisted(
+  ggml: GgmlModel,
+  k: number,
+  graph: BuiltGraph,
+  { size, counts, of }: ReadUnlisted,
+  rows: readonly Unlisted[],
+  positions: number,
+): void {
+  const head = ggml.headRows(k);
+  const any = rows.find(({ ids }) => ids.length > 0)!.ids[0]!;
+  const ids = rows.flatMap((row) => Array.from({ length: size }, (_, n) => row.ids[n] ?? any));
+  graph.set('rows', head.places(ids));
+  const offsets = new Float32Array(positions * size).fill(unread);
+  for (let p = 0; p < positions; p++) {
+    const read = of(p).slice(0, counts[p]);
+    offsets.set(head.biases(read) ?? new Float32Array(read.length), p * size);
   }
-  return { readouts, logits };
+  graph.set('offsets', offsets);
 }
 
 /** The stream behind a stage at a place `[width]`. */

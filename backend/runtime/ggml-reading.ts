@@ -1,17 +1,18 @@
 /** Graphs of the exits' readouts in ggml. readouts.ts reads their outputs. */
-import { headPath, logitsBehind } from '../exits/forward.ts';
+import { headPath, stateBehind } from '../exits/forward.ts';
 import { classCount } from '../exits/spec.ts';
-import { buildGraph, type BuiltGraph, type GraphSketch } from '../ggml/graph.ts';
+import { buildGraph, type BuiltGraph, type GraphSketch, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { mixtureNodes } from '../ggml/ops/mixture.ts';
 import { ggmlOps } from '../ggml/ops/ops.ts';
 import type { Processor } from '../ggml/processor.ts';
 import { screenedLinear, type Screen } from '../ggml/ops/screened.ts';
 import type { Weights } from '../ggml/weights.ts';
-import { finalLogits } from '../model/layer.ts';
+import { capLogits, finalState } from '../model/layer.ts';
 import { cutWidth, type ModelSpec } from '../model/spec.ts';
-import type { ReadShape, SlotsStore } from './ggml-store.ts';
-import { candidateCount, partsOf } from './readouts.ts';
+import type { ReadShape, SlotsStore, UnlistedShape } from './ggml-store.ts';
+import type { HeadRows } from './head-rows.ts';
+import { candidateCount, partsOf, unlistedPrefix } from './readouts.ts';
 import { modelHead } from './rough-head.ts';
 import type { ExitPoint } from './staged-model.ts';
 
@@ -36,13 +37,17 @@ export const readsHead = ({ spec }: ExitPoint): boolean => spec === null || head
 export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
   library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
 
-/** An exit's readouts of some positions: see `readouts`. Input: `at`. */
+/**
+ * An exit's readouts of some positions: see `readouts`, once more for unlisted tokens. Inputs: `at`, and of unlisted tokens `rows`, which lie
+ * in `headRows`, and `offsets` `[tokens, positions]` to their logits.
+ */
 export function readGraph(
   { processor, weights, exact, screen }: Place,
   spec: ModelSpec,
   { reads, spec: exit }: ExitPoint,
-  { positions, isScreened }: ReadShape,
+  { positions, isScreened, unlisted }: ReadShape,
   store: SlotsStore,
+  headRows: () => HeadRows,
 ): BuiltGraph {
   return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
     const shape = { tokens: 1, batch: positions, exact, isTiled: false, past: () => null };
@@ -57,15 +62,40 @@ export function readGraph(
     };
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
-    const logits = exit ? logitsBehind(ops, spec, exit, x) : finalLogits(ops, spec, x);
+    const state = exit ? stateBehind(ops, spec, exit, x) : finalState(ops, spec, x);
+    const logits = capLogits(ops, spec, ops.linear(state, exit ? headPath(exit) : modelHead));
     readouts(processor, sketch, logits.tensor, classCount(spec, exit), positions);
+    if (unlisted === null) return;
+    const raw = unlistedLogits(processor, sketch, headRows().tensor, unlisted, state, positions);
+    const offsets = sketch.input('offsets', 'F32', unlisted.tokens, positions);
+    const shifted = processor.library.add(sketch.context, capLogits(ops, spec, raw).tensor, offsets);
+    readouts(processor, sketch, shifted, unlisted.tokens, positions, unlistedPrefix);
   });
+}
+
+/**
+ * State `[width, positions]` → `[tokens, positions]`: each row's positions by that row's own rows of the head. Each position is multiplied by
+ * itself, so that its bits do not depend on the others.
+ */
+function unlistedLogits(
+  { library: g }: Processor,
+  sketch: GraphSketch,
+  head: Tensor,
+  { rows, tokens }: UnlistedShape,
+  { tensor, width }: Value,
+  positions: number,
+): Value {
+  const { context: c } = sketch;
+  const chosen = g.getRows(c, head, sketch.input('rows', 'I32', rows * tokens));
+  const byRow = g.reshape3(c, chosen, width, tokens, rows);
+  const products = g.mulMat(c, byRow, g.reshape3(c, tensor, width, 1, positions));
+  return { tensor: g.reshape2(c, products, tokens, positions), width: tokens };
 }
 
 /**
  * Of logits `[classes, positions]`, as outputs, for each of `partsOf(classes)` equal parts of a position's row: the best classes of
  * the part in any order `top` `[k, parts · positions]`, counted within it, their `scores` (logits) and `probabilities` within it;
- * `expected`, the part's mean logit; and the whole `logits`.
+ * `expected`, the part's mean logit; and the whole `logits`. Names begin with `prefix`.
  */
 export function readouts(
   { library: g, isGpu }: Processor,
@@ -73,6 +103,7 @@ export function readouts(
   logits: Tensor,
   classes: number,
   positions: number,
+  prefix = '',
 ): void {
   const { context: c } = sketch;
   const rows = partsOf(classes) * positions;
@@ -82,13 +113,13 @@ export function readouts(
   const top = g.topK(c, parts, Math.min(candidateCount, each));
   const of = (values: Tensor): Tensor => g.getRows(c, g.reshape3(c, values, 1, each, rows), top);
   const alone = (values: Tensor): Tensor => g.reshape3(c, values, each, 1, rows);
-  sketch.output('top', top);
-  sketch.output('scores', of(parts));
-  sketch.output('probabilities', of(probabilities));
+  sketch.output(`${prefix}top`, top);
+  sketch.output(`${prefix}scores`, of(parts));
+  sketch.output(`${prefix}probabilities`, of(probabilities));
   // A card might round what it multiplies.
   const expected = isGpu
     ? g.sumRows(c, g.mul(c, probabilities, parts))
     : g.mulMat(c, alone(probabilities), alone(parts));
-  sketch.output('expected', expected);
-  sketch.output('logits', logits);
+  sketch.output(`${prefix}expected`, expected);
+  sketch.output(`${prefix}logits`, logits);
 }

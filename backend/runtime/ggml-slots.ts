@@ -11,17 +11,19 @@ import { copyRows, openStore, replaceStore, type GgmlModel, type StoreShelf } fr
 import { countChanges, fill, isReadable, newProgress, waiting } from './progress.ts';
 import { capacityFor, keyStep, trunkLength, type Place, type RowReadout, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, truncateTiles } from './tiles.ts';
+import { arrangeUnlisted, copyUnlisted, enterUnlisted, newUnlisted, truncateUnlisted } from './unlisted.ts';
 
 /** Tokens filled at once: bounds the memory of a graph. */
 const fillLimit = 512;
 
 export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf): Slots {
-  const { processors, model, rotations, stages, exits } = ggml;
+  const { processors, model, rotations, stages, exits, shortlists } = ggml;
   const { library } = processors[0]!;
   const { spec } = model;
   const progress = newProgress(stages, batch);
   const counted = countChanges(progress, stages, trunkLength(ggml));
   let tiles = newTiles(batch);
+  let unlisted = newUnlisted(shortlists, batch);
   let store = shelf.take(batch) ?? openStore(ggml, batch, keyStep);
   let isOpen = true;
   const lastStage = exits.at(-1)!.reads;
@@ -43,8 +45,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
         throw new RangeError(
           `Of row ${row}, ${counts[i]} tokens before place ${position} were not all run to the end.`,
         );
-    const at = ends.map(({ row, position }) => row * store.capacity + position);
-    return readRows(ggml, store, k, at, counts, logits);
+    return readRows(ggml, store, k, ends, counts, { unlisted: unlisted[k]!, withLogits: logits });
   };
 
   return {
@@ -70,6 +71,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       library.set(store.stream(null), states, offset, states.byteLength);
       counted.enter(row, ids);
       enterTiles(tiles, row, start, ids.length);
+      enterUnlisted(unlisted, shortlists, row, start, ids);
     },
     async run(first, counts, { last = first, lastOnly = false } = {}) {
       const before = progress.filled.map((filled) => [...filled]);
@@ -114,11 +116,13 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     truncate(row, position) {
       counted.truncate(row, position);
       truncateTiles(tiles, row, position);
+      truncateUnlisted(unlisted, row, position);
     },
     copy(from, to, positions) {
       counted.copy(from, to, positions);
       tiles[to] = tiles[from]!;
       truncateTiles(tiles, to, positions);
+      copyUnlisted(unlisted, from, to, positions);
       copyRows(ggml, progress, store, store, [{ row: from, place: to, like: to }]);
     },
     arrange(into) {
@@ -128,6 +132,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       }
       counted.arrange(into);
       tiles = into.map((row) => (row === null ? [] : tiles[row]!));
+      unlisted = arrangeUnlisted(unlisted, into);
     },
     filledRows(slot, row) {
       const stage = stages.findIndex(({ slots }) => slots.includes(slot));

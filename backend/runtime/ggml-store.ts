@@ -11,7 +11,9 @@ import type { Model } from '../model/open.ts';
 import type { InputRotations } from './rotations.ts';
 import { cutWidth, inputCut, type Cut } from '../model/spec.ts';
 import type { Progress } from './progress.ts';
+import type { HeadRows } from './head-rows.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
+import type { Shortlists } from './unlisted.ts';
 
 /** What slots ask of the model that they belong to. */
 export interface GgmlModel {
@@ -24,6 +26,10 @@ export interface GgmlModel {
   readonly exits: readonly ExitPoint[];
   /** Of the stages from one to another, in one. */
   stageGraph(first: number, last: number, shape: PassShape, store: SlotsStore): BuiltGraph;
+  /** Of exits that also read what they lack: unlisted.ts. */
+  readonly shortlists: Shortlists;
+  /** Rows of the model's head where an exit is read. */
+  headRows(exit: number): HeadRows;
   /** Whether readouts of an exit without logits are screened: ggml/ops/screened.ts. */
   screens(exit: number): boolean;
   readGraph(exit: number, shape: ReadShape, store: SlotsStore): BuiltGraph;
@@ -34,6 +40,14 @@ export interface GgmlModel {
 export interface ReadShape {
   readonly positions: number;
   readonly isScreened: boolean;
+  /** Of unlisted tokens; null if none are read. */
+  readonly unlisted: UnlistedShape | null;
+}
+
+/** As many unlisted tokens of each of some rows, which have equally many of the positions each, in order. */
+export interface UnlistedShape {
+  readonly rows: number;
+  readonly tokens: number;
 }
 
 /** Columns of a pass: equally many tokens of each of some rows, which see `keys` positions. */

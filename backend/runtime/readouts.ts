@@ -35,12 +35,55 @@ export interface Position {
   readonly expected: number;
 }
 
+/** Unlisted tokens that a graph reads beside the classes of a shortlist: unlisted.ts. */
+export interface ReadUnlisted {
+  /** For how many the graph is. */
+  readonly size: number;
+  /** How many a position reads. */
+  readonly counts: readonly number[];
+  /** Those of its row, those that it reads first. */
+  of(position: number): readonly number[];
+}
+
+/** What the outputs of their readouts are called, before their own names. */
+export const unlistedPrefix = 'unlisted ';
+/** The logit of a class that a position does not read: its probability is 0. */
+export const unread = -1e9;
+
 export function positionsOf(
   graph: BuiltGraph,
   positions: number,
   toToken: readonly number[] | null,
   classes: number,
+  unlisted: ReadUnlisted | null = null,
 ): Position[] {
+  const listed = partsRead(graph, positions, classes, 0, '');
+  const parts = unlisted ? [...listed, ...partsRead(graph, positions, unlisted.size, classes, unlistedPrefix)] : listed;
+  const tokenOf = (id: number, p: number): number =>
+    id >= classes ? unlisted!.of(p)[id - classes]! : toToken ? toToken[id]! : id;
+  return Array.from({ length: positions }, (_, p) => {
+    const found = parts.map((part) => part(p));
+    const shares = sharesOf(found.map(({ best }) => logSum(best[0]!)));
+    const best = found
+      .flatMap((part, i) => part.best.map((one) => ({ ...one, probability: one.probability * shares[i]! })))
+      .filter(({ score }) => score > unread)
+      .sort(byScore)
+      .slice(0, Math.min(candidateCount, classes));
+    return {
+      best: best.map((one) => ({ ...one, id: tokenOf(one.id, p) })),
+      expected: shares.reduce((sum, share, i) => sum + share * found[i]!.expected, 0),
+    };
+  });
+}
+
+/** The parts of a graph's `readouts`, by position; classes are counted from `first` on. */
+function partsRead(
+  graph: BuiltGraph,
+  positions: number,
+  classes: number,
+  first: number,
+  prefix: string,
+): ((position: number) => Position)[] {
   const parts = partsOf(classes);
   const each = classes / parts;
   const k = Math.min(candidateCount, each);
@@ -49,28 +92,17 @@ export function positionsOf(
   const scores = new Float32Array(rows * k);
   const probabilities = new Float32Array(rows * k);
   const expected = new Float32Array(rows);
-  graph.get('top', top);
-  graph.get('scores', scores);
-  graph.get('probabilities', probabilities);
-  graph.get('expected', expected);
-  const bestOfPart = (row: number, part: number): Best[] => {
-    const all = Array.from({ length: k }, (_, i) => {
+  graph.get(`${prefix}top`, top);
+  graph.get(`${prefix}scores`, scores);
+  graph.get(`${prefix}probabilities`, probabilities);
+  graph.get(`${prefix}expected`, expected);
+  return Array.from({ length: parts }, (_, part) => (position: number): Position => {
+    const row = position * parts + part;
+    const best = Array.from({ length: k }, (__, i): Best => {
       const at = row * k + i;
-      return { id: part * each + top[at]!, score: scores[at]!, probability: probabilities[at]! };
+      return { id: first + part * each + top[at]!, score: scores[at]!, probability: probabilities[at]! };
     });
-    return all.sort(byScore);
-  };
-  return Array.from({ length: positions }, (_, p) => {
-    const found = Array.from({ length: parts }, (_, part) => bestOfPart(p * parts + part, part));
-    const shares = sharesOf(found.map(([first]) => logSum(first!)));
-    const best = found
-      .flatMap((some, part) => some.map((one) => ({ ...one, probability: one.probability * shares[part]! })))
-      .sort(byScore)
-      .slice(0, Math.min(candidateCount, classes));
-    return {
-      best: toToken ? best.map((one) => ({ ...one, id: toToken[one.id]! })) : best,
-      expected: shares.reduce((sum, share, part) => sum + share * expected[p * parts + part]!, 0),
-    };
+    return { best: best.sort(byScore), expected: expected[row]! };
   });
 }
 
@@ -89,8 +121,9 @@ export function readoutsFrom(
   positions: number,
   toToken: readonly number[] | null,
   vocabulary: number,
+  unlisted: ReadUnlisted | null,
 ): Readout[] {
-  return positionsOf(graph, positions, toToken, toToken?.length ?? vocabulary).map(({ best, expected }) => {
+  return positionsOf(graph, positions, toToken, toToken?.length ?? vocabulary, unlisted).map(({ best, expected }) => {
     const candidates = best.filter(({ id }) => id !== defer).map(({ id, probability }) => ({ id, probability }));
     const confidence = candidates[0]!.probability;
     return {
@@ -107,27 +140,28 @@ export function readoutsFrom(
 /** log Σ exp(logit), from the best class. */
 export const logSum = ({ score, probability }: Best): number => score - Math.log(probability);
 
-/** Rows of logits over the vocabulary, −∞ outside a shortlist; its defer class has no place there. */
+/** Rows of logits over the vocabulary, −∞ for tokens that are not read; a shortlist's defer class has no place there. */
 export function vocabularyRows(
   graph: BuiltGraph,
   positions: number,
   toToken: readonly number[] | null,
   vocabulary: number,
+  unlisted: ReadUnlisted | null,
 ): Float32Array {
   const classes = toToken?.length ?? vocabulary;
   const logits = new Float32Array(positions * classes);
   graph.get('logits', logits);
-  return toVocabulary(logits, toToken, vocabulary);
-}
-
-/** Rows over a shortlist → rows over the vocabulary. */
-function toVocabulary(logits: Float32Array, toToken: readonly number[] | null, vocabulary: number): Float32Array {
   if (!toToken) return logits;
-  const classes = toToken.length;
-  const rows = logits.length / classes;
-  const all = new Float32Array(rows * vocabulary).fill(-Infinity);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < classes - 1; c++) all[r * vocabulary + toToken[c]!] = logits[r * classes + c]!;
+  const all = new Float32Array(positions * vocabulary).fill(-Infinity);
+  for (let p = 0; p < positions; p++) {
+    for (let c = 0; c < classes - 1; c++) all[p * vocabulary + toToken[c]!] = logits[p * classes + c]!;
+  }
+  if (!unlisted) return all;
+  const others = new Float32Array(positions * unlisted.size);
+  graph.get(`${unlistedPrefix}logits`, others);
+  for (let p = 0; p < positions; p++) {
+    const ids = unlisted.of(p);
+    for (let n = 0; n < unlisted.counts[p]!; n++) all[p * vocabulary + ids[n]!] = others[p * unlisted.size + n]!;
   }
   return all;
 }

@@ -52,6 +52,7 @@ export function stageTree(
       reads: branches ? stages.length - 1 : last,
       spec: exit,
       remembers: false,
+      readsUnlisted: false,
     };
   });
   return { stages, points };

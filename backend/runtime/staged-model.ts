@@ -21,7 +21,7 @@ export interface Readout {
 export interface RowReadout {
   /** One a token. */
   readonly readouts: readonly Readout[];
-  /** `[tokens, vocabulary]`, −∞ outside a shortlist; only if requested. */
+  /** `[tokens, vocabulary]`, −∞ for tokens that the exit does not read; only if requested. */
   readonly logits: Float32Array | null;
 }
 
@@ -51,6 +51,8 @@ export interface ExitPoint {
   readonly spec: ExitSpec | null;
   /** Whether a memory fills the stages behind it for tokens that leave there: `Slots.fill`. */
   readonly remembers: boolean;
+  /** Whether it also reads the tokens of the text that its shortlist lacks: unlisted.ts. */
+  readonly readsUnlisted: boolean;
 }
 
 /** A token of some slots. */

@@ -84,9 +84,9 @@ test('opinions of all exits do not change what is said', async () => {
   expect(opinions.every(({ candidates }) => candidates.length === 3)).toBe(true);
 });
 
-test('a shortlist sends tokens it does not hold to the next exit', async () => {
+test('an exit sends tokens that neither its shortlist nor the text holds to the next exit', async () => {
   const full = idsOf((await decodeAll(plain, plainRequest(prompts, 12))).tokens.flat());
-  const tokens = [...new Set(full)].slice(0, 3);
+  const tokens = [...Array(64).keys()].filter((id) => !full.includes(id)).slice(0, 3);
   // At the last layer the list's logits are the model's own; the defer class has logit 0.
   const listed = copiedExits(model, [{ layer: 4, architecture: 'norm', head: { kind: 'shortlist', tokens } }]);
   const exiting = await openStagedModel(model, listed);
@@ -94,10 +94,11 @@ test('a shortlist sends tokens it does not hold to the next exit', async () => {
     exiting,
     plainRequest(prompts, 12, { policy: confidenceAt(0), candidates: 1 }),
   );
-  for (const { id, exit, opinions } of all.flat()) {
-    expect(exit === 'final').toBe(opinions![0]!.token === null);
-    if (exit !== 'final') expect(tokens).toContain(id);
-  }
+  for (const [row, text] of all.entries())
+    for (const [i, { id, exit, opinions }] of text.entries()) {
+      expect(exit === 'final').toBe(opinions![0]!.token === null);
+      if (exit !== 'final') expect([...tokens, ...prompts[row]!, ...idsOf(text.slice(0, i))]).toContain(id);
+    }
   expect(new Set(all.flat().map(({ exit }) => exit))).toEqual(new Set(['4:norm', 'final']));
   await exiting.dispose();
 });

@@ -32,6 +32,8 @@ test('leaving is the default if it is faster than drafts alone', () => {
 test('leaving is the default if drafts alone are as fast', () => {
   expect(fastestOf([candidate], trial(1.09, figure(1.01, 0.03), figure(1.12))).mode).toBe('fast');
   expect(fastestOf([candidate], trial(1.09, figure(0.99, 0.03), figure(1.12))).mode).toBe('fast');
+  // What drafts bring varies from text to text: a difference within two errors is no reason to have no exits.
+  expect(fastestOf([candidate], trial(1.24, figure(0.94, 0.05), figure(1.03))).mode).toBe('fast');
   expect(fastestOf([candidate], trial(1.09, figure(0.95, 0.01), figure(1.12))).mode).toBe('lossless');
 });
 
