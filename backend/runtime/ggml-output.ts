@@ -108,12 +108,10 @@ function readPart(
   };
 }
 
-/** What is read at some places beside a list; null if nothing is. */
-function unlistedAt(unlisted: readonly Unlisted[], places: readonly Place[]): ReadUnlisted | null {
+/** What is read at some places beside a list. */
+function unlistedAt(unlisted: readonly Unlisted[], places: readonly Place[]): ReadUnlisted {
   const counts = places.map(({ row, position }) => countUntil(unlisted[row]!, position));
-  const most = Math.max(...counts);
-  if (most === 0) return null;
-  return { size: sizeFor(most), counts, of: (p) => unlisted[places[p]!.row]!.ids };
+  return { size: sizeFor(Math.max(...counts)), counts, of: (p) => unlisted[places[p]!.row]!.ids };
 }
 
 /** The inputs of a graph that reads unlisted tokens. */
@@ -126,7 +124,7 @@ function setUnlisted(
   positions: number,
 ): void {
   const head = ggml.headRows(k);
-  const any = rows.find(({ ids }) => ids.length > 0)!.ids[0]!;
+  const any = rows.find((row) => row.ids.length > 0)?.ids[0] ?? 0;
   const ids = rows.flatMap((row) => Array.from({ length: size }, (_, n) => row.ids[n] ?? any));
   graph.set('rows', head.places(ids));
   const offsets = new Float32Array(positions * size).fill(unread);

@@ -9,10 +9,11 @@ import type { Processor } from '../ggml/processor.ts';
 import { screenedLinear, type Screen } from '../ggml/ops/screened.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { capLogits, finalState } from '../model/layer.ts';
+import type { Ops } from '../model/ops.ts';
 import { cutWidth, type ModelSpec } from '../model/spec.ts';
 import type { ReadShape, SlotsStore, UnlistedShape } from './ggml-store.ts';
 import type { HeadRows } from './head-rows.ts';
-import { candidateCount, partsOf, unlistedPrefix } from './readouts.ts';
+import { candidateCount, partsOf } from './readouts.ts';
 import { modelHead } from './rough-head.ts';
 import type { ExitPoint } from './staged-model.ts';
 
@@ -38,8 +39,8 @@ export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: T
   library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
 
 /**
- * An exit's readouts of some positions: see `readouts`, once more for unlisted tokens. Inputs: `at`, and of unlisted tokens `rows`, which lie
- * in `headRows`, and `offsets` `[tokens, positions]` to their logits.
+ * An exit's readouts of some positions: see `readouts`. Input: `at`. Classes of unlisted tokens are behind the exit's own; inputs `rows`, their
+ * places in the head's rows, and `offsets` `[tokens, positions]` to their logits.
  */
 export function readGraph(
   { processor, weights, exact, screen }: Place,
@@ -63,13 +64,12 @@ export function readGraph(
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
     const state = exit ? stateBehind(ops, spec, exit, x) : finalState(ops, spec, x);
-    const logits = capLogits(ops, spec, ops.linear(state, exit ? headPath(exit) : modelHead));
-    readouts(processor, sketch, logits.tensor, classCount(spec, exit), positions);
-    if (unlisted === null) return;
-    const raw = unlistedLogits(processor, sketch, headRows().tensor, unlisted, state, positions);
-    const offsets = sketch.input('offsets', 'F32', unlisted.tokens, positions);
-    const shifted = processor.library.add(sketch.context, capLogits(ops, spec, raw).tensor, offsets);
-    readouts(processor, sketch, shifted, unlisted.tokens, positions, unlistedPrefix);
+    const own = capLogits(ops, spec, ops.linear(state, exit ? headPath(exit) : modelHead));
+    const classes = classCount(spec, exit);
+    if (unlisted === null) return readouts(processor, sketch, own.tensor, classes, positions);
+    const others = unlistedLogits(processor, sketch, headRows().tensor, unlisted, { ops, spec, state, positions });
+    // In one part, so that sums do not depend on the number of unlisted tokens.
+    readouts(processor, sketch, ops.concat(own, others).tensor, classes + unlisted.tokens, positions, 1);
   });
 }
 
@@ -82,20 +82,21 @@ function unlistedLogits(
   sketch: GraphSketch,
   head: Tensor,
   { rows, tokens }: UnlistedShape,
-  { tensor, width }: Value,
-  positions: number,
+  of: { readonly ops: Ops<Value>; readonly spec: ModelSpec; readonly state: Value; readonly positions: number },
 ): Value {
   const { context: c } = sketch;
-  const chosen = g.getRows(c, head, sketch.input('rows', 'I32', rows * tokens));
-  const byRow = g.reshape3(c, chosen, width, tokens, rows);
-  const products = g.mulMat(c, byRow, g.reshape3(c, tensor, width, 1, positions));
-  return { tensor: g.reshape2(c, products, tokens, positions), width: tokens };
+  const { tensor, width } = of.state;
+  const chosen = g.reshape3(c, g.getRows(c, head, sketch.input('rows', 'I32', rows * tokens)), width, tokens, rows);
+  const products = g.mulMat(c, chosen, g.reshape3(c, tensor, width, 1, of.positions));
+  const logits = { tensor: g.reshape2(c, products, tokens, of.positions), width: tokens };
+  const offsets = sketch.input('offsets', 'F32', tokens, of.positions);
+  return { tensor: g.add(c, capLogits(of.ops, of.spec, logits).tensor, offsets), width: tokens };
 }
 
 /**
- * Of logits `[classes, positions]`, as outputs, for each of `partsOf(classes)` equal parts of a position's row: the best classes of
+ * Of logits `[classes, positions]`, as outputs, for each of `count` equal parts of a position's row: the best classes of
  * the part in any order `top` `[k, parts · positions]`, counted within it, their `scores` (logits) and `probabilities` within it;
- * `expected`, the part's mean logit; and the whole `logits`. Names begin with `prefix`.
+ * `expected`, the part's mean logit; and the whole `logits`.
  */
 export function readouts(
   { library: g, isGpu }: Processor,
@@ -103,23 +104,23 @@ export function readouts(
   logits: Tensor,
   classes: number,
   positions: number,
-  prefix = '',
+  count = partsOf(classes),
 ): void {
   const { context: c } = sketch;
-  const rows = partsOf(classes) * positions;
-  const each = classes / partsOf(classes);
+  const rows = count * positions;
+  const each = classes / count;
   const parts = g.reshape2(c, logits, each, rows);
   const probabilities = g.softMax(c, parts);
   const top = g.topK(c, parts, Math.min(candidateCount, each));
   const of = (values: Tensor): Tensor => g.getRows(c, g.reshape3(c, values, 1, each, rows), top);
   const alone = (values: Tensor): Tensor => g.reshape3(c, values, each, 1, rows);
-  sketch.output(`${prefix}top`, top);
-  sketch.output(`${prefix}scores`, of(parts));
-  sketch.output(`${prefix}probabilities`, of(probabilities));
+  sketch.output('top', top);
+  sketch.output('scores', of(parts));
+  sketch.output('probabilities', of(probabilities));
   // A card might round what it multiplies.
   const expected = isGpu
     ? g.sumRows(c, g.mul(c, probabilities, parts))
     : g.mulMat(c, alone(probabilities), alone(parts));
-  sketch.output(`${prefix}expected`, expected);
-  sketch.output(`${prefix}logits`, logits);
+  sketch.output('expected', expected);
+  sketch.output('logits', logits);
 }

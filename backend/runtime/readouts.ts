@@ -35,9 +35,9 @@ export interface Position {
   readonly expected: number;
 }
 
-/** Unlisted tokens that a graph reads beside the classes of a shortlist: unlisted.ts. */
+/** Unlisted tokens, whose classes are behind those of a shortlist: unlisted.ts. */
 export interface ReadUnlisted {
-  /** For how many the graph is. */
+  /** Classes of the graph. */
   readonly size: number;
   /** How many a position reads. */
   readonly counts: readonly number[];
@@ -45,46 +45,21 @@ export interface ReadUnlisted {
   of(position: number): readonly number[];
 }
 
-/** What the outputs of their readouts are called, before their own names. */
-export const unlistedPrefix = 'unlisted ';
 /** The logit of a class that a position does not read: its probability is 0. */
 export const unread = -1e9;
 
+/** `listed`: the number of classes without unlisted tokens. */
 export function positionsOf(
   graph: BuiltGraph,
   positions: number,
   toToken: readonly number[] | null,
-  classes: number,
+  listed: number,
   unlisted: ReadUnlisted | null = null,
 ): Position[] {
-  const listed = partsRead(graph, positions, classes, 0, '');
-  const parts = unlisted ? [...listed, ...partsRead(graph, positions, unlisted.size, classes, unlistedPrefix)] : listed;
+  const classes = listed + (unlisted?.size ?? 0);
   const tokenOf = (id: number, p: number): number =>
-    id >= classes ? unlisted!.of(p)[id - classes]! : toToken ? toToken[id]! : id;
-  return Array.from({ length: positions }, (_, p) => {
-    const found = parts.map((part) => part(p));
-    const shares = sharesOf(found.map(({ best }) => logSum(best[0]!)));
-    const best = found
-      .flatMap((part, i) => part.best.map((one) => ({ ...one, probability: one.probability * shares[i]! })))
-      .filter(({ score }) => score > unread)
-      .sort(byScore)
-      .slice(0, Math.min(candidateCount, classes));
-    return {
-      best: best.map((one) => ({ ...one, id: tokenOf(one.id, p) })),
-      expected: shares.reduce((sum, share, i) => sum + share * found[i]!.expected, 0),
-    };
-  });
-}
-
-/** The parts of a graph's `readouts`, by position; classes are counted from `first` on. */
-function partsRead(
-  graph: BuiltGraph,
-  positions: number,
-  classes: number,
-  first: number,
-  prefix: string,
-): ((position: number) => Position)[] {
-  const parts = partsOf(classes);
+    id >= listed ? unlisted!.of(p)[id - listed]! : toToken ? toToken[id]! : id;
+  const parts = unlisted ? 1 : partsOf(classes);
   const each = classes / parts;
   const k = Math.min(candidateCount, each);
   const rows = positions * parts;
@@ -92,17 +67,29 @@ function partsRead(
   const scores = new Float32Array(rows * k);
   const probabilities = new Float32Array(rows * k);
   const expected = new Float32Array(rows);
-  graph.get(`${prefix}top`, top);
-  graph.get(`${prefix}scores`, scores);
-  graph.get(`${prefix}probabilities`, probabilities);
-  graph.get(`${prefix}expected`, expected);
-  return Array.from({ length: parts }, (_, part) => (position: number): Position => {
-    const row = position * parts + part;
-    const best = Array.from({ length: k }, (__, i): Best => {
+  graph.get('top', top);
+  graph.get('scores', scores);
+  graph.get('probabilities', probabilities);
+  graph.get('expected', expected);
+  const bestOfPart = (row: number, part: number): Best[] => {
+    const all = Array.from({ length: k }, (_, i) => {
       const at = row * k + i;
-      return { id: first + part * each + top[at]!, score: scores[at]!, probability: probabilities[at]! };
+      return { id: part * each + top[at]!, score: scores[at]!, probability: probabilities[at]! };
     });
-    return { best: best.sort(byScore), expected: expected[row]! };
+    return all.sort(byScore);
+  };
+  return Array.from({ length: positions }, (_, p) => {
+    const found = Array.from({ length: parts }, (_, part) => bestOfPart(p * parts + part, part));
+    const shares = sharesOf(found.map(([first]) => logSum(first!)));
+    const best = found
+      .flatMap((some, part) => some.map((one) => ({ ...one, probability: one.probability * shares[part]! })))
+      .filter(({ score }) => score > unread)
+      .sort(byScore)
+      .slice(0, Math.min(candidateCount, classes));
+    return {
+      best: best.map((one) => ({ ...one, id: tokenOf(one.id, p) })),
+      expected: shares.reduce((sum, share, part) => sum + share * expected[p * parts + part]!, 0),
+    };
   });
 }
 
@@ -148,20 +135,17 @@ export function vocabularyRows(
   vocabulary: number,
   unlisted: ReadUnlisted | null,
 ): Float32Array {
-  const classes = toToken?.length ?? vocabulary;
+  const listed = toToken?.length ?? vocabulary;
+  const classes = listed + (unlisted?.size ?? 0);
   const logits = new Float32Array(positions * classes);
   graph.get('logits', logits);
   if (!toToken) return logits;
   const all = new Float32Array(positions * vocabulary).fill(-Infinity);
   for (let p = 0; p < positions; p++) {
-    for (let c = 0; c < classes - 1; c++) all[p * vocabulary + toToken[c]!] = logits[p * classes + c]!;
-  }
-  if (!unlisted) return all;
-  const others = new Float32Array(positions * unlisted.size);
-  graph.get(`${unlistedPrefix}logits`, others);
-  for (let p = 0; p < positions; p++) {
-    const ids = unlisted.of(p);
-    for (let n = 0; n < unlisted.counts[p]!; n++) all[p * vocabulary + ids[n]!] = others[p * unlisted.size + n]!;
+    const [from, to] = [p * classes, p * vocabulary];
+    for (let c = 0; c < listed - 1; c++) all[to + toToken[c]!] = logits[from + c]!;
+    const others = unlisted?.of(p).slice(0, unlisted.counts[p]) ?? [];
+    for (const [n, id] of others.entries()) all[to + id] = logits[from + listed + n]!;
   }
   return all;
 }

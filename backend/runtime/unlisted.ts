@@ -76,7 +76,7 @@ export function countUntil({ from }: Unlisted, position: number): number {
   return count;
 }
 
-/** For how many a graph is built that reads `count`, at least one. */
+/** For how many a graph is built that reads `count`. */
 export function sizeFor(count: number): number {
   let size = fewest;
   while (size < count) size *= 2;
