@@ -1,7 +1,7 @@
 /**
  * Calibrated exits are on probation in every text, since it may be of another kind than the text by which they were calibrated. An exit is not
- * asked where the prompt has many tokens that its shortlist lacks, nor where it contradicts the full model at the end of the prompt about
- * as often as its probabilities allow (prompt-checks.ts): text of its own kind it knows better than that. Elsewhere the full model is
+ * asked where it contradicts the full model at the end of the prompt about as often as its probabilities allow (prompt-checks.ts), or less
+ * often if the prompt has many tokens that its shortlist lacks: text of its own kind it knows better than that. Elsewhere the full model is
  * asked for the tokens of which the exit is sure. Once it has agreed often enough, in the prompt or in the text, the exit decides,
  * and the full model checks some tokens. What is decided of a token depends only on tokens at least `lag` before it, so that it
  * is the same whichever tokens are decided together.
@@ -26,11 +26,11 @@ export const doubtful = 0.4;
  * Contradictions within a prompt ÷ those that the exit's probabilities allow: 0.4 to 0.6 in text of its kind, 1.1 in another language
  * (medians; docs/lab.md). A single one is chance.
  */
-const mostContradictions = 0.7;
+const mostContradictions = 0.9;
+/** By how much that falls for each tenth of the prompt that is strange: 3 % of text of an exit's kind is, 10 to 11 % of another language. */
+const fallByTenth = 0.3;
 /** Standard deviations of their number that are chance, too. */
 const chance = 0.25;
-/** Share of a prompt that a shortlist may lack; it lacks 7 to 9 % of text like that of which it was made, 15 % of another language. */
-const mostLacking = 0.12;
 /** Shorter prompts count as this long: a few tokens say little. */
 const fewestTokens = 32;
 
@@ -60,20 +60,20 @@ export interface Probation {
 
 /** `checks`: those of the prompt's row so far, in its order; further ones are added. */
 export function newProbation(prompt: readonly number[], checks: Check[]): Probation {
-  const asked = new Map<string, boolean>();
-  const knowsText = (exit: ExitPoint): boolean => {
-    const known = asked.get(exit.id) ?? knows(exit, prompt);
-    asked.set(exit.id, known);
-    return known;
+  const shares = new Map<string, number>();
+  const strangeTo = (exit: ExitPoint): number => {
+    const share = shares.get(exit.id) ?? strangeShare(exit, prompt);
+    shares.set(exit.id, share);
+    return share;
   };
   const isJudged = ({ position }: Check): boolean => position >= prompt.length - judgedTokens;
   return {
     standing(exit, index) {
-      if (!knowsText(exit)) return 'off';
       // What the prompt shows is known before the text begins.
       const settled = Math.max(prompt.length, prompt.length + index - lag);
       const counted = checks.filter((one) => one.exit === exit.id && isJudged(one) && one.position < settled);
-      if (contradicts(counted.filter(({ position }) => position < prompt.length))) return 'off';
+      const within = counted.filter(({ position }) => position < prompt.length);
+      if (contradicts(within, strangeTo(exit))) return 'off';
       let score = 0;
       for (const { isRight } of counted.filter(({ isSure }) => isSure)) {
         score = isRight ? Math.min(most, score + 1) : score - weight;
@@ -89,18 +89,16 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
 }
 
 /** Whether an exit contradicts the full model nearly as often as its probabilities allow, and not by chance. */
-function contradicts(checks: readonly Check[]): boolean {
+function contradicts(checks: readonly Check[], strange: number): boolean {
   const allowed = checks.reduce((sum, { confidence }) => sum + 1 - confidence, 0);
-  return (
-    checks.filter(({ isRight }) => !isRight).length >
-    Math.max(1, mostContradictions * allowed + chance * Math.sqrt(allowed))
-  );
+  const share = Math.max(0, mostContradictions - 10 * fallByTenth * strange);
+  return checks.filter(({ isRight }) => !isRight).length > Math.max(1, share * allowed + chance * Math.sqrt(allowed));
 }
 
-/** Whether an exit can read most tokens of a prompt: one that reads no others than those of its shortlist may not. */
-function knows({ spec, readsUnlisted }: ExitPoint, prompt: readonly number[]): boolean {
-  if (spec?.head.kind !== 'shortlist' || readsUnlisted) return true;
+/** Share of a prompt's tokens that an exit could not have said: its shortlist lacks them, and the text before, too, if it reads that. */
+function strangeShare({ spec, readsUnlisted }: ExitPoint, prompt: readonly number[]): number {
+  if (spec?.head.kind !== 'shortlist') return 0;
   const listed = new Set(spec.head.tokens);
-  const lacking = prompt.filter((id) => !listed.has(id)).length;
-  return lacking <= mostLacking * Math.max(fewestTokens, prompt.length);
+  const unlisted = prompt.filter((id) => !listed.has(id));
+  return (readsUnlisted ? new Set(unlisted).size : unlisted.length) / Math.max(fewestTokens, prompt.length);
 }
