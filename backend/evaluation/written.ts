@@ -21,15 +21,15 @@ import { leavingBy, type Candidate } from './trial.ts';
 
 /**
  * Loss of each candidate on the full model's own text ÷ the allowed loss, the most cautious candidate first. It only orders the candidates.
- * On other text the most cautious one loses about a fifth of the allowed, which some two thousand tokens confirm; one that loses half of it
- * takes twice as many.
+ * In its own text the most cautious one loses about a tenth of the allowed, which some thirteen hundred tokens confirm; one that loses a
+ * third takes twice as many.
  */
-const shares = [0.07, 0.15, 0.3, 0.6, 1, 1.5, 2.2, 3.3, 5];
+const shares = [0.3, 0.6, 1, 1.5, 2.2, 3.3, 5];
 /**
  * If the first of these breaks the promise, a single text may have gone wrong. Then a candidate with this `share` is judged. Of the
  * probability of an error it has the part `chance`, and all others have the rest (the fallback procedure of Wiens 2003).
  */
-const fallback = { share: 0.02, chance: 0.2 };
+const fallback = { share: 0.07, chance: 0.2 };
 /** A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes. */
 const leastGain = 1.02;
 /**

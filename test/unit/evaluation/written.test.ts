@@ -128,24 +128,24 @@ async function judgedInOrder(
 }
 
 test('candidates are judged from the most cautious on until one fails or saves less; the last one before is kept', async () => {
-  expect(await judgedInOrder({ 0.07: 3, 0.3: 4, 0.6: 'broken', 1: 9 })).toEqual({
+  expect(await judgedInOrder({ 0.3: 3, 1: 4, 1.5: 'broken', 2.2: 9 })).toEqual({
     kept: 4,
     isLate: false,
-    judged: ['0.07 0.8', '0.3 0.8', '0.6 0.8'],
+    judged: ['0.3 0.8', '1 0.8', '1.5 0.8'],
   });
-  expect(await judgedInOrder({ 0.07: 3, 0.15: 'slower', 0.3: 9 })).toMatchObject({ kept: 3, isLate: false });
-  expect(await judgedInOrder({ 0.07: 3, 0.15: 'late' })).toMatchObject({ kept: 3, isLate: true });
-  expect(await judgedInOrder({ 0.15: 5 })).toMatchObject({ kept: 5 });
+  expect(await judgedInOrder({ 0.3: 3, 0.6: 'slower', 1: 9 })).toMatchObject({ kept: 3, isLate: false });
+  expect(await judgedInOrder({ 0.3: 3, 0.6: 'late' })).toMatchObject({ kept: 3, isLate: true });
+  expect(await judgedInOrder({ 0.6: 5 })).toMatchObject({ kept: 5 });
 });
 
 test('if the first candidate fails, a more cautious one has the rest of the probability of an error', async () => {
-  const first = await judgedInOrder({ 0.02: 1, 0.07: 'broken', 0.15: 9 });
+  const first = await judgedInOrder({ 0.07: 1, 0.3: 'broken', 0.6: 9 });
   expect(first.kept).toBe(1);
-  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.07', '0.02']);
+  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.3', '0.07']);
   const chances = first.judged.map((one) => Number(one.split(' ')[1]));
   expect(chances[0]! + chances[1]!).toBeCloseTo(1, 12);
-  expect(await judgedInOrder({ 0.02: 'broken', 0.07: 'broken' })).toMatchObject({ kept: null, isLate: false });
-  expect(await judgedInOrder({ 0.02: 'late', 0.07: 'broken' })).toMatchObject({ kept: null, isLate: true });
-  expect(await judgedInOrder({ 0.02: 1, 0.07: 'late' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.07: 'broken', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: false });
+  expect(await judgedInOrder({ 0.07: 'late', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.07: 1, 0.3: 'late' })).toMatchObject({ kept: null, isLate: true });
   expect(await judgedInOrder({})).toEqual({ kept: null, isLate: false, judged: [] });
 });
