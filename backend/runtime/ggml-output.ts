@@ -3,7 +3,7 @@ import { halfValues } from '../formats/halves.ts';
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import { cutWidth } from '../model/spec.ts';
-import { headRowLimit } from './head-rows.ts';
+import { headRowLimit, type HeadRows } from './head-rows.ts';
 import type { GgmlModel, ReadShape, Store } from './ggml-store.ts';
 import { readoutsFrom, tokensOf, unread, vocabularyRows, type ReadUnlisted } from './readouts.ts';
 import type { Place, Readout, RowReadout } from './staged-model.ts';
@@ -14,6 +14,9 @@ const readLimit = 32;
 /** Rows whose unlisted tokens are read at once. */
 const rowLimit = headRowLimit / mostUnlisted;
 
+/** The unlisted tokens of a row. */
+type UnlistedOf = (row: number) => Unlisted;
+
 /** Places of some rows that one graph reads: equally many of each row, one row after the other, if it reads unlisted tokens. */
 interface Part {
   readonly rows: readonly number[];
@@ -21,8 +24,8 @@ interface Part {
 }
 
 /**
- * Readouts of exit k for the `counts[i]` places before each of `ends`; `unlisted`: the tokens of each row that the exit reads beside its
- * list, null if it reads none.
+ * Readouts of exit k for the `counts[i]` places before each of `ends`; `unlisted`: what the exit reads beside its list, null if it
+ * reads nothing else.
  */
 export function readRows(
   ggml: GgmlModel,
@@ -30,7 +33,7 @@ export function readRows(
   k: number,
   ends: readonly Place[],
   counts: readonly number[],
-  { unlisted, withLogits }: { readonly unlisted: readonly Unlisted[] | null; readonly withLogits: boolean },
+  { unlisted, withLogits }: { readonly unlisted: UnlistedOf | null; readonly withLogits: boolean },
 ): RowReadout[] {
   const { vocabulary } = ggml.model.spec;
   const total = counts.reduce((sum, count) => sum + count, 0);
@@ -77,7 +80,7 @@ function readPart(
   store: Store,
   k: number,
   { rows, places }: Part,
-  unlisted: readonly Unlisted[] | null,
+  unlisted: UnlistedOf | null,
   withLogits: boolean,
 ): { readonly readouts: readonly Readout[]; readonly logits: Float32Array | null } {
   const { vocabulary } = ggml.model.spec;
@@ -92,15 +95,7 @@ function readPart(
     'at',
     Int32Array.from(places, ({ row, position }) => row * store.capacity + position),
   );
-  if (read)
-    setUnlisted(
-      ggml,
-      k,
-      graph,
-      read,
-      rows.map((row) => unlisted![row]!),
-      positions,
-    );
+  if (unlisted && read) setUnlisted(graph, ggml.headRows(k), rows.map(unlisted), read);
   graph.compute();
   return {
     readouts: readoutsFrom(graph, positions, toToken, vocabulary, read),
@@ -109,28 +104,20 @@ function readPart(
 }
 
 /** What is read at some places beside a list. */
-function unlistedAt(unlisted: readonly Unlisted[], places: readonly Place[]): ReadUnlisted {
-  const counts = places.map(({ row, position }) => countUntil(unlisted[row]!, position));
-  return { size: sizeFor(Math.max(...counts)), counts, of: (p) => unlisted[places[p]!.row]!.ids };
+function unlistedAt(unlisted: UnlistedOf, places: readonly Place[]): ReadUnlisted {
+  const counts = places.map(({ row, position }) => countUntil(unlisted(row), position));
+  return { size: sizeFor(Math.max(...counts)), counts, of: (p) => unlisted(places[p]!.row).ids };
 }
 
-/** The inputs of a graph that reads unlisted tokens. */
-function setUnlisted(
-  ggml: GgmlModel,
-  k: number,
-  graph: BuiltGraph,
-  { size, counts, of }: ReadUnlisted,
-  rows: readonly Unlisted[],
-  positions: number,
-): void {
-  const head = ggml.headRows(k);
-  const any = rows.find((row) => row.ids.length > 0)?.ids[0] ?? 0;
+/** The inputs of a graph that reads the unlisted tokens of some rows. */
+function setUnlisted(graph: BuiltGraph, head: HeadRows, rows: readonly Unlisted[], read: ReadUnlisted): void {
+  const { size, counts } = read;
+  const any = rows.find(({ ids }) => ids.length > 0)?.ids[0] ?? 0;
   const ids = rows.flatMap((row) => Array.from({ length: size }, (_, n) => row.ids[n] ?? any));
   graph.set('rows', head.places(ids));
-  const offsets = new Float32Array(positions * size).fill(unread);
-  for (let p = 0; p < positions; p++) {
-    const read = of(p).slice(0, counts[p]);
-    offsets.set(head.biases(read) ?? new Float32Array(read.length), p * size);
+  const offsets = new Float32Array(counts.length * size).fill(unread);
+  for (const [p, count] of counts.entries()) {
+    offsets.set(head.biases(read.of(p).slice(0, count)) ?? new Float32Array(count), p * size);
   }
   graph.set('offsets', offsets);
 }

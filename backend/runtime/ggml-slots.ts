@@ -45,7 +45,8 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
         throw new RangeError(
           `Of row ${row}, ${counts[i]} tokens before place ${position} were not all run to the end.`,
         );
-    return readRows(ggml, store, k, ends, counts, { unlisted: unlisted[k]!, withLogits: logits });
+    const own = unlisted[k]!;
+    return readRows(ggml, store, k, ends, counts, { unlisted: own && ((row) => own[row]!), withLogits: logits });
   };
 
   return {
