@@ -117,7 +117,9 @@ function setUnlisted(graph: BuiltGraph, head: HeadRows, rows: readonly Unlisted[
   graph.set('rows', head.places(ids));
   const offsets = new Float32Array(counts.length * size).fill(unread);
   for (const [p, count] of counts.entries()) {
-    offsets.set(head.biases(read.of(p).slice(0, count)) ?? new Float32Array(count), p * size);
+    const from = p * size;
+    offsets.fill(0, from, from + count);
+    if (head.biases) for (let n = 0; n < count; n++) offsets[from + n] = head.biases[read.of(p)[n]!]!;
   }
   graph.set('offsets', offsets);
 }

@@ -10,8 +10,8 @@ export const headRowLimit = 4096;
 export interface HeadRows {
   /** `[width, headRowLimit]` of float32. */
   readonly tensor: Tensor;
-  /** The biases of some rows; null if the head has none. */
-  biases(ids: readonly number[]): number[] | null;
+  /** The bias of each token; null if the head has none. */
+  readonly biases: Float32Array | null;
   /** Where in the tensor the rows of these tokens lie, until the next call; at most `headRowLimit` different ones. */
   places(ids: readonly number[]): Int32Array;
   dispose(): void;
@@ -30,23 +30,22 @@ export function openHeadRows(processor: Processor, parameters: Parameters): Head
     library.free(context);
     throw noMemory(processor, 'rows of the head', 'Close other programs.');
   }
-  const all = parameters.has(bias) ? parameters.values(bias) : null;
   const known = new Map<number, number>();
+  const upload = (ids: ReadonlySet<number>): void => {
+    let missing = [...ids].filter((id) => !known.has(id));
+    if (known.size + missing.length > headRowLimit) {
+      known.clear();
+      missing = [...ids];
+    }
+    const rows = parameters.rows(weight, missing);
+    library.set(tensor, rows, known.size * width * 4, rows.byteLength);
+    for (const id of missing) known.set(id, known.size);
+  };
   return {
     tensor,
-    biases: (ids) => all && ids.map((id) => all[id]!),
+    biases: parameters.has(bias) ? parameters.values(bias) : null,
     places(ids) {
-      const wanted = new Set(ids);
-      let missing = [...wanted].filter((id) => !known.has(id));
-      if (known.size + missing.length > headRowLimit) {
-        known.clear();
-        missing = [...wanted];
-      }
-      if (missing.length > 0) {
-        const rows = parameters.rows(weight, missing);
-        library.set(tensor, rows, known.size * width * 4, rows.byteLength);
-        for (const id of missing) known.set(id, known.size);
-      }
+      if (!ids.every((id) => known.has(id))) upload(new Set(ids));
       return Int32Array.from(ids, (id) => known.get(id)!);
     },
     dispose() {
