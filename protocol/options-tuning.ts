@@ -121,7 +121,8 @@ export const tuningOptions = {
     scope: 'window',
     default: 'shortlist',
     values: {
-      shortlist: 'a trained head over the most frequent tokens of the data; others are read only where the text has them',
+      shortlist:
+        'a trained head over the most frequent tokens of the data; others are read only where the text has them',
       own: 'a trained head over the whole vocabulary',
       shared: "the model's own head, frozen",
     },
