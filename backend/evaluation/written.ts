@@ -92,7 +92,7 @@ export async function* judgeWritten(
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
   let [soonest, longest, isFirst, saves] = [Infinity, 0, true, -1];
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
-  const judge: Judge<CalibrateEvent, Judged & Saving> = async function* (share, chance) {
+  const judge: Judge<CalibrateEvent, Judged> = async function* (share, chance) {
     const found = likely(observed, costs, promise, share * allowedLoss(promise)).at(-1);
     if (!found || !Object.keys(found.thresholds).some((exit) => remembering.has(exit))) return 'same';
     const { thresholds, milliseconds } = found;
@@ -114,14 +114,9 @@ export async function* judgeWritten(
     isFirst = false;
     if (text === 'slower') return 'slower';
     saves = text.saves;
-    return { ...candidate, ...judgedBy(text.regrets), saves };
+    return { ...candidate, ...judgedBy(text.regrets) };
   };
   return yield* judgeInOrder(judge);
-}
-
-interface Saving {
-  /** Milliseconds a token. */
-  readonly saves: number;
 }
 
 /**
@@ -129,7 +124,7 @@ interface Saving {
  * there is none, or it is hardly faster than the last one. `slower`: it saves no more than the last one, as exits that are bolder are wrong
  * more often, and then off for the rest of a text. `late`: the time ended before it was clear whether it keeps the promise.
  */
-export type Judge<Event, Found extends Saving> = (
+export type Judge<Event, Found extends object> = (
   share: number,
   chance: number,
 ) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'slower' | 'late'>;
@@ -138,7 +133,7 @@ export type Judge<Event, Found extends Saving> = (
  * Of the candidates that keep the promise, the one that saves most. They are judged in a fixed order, the most cautious first, until one
  * fails, so that no correction for their number is needed. If the first fails, one that is more cautious still is judged.
  */
-export async function* judgeInOrder<Event, Found extends Saving>(
+export async function* judgeInOrder<Event, Found extends object>(
   judge: Judge<Event, Found>,
 ): AsyncGenerator<Event, { readonly kept: Found | null; readonly isLate: boolean }> {
   let kept: Found | null = null;

@@ -43,11 +43,18 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   );
   const behind = processorOfLayer(spec.layers.length, options);
   const screen = headScreen(behind, model, options);
+  const headRows = new Map<Processor, HeadRows>();
+  const headRowsOn = (processor: Processor): HeadRows => {
+    const rows = headRows.get(processor) ?? openHeadRows(processor, model.parameters);
+    headRows.set(processor, rows);
+    return rows;
+  };
   const place = (stage: number): Place => ({
     processor: processors[stage]!,
     weights: weights.get(processors[stage]!)!,
     exact: isExact(options.form),
     screen,
+    headRows: () => headRowsOn(processors[stage]!),
   });
   const stages = tree.map((each): StageSpec => ({
     parent: each.parent,
@@ -58,12 +65,6 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
   }));
   // Graphs of the shapes of passes come and go as long as texts are written.
   for (const { library } of processors) library.giveBackLarge();
-  const headRows = new Map<Processor, HeadRows>();
-  const headRowsOn = (processor: Processor): HeadRows => {
-    const rows = headRows.get(processor) ?? openHeadRows(processor, model.parameters);
-    headRows.set(processor, rows);
-    return rows;
-  };
   const open = new Set<Slots>();
   let spare: Store | null = null;
   const shelf: StoreShelf = {
@@ -89,12 +90,9 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     shortlists: points.map(({ spec: exit, readsUnlisted }) =>
       readsUnlisted && exit?.head.kind === 'shortlist' ? new Set(exit.head.tokens) : null,
     ),
-    headRows: (k) => headRowsOn(processors[points[k]!.reads]!),
+    headRows: (k) => place(points[k]!.reads).headRows(),
     screens: (k) => screen !== null && processors[points[k]!.reads] === behind && readsHead(points[k]!),
-    readGraph: (k, shape, store) =>
-      readGraph(place(points[k]!.reads), spec, points[k]!, shape, store, () =>
-        headRowsOn(processors[points[k]!.reads]!),
-      ),
+    readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),
     memoryGraph: (k, columns, store) => memoryGraph(place(points[k]!.stages - 1), spec, points[k]!, columns, store),
   };
   const openSlots = (rows: number): Slots => {

@@ -29,6 +29,8 @@ export interface Place {
   readonly exact: boolean;
   /** Of the model's head, if it can be screened here. */
   readonly screen: Screen | null;
+  /** Rows of the model's head on the processor. */
+  readonly headRows: () => HeadRows;
 }
 
 /** Whether an exit reads with the model's own head, as the final exit does. */
@@ -43,12 +45,11 @@ export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: T
  * places in the head's rows, and `offsets` `[tokens, positions]` to their logits.
  */
 export function readGraph(
-  { processor, weights, exact, screen }: Place,
+  { processor, weights, exact, screen, headRows }: Place,
   spec: ModelSpec,
   { reads, spec: exit }: ExitPoint,
   { positions, isScreened, unlisted }: ReadShape,
   store: SlotsStore,
-  headRows: () => HeadRows,
 ): BuiltGraph {
   return buildGraph(processor, layerNodes(spec) + otherNodes, (sketch) => {
     const shape = { tokens: 1, batch: positions, exact, isTiled: false, past: () => null };
