@@ -5,7 +5,7 @@ import type { PassRatios, PassTable } from './pace.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 
 export interface MeasuredCosts {
-  /** Milliseconds of each stage for one token, after `context` tokens. */
+  /** Milliseconds of each stage for one token behind the text. */
   readonly stages: number[];
   /** Of each stage for one more token in the same pass. */
   readonly deferred: number[];
@@ -19,12 +19,12 @@ export interface MeasuredCosts {
 const warming = 3;
 
 /**
- * Lower quartiles over `rounds` passes of one and of two tokens, in turn: what they cost while other programs leave the machine alone.
- * Yields how many rounds are done.
+ * Lower quartiles over `rounds` passes of one and of two tokens behind `text`, in turn: what they cost while other programs leave the
+ * machine alone. What an exit reads beside its list depends on the text. Yields how many rounds are done.
  */
 export async function* measureCosts(
   model: StagedModel,
-  options: { context: number; rounds: number },
+  { text, rounds }: { readonly text: readonly number[]; readonly rounds: number },
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, MeasuredCosts> {
   const samples = new Map<string, number[]>();
   let isMeasuring = false;
@@ -35,15 +35,14 @@ export async function* measureCosts(
   };
   const cache = openKvCache(model, 1, measured);
   const remembering = [...model.exits.keys()].filter((k) => model.exits[k]!.remembers);
-  const ids = (count: number): number[] => Array.from({ length: count }, (_, i) => (7 * i) % model.spec.vocabulary);
   const trunk = trunkLength(model);
-  const context = Math.min(options.context, model.spec.contextLength - 3);
-  cache.enter(0, ids(context));
+  const context = Math.min(text.length, model.spec.contextLength - 3);
+  cache.enter(0, text.slice(0, context));
   await cache.advance(trunk, [0]);
-  for (let round = -warming; round < options.rounds; round++) {
+  for (let round = -warming; round < rounds; round++) {
     isMeasuring = round >= 0;
     for (const tokens of [1, 2]) {
-      cache.enter(0, ids(tokens));
+      cache.enter(0, text.slice(0, tokens));
       // Stage by stage, as if the exits between them were read.
       for (let stages = 1; stages <= trunk; stages++) await cache.advance(stages, [0]);
       for (const k of tokens === 1 ? model.exits.keys() : []) await cache.read(k, [0], [1], { logits: false });
@@ -54,7 +53,7 @@ export async function* measureCosts(
       }
       cache.truncate(0, context);
     }
-    yield { done: round + warming + 1, total: options.rounds + warming };
+    yield { done: round + warming + 1, total: rounds + warming };
   }
   const usual = (what: number | string, tokens: number): number =>
     lowerQuartile(samples.get(`${what}/${tokens}`) ?? []);

@@ -10,6 +10,7 @@ import {
   branchOf,
   trunkLength,
   type Place,
+  type ReadOptions,
   type Readout,
   type RowReadout,
   type RunOptions,
@@ -30,19 +31,14 @@ export interface KvCache {
   readonly rows: number;
   /** Tokens of a row that have entered the model. */
   position(row: number): number;
-  /** Whether the last token of a row can be read at the final exit; see `Slots`. */
-  isReadable(row: number): boolean;
+  /** Whether a row's tokens from `position` on can be read at the final exit; see `Slots`. */
+  isReadable(row: number, position: number): boolean;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
   advance(stages: number, rows: readonly number[], options?: AdvanceOptions): Promise<void>;
-  /** Readouts of exit k for the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it. */
-  read(
-    k: number,
-    rows: readonly number[],
-    counts: readonly number[],
-    options: { logits: boolean },
-  ): Promise<RowReadout[]>;
+  /** Readouts of exit k for the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it; see `Slots`. */
+  read(k: number, rows: readonly number[], counts: readonly number[], options: ReadOptions): Promise<RowReadout[]>;
   /** Readouts of exit k at some positions of a row, which have been advanced to it. */
   readAt(k: number, row: number, positions: readonly number[]): Promise<readonly Readout[]>;
   /** State of the token `back` places from the end of a row, at the cut of exit k; valid until the cache changes. */
@@ -88,7 +84,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         return rowsOf().length;
       },
       position: (row) => slots.entered(at(row)),
-      isReadable: (row) => slots.isReadable(at(row)),
+      isReadable: (row, position) => slots.isReadable(at(row), position),
       enter: (row, ids) => lengths.setLength(at(row), slots.entered(at(row)), ids),
       async advance(upTo, chosen, { whole = [], ...options } = {}) {
         for (const row of rowsOf()) if (!allAt(whole).includes(row)) slots.skip(row);

@@ -12,17 +12,17 @@ export function opinionOf({ id, layer }: ExitPoint, readout: Readout, shown: num
   return { exit: id, layer, confidence: readout.confidence, token, candidates };
 }
 
-/** Of the last `count` tokens of a row, which all stages have run: for each, what every exit predicts of the next. */
+/** Of a row's tokens from `from` up to `to`, which all stages have run: for each, what every exit predicts of the next. */
 export async function readOpinions(
   model: StagedModel,
   cache: KvCache,
   row: number,
-  count: number,
+  { from, to }: { readonly from: number; readonly to: number },
   { candidates, codec }: { readonly candidates: number; readonly codec: TextCodec },
 ): Promise<ExitOpinion[][]> {
-  const opinions = Array.from({ length: count }, (): ExitOpinion[] => []);
+  const opinions = Array.from({ length: to - from }, (): ExitOpinion[] => []);
   for (const [k, exit] of model.exits.entries()) {
-    const [read] = await cache.read(k, [row], [count], { logits: false });
+    const [read] = await cache.read(k, [row], [to - from], { logits: false, ends: [to] });
     for (const [at, readout] of read!.readouts.entries())
       opinions[at]!.push(opinionOf(exit, readout, candidates, codec));
   }

@@ -7,6 +7,7 @@ import { tellStates, type Pool } from './pooled.ts';
 import { judgedTokens, newProbation, type Probation } from './probation.ts';
 import { stoppingAt } from './prompt-exit.ts';
 import { checksOf } from './prompt-checks.ts';
+import { regretsAt } from './regret.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
 import type { Row, Rows } from './rows.ts';
 import type { SequenceOptions } from './sequence.ts';
@@ -18,6 +19,8 @@ export interface Prompt extends SequenceOptions {
   readonly scores: number | null;
   /** At its tokens from this one on every exit is read, for what it predicts of the next; null: at none. */
   readonly opinionsFrom?: number | null;
+  /** Tokens whose regrets are requested: all but the last of them end the prompt. */
+  readonly judged?: readonly number[] | null;
   /** What it computes is remembered for texts of the same scope alone. */
   readonly scope?: string;
   /** Called with the stream of the prompt's tokens. */
@@ -33,7 +36,9 @@ export interface Reading<Request extends Prompt> {
   /** Null if exits decide from the first token on. */
   readonly probation: Probation | null;
   readonly opinions: ExitOpinion[][];
-  /** Tokens of the prompt that have been run, the remembered ones among them. */
+  /** Of the first tokens that are judged. */
+  readonly regrets: number[];
+  /** Tokens of the prompt that have been run and read, the remembered ones among them. */
   read: number;
   milliseconds: number;
 }
@@ -48,6 +53,8 @@ export interface PromptRead {
   readonly scores: readonly PromptScore[];
   /** What every exit predicts behind each of the tokens at which exits were requested. */
   readonly opinions: readonly (readonly ExitOpinion[])[];
+  /** Of the tokens that were judged. */
+  readonly regrets: readonly number[];
 }
 
 /** Of a prompt that is scored each token gives a row of logits. */
@@ -60,19 +67,25 @@ export function beginReading<Request extends Prompt>(
   request: Request,
   contextLength: number,
 ): Reading<Request> {
-  const { prompt, scores, pool, codec, maxTokens, opinionsFrom, scope = '' } = request;
+  const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
-  const known = scores === null && !pool ? prompt.slice(0, opinionsFrom ?? prompt.length) : [];
+  const known = scores === null && !pool ? prompt : [];
   const checked = request.onProbation && !request.promptExit ? judgedTokens : 0;
-  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), checked);
+  const from = readFrom(request);
+  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), checked, from);
   if (!request.onProbation) row.checkedFrom = Infinity;
   const remembered = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(remembered));
   row.ids = [...prompt];
   const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
   const probation = request.onProbation ? newProbation(prompt, row.checks) : null;
-  return { request, row, remembered, scorer, probation, opinions: [], read: remembered, milliseconds: 0 };
+  const read = Math.min(remembered, from ?? Infinity);
+  return { request, row, remembered, scorer, probation, opinions: [], regrets: [], read, milliseconds: 0 };
 }
+
+/** The first token of a prompt that exits are read at; undefined if only its last one is. */
+const readFrom = ({ prompt, judged, opinionsFrom }: Prompt): number | undefined =>
+  judged ? prompt.length - judged.length : (opinionsFrom ?? undefined);
 
 /**
  * Runs at most `limit` further tokens of a prompt, without other rows; all of the prompt has entered row `row` of the cache. Returns their
@@ -87,10 +100,10 @@ export async function readPiece(
 ): Promise<number> {
   const started = performance.now();
   const { request, scorer, probation, read } = reading;
-  const { prompt, promptExit, pool, opinionsFrom = null } = request;
+  const { prompt, promptExit, pool, opinionsFrom = null, judged = null } = request;
   const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
   const enabled = [...model.exits.keys()].filter((k) => opinionsFrom !== null || request.enabled(model.exits[k]!.id));
-  const isWhole = scorer !== null || opinionsFrom !== null || Boolean(pool && !pool.lastOnly);
+  const isWhole = scorer !== null || readFrom(request) !== undefined || Boolean(pool && !pool.lastOnly);
   // Scores and vectors are those of the whole model.
   const stopping = isWhole || pool ? null : stoppingAt(model, promptExit, prompt.length);
   // Most tokens of a prompt that stops at an exit have no stream behind the last layer.
@@ -103,12 +116,19 @@ export async function readPiece(
     scorer.take(readout!.logits!, model.spec.vocabulary);
   }
   if (pool) tellStates(model, cache, pool, row, end - read);
-  if (opinionsFrom !== null && opinionsFrom < end)
-    reading.opinions.push(...(await readOpinions(model, cache, row, end - Math.max(read, opinionsFrom), request)));
+  const asked = { from: Math.max(read, readFrom(request) ?? end), to: end };
+  if (opinionsFrom !== null && asked.from < end)
+    reading.opinions.push(...(await readOpinions(model, cache, row, asked, request)));
+  if (judged !== null && asked.from < end) {
+    const [final, count] = [model.exits.length - 1, end - asked.from];
+    const [said] = await cache.read(final, [row], [count], { logits: false, ends: [end] });
+    const tokens = judged.slice(reading.regrets.length, reading.regrets.length + count);
+    reading.regrets.push(...(await regretsAt(model, cache, { row, end }, said!.readouts, tokens)));
+  }
   if (probation && judgedFrom < end) {
     const isAsked = (exit: ExitPoint): boolean => request.enabled(exit.id) && probation.standing(exit, 0) !== 'off';
-    const judged = { from: judgedFrom, to: end };
-    probation.judged(await checksOf(model, cache, row, prompt, judged, { ...request, isAsked }));
+    const checked = { from: judgedFrom, to: end };
+    probation.judged(await checksOf(model, cache, row, prompt, checked, { ...request, isAsked }));
     reading.row.checkedFrom = Math.min(reading.row.checkedFrom, judgedFrom);
   }
   reading.read = end;
@@ -116,10 +136,11 @@ export async function readPiece(
   return end - read;
 }
 
-export const promptRead = ({ remembered, scorer, opinions, milliseconds }: Reading<Prompt>): PromptRead => ({
+export const promptRead = ({ remembered, scorer, opinions, regrets, milliseconds }: Reading<Prompt>): PromptRead => ({
   remembered,
   scores: scorer?.scores() ?? [],
   opinions,
+  regrets,
   seconds: milliseconds / 1000,
 });
 

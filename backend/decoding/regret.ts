@@ -1,45 +1,55 @@
 /** Regret: what a token that was written in another mode loses under the full model, in nats. */
 import { mostRegret } from '../../protocol/options-promise.ts';
-import { mostSingle } from '../runtime/tiles.ts';
-import { trunkLength, type Readout, type StagedModel } from '../runtime/staged-model.ts';
-import { openKvCache, type KvCache } from './kv-cache.ts';
+import type { Readout, StagedModel } from '../runtime/staged-model.ts';
+import type { BatchRequest } from './batch.ts';
+import type { KvCache } from './kv-cache.ts';
+import type { SequenceOptions } from './sequence.ts';
+import type { Session } from './session.ts';
 
-/** The regret of each token of `text` after `prompt`, by the full model's scores in one exact pass. */
-export async function regretsOf(
-  model: StagedModel,
-  prompt: readonly number[],
-  text: readonly number[],
-): Promise<number[]> {
-  if (text.length === 0) return [];
-  const cache = openKvCache(model, 1);
-  try {
-    cache.enter(0, prompt);
-    // The last token is judged by the tokens before it.
-    // So few at once that they have the bits of single tokens: the model's own text is judged by the numbers that chose its tokens.
-    for (let at = 0; at < text.length - 1; at += mostSingle)
-      cache.enter(0, text.slice(at, Math.min(at + mostSingle, text.length - 1)));
-    await cache.advance(trunkLength(model), [0]);
-    const [said] = await cache.read(model.exits.length - 1, [0], [text.length], { logits: false });
-    return await regretsAt(model, cache, 0, said!.readouts, text);
-  } finally {
-    cache.dispose();
-  }
+/** A text of at least one token, and the prompt that it follows. */
+export interface JudgedText {
+  readonly prompt: readonly number[];
+  readonly text: readonly number[];
 }
 
 /**
- * The regrets that `tokens` would have at the last places of a row, one token a place, whose readouts of the final exit are given. Rows of
- * logits are read only if a token is none of the candidates of its place.
+ * The regrets of each text's tokens, by the full model's scores, in the order of the texts. A session that wrote the texts has run most of
+ * them: only what memories filled is run again.
+ */
+export async function* regretsOf(
+  session: Session,
+  how: SequenceOptions,
+  texts: readonly JudgedText[],
+): AsyncGenerator<readonly number[], void> {
+  const requests = texts.map(({ prompt, text }, number): BatchRequest => ({
+    ...how,
+    enabled: () => false,
+    onProbation: false,
+    promptExit: null,
+    number,
+    prompt: [...prompt, ...text.slice(0, -1)],
+    judged: text,
+    maxTokens: 0,
+    scores: null,
+  }));
+  for await (const event of session.write(requests)) if (event.type === 'prompt') yield event.regrets;
+}
+
+/**
+ * The regrets that `tokens` would have at the places of a row that end before `end`, one token a place, whose readouts of the final exit are
+ * given. Rows of logits are read only if a token is none of the candidates of its place.
  */
 export async function regretsAt(
   { exits, spec: { vocabulary } }: StagedModel,
   cache: KvCache,
-  row: number,
+  { row, end }: { readonly row: number; readonly end: number },
   readouts: readonly Readout[],
   tokens: readonly number[],
 ): Promise<number[]> {
   const known = readouts.map((readout, i) => regretOf(readout, tokens[i]!));
   const from = known.indexOf(null);
-  const [scored] = from < 0 ? [] : await cache.read(exits.length - 1, [row], [known.length - from], { logits: true });
+  const count = known.length - from;
+  const [scored] = from < 0 ? [] : await cache.read(exits.length - 1, [row], [count], { logits: true, ends: [end] });
   const logitsAt = (i: number): Float32Array =>
     scored!.logits!.subarray((i - from) * vocabulary, (i - from + 1) * vocabulary);
   return known.map((regret, i) => regret ?? regretIn(logitsAt(i), readouts[i]!, tokens[i]!));

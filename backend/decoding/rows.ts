@@ -23,9 +23,9 @@ export interface Rows {
   /**
    * A row for a text of at most `length` tokens that begins with a prompt: its cache already has as much of the prompt as the best row of
    * the same scope. `checked`: number of tokens at the end of the prompt of which most must have been compared with the full model, else
-   * they are read again.
+   * they are read again. From `readFrom` on, the final exit can be read: by default at the last token of the prompt.
    */
-  take(prompt: readonly number[], scope: string, length: number, checked?: number): Row;
+  take(prompt: readonly number[], scope: string, length: number, checked?: number, readFrom?: number): Row;
   /** A row that no text needs any more remembers what its cache has. */
   remember(row: Row): void;
 }
@@ -77,7 +77,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   };
 
   /** See `Rows.take`. */
-  const take = (prompt: readonly number[], scope: string, length: number, checked = 0): Row => {
+  const take: Rows['take'] = (prompt, scope, length, checked = 0, readFrom = Math.max(0, prompt.length - 1)) => {
     const usable = ({ ids, checkedFrom }: Row): number =>
       checkedFrom <= prompt.length - checked / 2
         ? commonLength(ids, prompt)
@@ -101,10 +101,8 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     row.scope = scope;
     // Entries that memories filled are not taken over, even if their text is still being written.
     cache.repair(at(row));
-    // The next token is read at the prompt's last one, which is run again if it has no state at the final exit.
-    const remembered = cache.position(at(row));
-    if (remembered > 0 && remembered === prompt.length && !cache.isReadable(at(row)))
-      cache.truncate(at(row), remembered - 1);
+    // Tokens that are read there and have no state at the final exit run again.
+    if (cache.position(at(row)) > readFrom && !cache.isReadable(at(row), readFrom)) cache.truncate(at(row), readFrom);
     forget(length);
     return row;
   };

@@ -54,7 +54,7 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
     entered: (row) => current.entered(row),
     filled: (stage, row) => current.filled(stage, row),
     waiting: (stage, row) => current.waiting(stage, row),
-    isReadable: (row) => current.isReadable(row),
+    isReadable: (...place) => current.isReadable(...place),
     filledFrom: (row) => current.filledFrom(row),
     enter: (row, ids) => change((rows) => rows.enter(row, ids)),
     skip: (row) => change((rows) => rows.skip(row)),

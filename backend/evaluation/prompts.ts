@@ -76,7 +76,7 @@ export async function* regretsBehind<Layer extends number | null>(
       const stopped = await readText(staged, ids, following, layer);
       try {
         const tokens = (await readouts(stopped)).map(({ token }) => token);
-        yield { layer, regrets: await regretsAt(staged, whole, 0, full, tokens) };
+        yield { layer, regrets: await regretsAt(staged, whole, { row: 0, end: ids.length }, full, tokens) };
       } finally {
         stopped.dispose();
       }

@@ -3,7 +3,6 @@
  * model's own text cannot be compared token by token. Instead, the mode that is judged writes text, exits on probation as in use, and the
  * full model scores it in one exact pass.
  */
-import { setImmediate } from 'node:timers/promises';
 import type { Brought } from '../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
@@ -183,7 +182,8 @@ async function* written(
       ...leavingBy(candidate),
       onProbation: true,
     };
-    const session = openSession(staged);
+    // Every text keeps its row until it is judged.
+    const session = openSession(staged, { rows: batch.length });
     try {
       for await (const event of decode(session, request)) {
         signal.throwIfAborted();
@@ -192,23 +192,24 @@ async function* written(
         texts[sequence]!.push(id);
         saved += savings.get(exit) ?? 0;
       }
+      written += texts.flat().length;
+      if (saved <= least * written) {
+        yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
+        return 'slower';
+      }
+      const { prompts: beginnings, ...how } = request;
+      const judged = beginnings.map((prompt, i) => ({ prompt, text: texts[i]! }));
+      for await (const ofText of regretsOf(session, how, judged)) {
+        regrets.push(...ofText);
+        const found = verdict(regrets);
+        const shown = found === null ? Math.min(most, regrets.length) : most;
+        yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
+        signal.throwIfAborted();
+        if (found === 'kept') return { regrets, saves: saved / written };
+        if (found !== null) return null;
+      }
     } finally {
       session.dispose();
-    }
-    written += texts.flat().length;
-    if (saved <= least * written) {
-      yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
-      return 'slower';
-    }
-    for (const [i, text] of texts.entries()) {
-      regrets.push(...(await regretsOf(staged, batch[i]!, text)));
-      const found = verdict(regrets);
-      const shown = found === null ? Math.min(most, regrets.length) : most;
-      yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
-      await setImmediate();
-      signal.throwIfAborted();
-      if (found === 'kept') return { regrets, saves: saved / written };
-      if (found !== null) return null;
     }
   }
   yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };

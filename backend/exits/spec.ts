@@ -28,6 +28,9 @@ export const classCount = ({ vocabulary }: ModelSpec, exit: ExitSpec | null): nu
 /** `8:mlp`: how an exit is named in commands, settings, metrics and traces. */
 export const exitId = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string => `${exit.layer}:${exit.architecture}`;
 
+/** Whether a parameter of an exit is the weight of its head. */
+export const isHead = (parameter: string): boolean => parameter.endsWith('.head.weight');
+
 /** Path of an exit's parameters: `exits.8.mlp.norm.weight`, `exits.8.mlp.head.weight` … */
 export const exitPath = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>
   `exits.${exit.layer}.${exit.architecture}`;

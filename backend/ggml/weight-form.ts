@@ -3,6 +3,7 @@
  * faster one), else in float32. Keeps nothing.
  */
 import { userError } from '../../protocol/errors.ts';
+import { blockInfo } from '../formats/dequantise.ts';
 import { freshMemory, type Allocate } from '../formats/files.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
 import { widen, widerBlocks } from '../formats/widen.ts';
@@ -24,6 +25,8 @@ export interface WeightSource {
   readonly processor: Processor;
   readonly parameters: Parameters;
   readonly form: WeightForm;
+  /** Trained matrices of which only the largest outputs matter. */
+  readonly inFewBits: (name: string) => boolean;
 }
 
 /** `[out, in]`. */
@@ -31,12 +34,13 @@ const shapeOf = (parameters: Parameters, name: string): [number, number] => para
 
 /** Buffer of a matrix of this size that is stored like a weight. */
 function placeOf(
-  { processor, parameters, form }: WeightSource,
+  source: WeightSource,
   name: string,
   rows: number,
   columns: number,
 ): ManyPlacement & Pick<Placement, 'few' | 'alone'> {
-  const type = typeOf(parameters, name, form);
+  const { processor, form } = source;
+  const type = typeOf(source, name);
   if (form === 'many') return { ...processor.placeForMany(type, columns, rows), few: null, alone: 1 };
   return processor.place(type, columns, rows);
 }
@@ -62,13 +66,19 @@ const mostJoined = 1 << 22;
 export interface MatrixPlan extends ManyPlacement, Pick<Placement, 'few' | 'alone'> {
   readonly rows: number;
   readonly columns: number;
-  /** Rows of each weight, in order. */
+  /** Rows of each weight, in order; the matrix may have rows of zeros behind them. */
   readonly parts: readonly number[];
 }
 
+/** Kernels take rows in groups of this many at most. */
+const rowGroup = 32;
+
 export function planMatrix(source: WeightSource, names: readonly string[]): MatrixPlan {
   const parts = names.map((name) => shapeOf(source.parameters, name)[0]);
-  const [rows, columns] = [sum(parts), shapeOf(source.parameters, names[0]!)[1]];
+  const columns = shapeOf(source.parameters, names[0]!)[1];
+  // A shortlist has a row more than tokens. Kernels that repack blocks take no such matrix, and plain ones take twice as long.
+  const isPadded = source.form !== 'exact' && names.every((name) => isTrained(source.parameters, name));
+  const rows = isPadded ? Math.ceil(sum(parts) / rowGroup) * rowGroup : sum(parts);
   return { ...placeOf(source, names[0]!, rows, columns), rows, columns, parts };
 }
 
@@ -76,11 +86,13 @@ export function planMatrix(source: WeightSource, names: readonly string[]): Matr
 export function matrixData(
   source: WeightSource,
   names: readonly string[],
-  { type, parts, columns }: MatrixPlan,
+  { type, rows, parts, columns }: MatrixPlan,
   allocate = freshMemory,
 ): Uint8Array {
   const each = names.map((name, i) => dataOf(source, name, type, parts[i]!, columns, allocate));
-  return each.length === 1 ? each[0]! : belowEachOther(each, allocate);
+  const { elements, bytes } = blockInfo(type);
+  const total = (rows * columns * bytes) / elements;
+  return each[0]!.byteLength === total ? each[0]! : belowEachOther(each, total, allocate);
 }
 
 /** The bytes of one weight in a type. */
@@ -98,26 +110,25 @@ export function dataOf(
   return encode(processor.library, type, parameters.values(name), rows, columns);
 }
 
-function belowEachOther(parts: readonly Uint8Array[], allocate: Allocate): Uint8Array {
-  const all = allocate(sum(parts.map(({ byteLength }) => byteLength)));
+/** `total`: their bytes, and those of zeros behind them. */
+function belowEachOther(parts: readonly Uint8Array[], total: number, allocate: Allocate): Uint8Array {
+  const all = allocate(total);
   let at = 0;
   for (const part of parts) {
     all.set(part, at);
     at += part.byteLength;
   }
-  return all;
+  return all.fill(0, at);
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, n) => total + n, 0);
 
 /** Buffer and type of the experts of a layer, as one tensor. */
-export function placeExperts(
-  { processor, parameters, form }: WeightSource,
-  name: string,
-  experts: number,
-): ManyPlacement {
+export function placeExperts(source: WeightSource, name: string, experts: number): ManyPlacement {
+  const { processor, parameters, form } = source;
   const [rows, columns] = shapeOf(parameters, name);
-  const own = typeOf(parameters, name, form === 'exact' && rows * columns > mostExpanded ? 'stored' : form);
+  const isTooLarge = form === 'exact' && rows * columns > mostExpanded;
+  const own = typeOf(isTooLarge ? { ...source, form: 'stored' } : source, name);
   return processor.place(own, columns, rows / experts, experts);
 }
 
@@ -136,12 +147,29 @@ export function storedForm(parameters: Parameters, name: string): TypeName | nul
   return stored !== null && isComputable(stored) ? stored : null;
 }
 
-function typeOf(parameters: Parameters, name: string, form: WeightForm): TypeName {
+function typeOf({ processor, parameters, form, inFewBits }: WeightSource, name: string): TypeName {
   if (form === 'exact') return 'F32';
   const stored = parameters.storedType(name);
   if (stored !== null) return form !== 'wide' && isComputable(stored) ? stored : 'F32';
-  return parameters.isInMemory(name) && parameters.shape(name)[1]! % trainedBlock === 0 ? 'Q8_0' : 'F32';
+  if (!isTrained(parameters, name)) return 'F32';
+  return form === 'stored' && inFewBits(name) && paysInFewBits(processor, shapeOf(parameters, name)) ? fewBits : 'Q8_0';
 }
+
+/** In blocks that a kernel repacks, a matrix that comes from memory for each token takes half of the time of one in bytes. */
+const fewBits = 'Q4_0';
+/** Numbers of such a matrix; a smaller one stays in the caches. */
+const smallestInFewBits = 1 << 21;
+
+const paysInFewBits = (processor: Processor, [rows, columns]: readonly [number, number]): boolean =>
+  !processor.isGpu &&
+  rows * columns >= smallestInFewBits &&
+  processor.place(fewBits, columns, rowGroup).bufferType !== processor.plain;
+
+/** Whether a matrix is in no file, but in memory, and can be rounded to blocks. */
+const isTrained = (parameters: Parameters, name: string): boolean =>
+  parameters.isInMemory(name) &&
+  parameters.storedType(name) === null &&
+  parameters.shape(name)[1]! % trainedBlock === 0;
 
 const isComputable = (type: TensorType): type is TensorType & TypeName =>
   type in types && type !== 'I32' && type !== 'I64';

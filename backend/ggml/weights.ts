@@ -59,9 +59,15 @@ export interface Weights {
   dispose(): void;
 }
 
-export function openWeights(processor: Processor, parameters: Parameters, form: WeightForm): Weights {
+/** `inFewBits`: see `WeightSource`. */
+export function openWeights(
+  processor: Processor,
+  parameters: Parameters,
+  form: WeightForm,
+  inFewBits: WeightSource['inFewBits'] = () => false,
+): Weights {
   const { library } = processor;
-  const source: WeightSource = { processor, parameters, form };
+  const source: WeightSource = { processor, parameters, form, inFewBits };
   const matrices = new Map<string, Matrix>();
   const stacks = new Map<string, Tensor>();
   const vectors = new Map<string, Tensor>();

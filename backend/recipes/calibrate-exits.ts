@@ -94,7 +94,8 @@ export async function* calibrateExits(
   let promptExit: number | null;
   try {
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
-    const measuring = measureCosts(staged, { context: promptTokens + newTokens, rounds: costRounds });
+    const text = prompts.flat().slice(0, promptTokens + newTokens);
+    const measuring = measureCosts(staged, { text, rounds: costRounds });
     costs = yield* counting('measure', 'passes', measuring, signal);
     passes = await passesOf(staged, on.place);
     const trial = trialSeconds(opening, fullPass(costs) / 1000);

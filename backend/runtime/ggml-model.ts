@@ -24,6 +24,7 @@ import { inputRotations } from './rotations.ts';
 import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
 import { openHeadRows, type HeadRows } from './head-rows.ts';
 import { headScreen, loadHeadScreen } from './rough-head.ts';
+import { tokensOf } from './readouts.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
 
 /** Bytes of keys, values and streams that stay for the next text, at most. */
@@ -90,6 +91,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     shortlists: points.map(({ spec: exit, readsUnlisted }) =>
       readsUnlisted && exit?.head.kind === 'shortlist' ? new Set(exit.head.tokens) : null,
     ),
+    tokensOfClasses: points.map(({ spec: exit }) => tokensOf(exit)),
     headRows: (k) => place(points[k]!.reads).headRows(),
     screens: (k) => screen !== null && processors[points[k]!.reads] === behind && readsHead(points[k]!),
     readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),

@@ -5,7 +5,7 @@ import type { Tensor } from '../ggml/library.ts';
 import { cutWidth } from '../model/spec.ts';
 import { headRowLimit, type HeadRows } from './head-rows.ts';
 import type { GgmlModel, ReadShape, Store } from './ggml-store.ts';
-import { readoutsFrom, tokensOf, unread, vocabularyRows, type ReadUnlisted } from './readouts.ts';
+import { readoutsFrom, unread, vocabularyRows, type ReadUnlisted } from './readouts.ts';
 import type { Place, Readout, RowReadout } from './staged-model.ts';
 import { countUntil, mostUnlisted, sizeFor, type Unlisted } from './unlisted.ts';
 
@@ -84,7 +84,7 @@ function readPart(
   withLogits: boolean,
 ): { readonly readouts: readonly Readout[]; readonly logits: Float32Array | null } {
   const { vocabulary } = ggml.model.spec;
-  const toToken = tokensOf(ggml.exits[k]!.spec);
+  const toToken = ggml.tokensOfClasses[k]!;
   const positions = places.length;
   const isScreened = !withLogits && ggml.screens(k);
   const read = unlisted && unlistedAt(unlisted, places);
@@ -113,7 +113,8 @@ function unlistedAt(unlisted: UnlistedOf, places: readonly Place[]): ReadUnliste
 function setUnlisted(graph: BuiltGraph, head: HeadRows, rows: readonly Unlisted[], read: ReadUnlisted): void {
   const { size, counts } = read;
   const any = rows.find(({ ids }) => ids.length > 0)?.ids[0] ?? 0;
-  const ids = rows.flatMap((row) => Array.from({ length: size }, (_, n) => row.ids[n] ?? any));
+  const ids = new Int32Array(rows.length * size).fill(any);
+  for (const [i, row] of rows.entries()) ids.set(row.ids.length > size ? row.ids.slice(0, size) : row.ids, i * size);
   graph.set('rows', head.places(ids));
   const offsets = new Float32Array(counts.length * size).fill(unread);
   for (const [p, count] of counts.entries()) {

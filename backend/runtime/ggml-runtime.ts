@@ -1,4 +1,5 @@
 /** What models in ggml share: the CPU with its threads, and the weights of a model that several of them compute with. */
+import { isHead } from '../exits/spec.ts';
 import { openCpu } from '../ggml/cpu.ts';
 import { openGpu, type GpuName } from '../ggml/gpu.ts';
 import type { Processor } from '../ggml/processor.ts';
@@ -78,7 +79,7 @@ export function weightsOf(
   ofModel.set(key, base);
   base.users++;
   const all = overlayParameters(model.parameters, exitParameters);
-  const own = openWeights(processor, all, options.form);
+  const own = openWeights(processor, all, options.form, isHead);
   const holder = (name: string): Weights => (exitParameters.has(name) ? own : base.weights);
   return {
     has: (name) => all.has(name),

@@ -41,7 +41,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
 
   const readEnds = (k: number, ends: readonly Place[], counts: readonly number[], logits: boolean): RowReadout[] => {
     for (const [i, { row, position }] of ends.entries())
-      if (exits[k]!.reads === lastStage && position - counts[i]! < progress.unreadable[row]!)
+      if (exits[k]!.reads === lastStage && !isReadable(progress, row, position - counts[i]!))
         throw new RangeError(
           `Of row ${row}, ${counts[i]} tokens before place ${position} were not all run to the end.`,
         );
@@ -58,7 +58,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
     entered: (row) => progress.entered[row]!,
     filled: (stage, row) => progress.filled[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
-    isReadable: (row) => isReadable(progress, row),
+    isReadable: (row, position) => isReadable(progress, row, position),
     enter(row, ids) {
       const start = progress.entered[row]!;
       reserve(start + ids.length);
@@ -103,10 +103,10 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       for (const { row, position } of places) fill(progress, row, position, exits[k]!.stages);
     },
     filledFrom: (row) => progress.fitted[row]?.position ?? null,
-    async read(k, chosen, counts, { logits }) {
+    async read(k, chosen, counts, { logits, ends }) {
       const filled = progress.filled[exits[k]!.reads]!;
-      const ends = chosen.map((row) => ({ row, position: filled[row]! }));
-      return readEnds(k, ends, counts, logits);
+      const places = chosen.map((row, i) => ({ row, position: ends?.[i] ?? filled[row]! }));
+      return readEnds(k, places, counts, logits);
     },
     async readAt(k, places) {
       const ends = places.map(({ row, position }) => ({ row, position: position + 1 }));

@@ -28,6 +28,8 @@ export interface GgmlModel {
   stageGraph(first: number, last: number, shape: PassShape, store: SlotsStore): BuiltGraph;
   /** Of exits that also read what they lack: unlisted.ts. */
   readonly shortlists: Shortlists;
+  /** See `tokensOf` of readouts.ts, of each exit. */
+  readonly tokensOfClasses: readonly (readonly number[] | null)[];
   /** Rows of the model's head where an exit is read. */
   headRows(exit: number): HeadRows;
   /** Whether readouts of an exit without logits are screened: ggml/ops/screened.ts. */

@@ -13,7 +13,7 @@ export interface HeadRows {
   /** The bias of each token; null if the head has none. */
   readonly biases: Float32Array | null;
   /** Where in the tensor the rows of these tokens lie, until the next call; at most `headRowLimit` different ones. */
-  places(ids: readonly number[]): Int32Array;
+  places(ids: Int32Array): Int32Array;
   dispose(): void;
 }
 
@@ -46,7 +46,7 @@ export function openHeadRows(processor: Processor, parameters: Parameters): Head
     biases: parameters.has(bias) ? parameters.values(bias) : null,
     places(ids) {
       if (!ids.every((id) => known.has(id))) upload(new Set(ids));
-      return Int32Array.from(ids, (id) => known.get(id)!);
+      return ids.map((id) => known.get(id)!);
     },
     dispose() {
       library.freeBuffer(buffer);

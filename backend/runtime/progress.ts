@@ -9,8 +9,10 @@ export interface Progress {
   texts: (readonly number[])[][];
   /** Tokens that a stage has run, by stage and row. */
   filled: number[][];
-  /** For each row, the number of tokens up to the last one without a stream behind the last stage: these cannot be read. */
+  /** For each row, the number of tokens up to the last one that the last stage ran without keeping its stream: these cannot be read. */
   unreadable: number[];
+  /** For each row, the number of tokens up to the last one that no stage behind an exit ran, since a memory filled it: nor can these. */
+  skipped: number[];
   /** For each row, the tokens that a memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
   left: Map<number, number>[];
   /** For each row, the first position and the first stage with entries that memories filled; null if all are exact. */
@@ -51,7 +53,12 @@ export const countChanges = (progress: Progress, stages: Stages, trunk: number):
   arrange: (rows) => arrange(progress, rows),
 });
 
-const countsOf = ({ entered, filled, unreadable }: Progress): number[][] => [entered, ...filled, unreadable];
+const countsOf = ({ entered, filled, unreadable, skipped }: Progress): number[][] => [
+  entered,
+  ...filled,
+  unreadable,
+  skipped,
+];
 
 export const newProgress = (stages: Stages, rows: number): Progress => {
   const none = (): number[] => Array.from({ length: rows }, () => 0);
@@ -60,6 +67,7 @@ export const newProgress = (stages: Stages, rows: number): Progress => {
     texts: Array.from({ length: rows }, () => []),
     filled: stages.map(none),
     unreadable: none(),
+    skipped: none(),
     left: Array.from({ length: rows }, () => new Map<number, number>()),
     fitted: Array.from({ length: rows }, () => null),
   };
@@ -77,8 +85,9 @@ export function enter({ entered, texts }: Progress, row: number, ids: ArrayLike<
   entered[row]! += ids.length;
 }
 
-/** Whether the last token of a row has a stream behind the last stage, or will have one when it has run there. */
-export const isReadable = ({ entered, unreadable }: Progress, row: number): boolean => entered[row]! > unreadable[row]!;
+/** Whether a row's tokens from `position` on have a stream behind the last stage, or will have one when they have run there. */
+export const isReadable = ({ unreadable, skipped }: Progress, row: number, position: number): boolean =>
+  position >= unreadable[row]! && position >= skipped[row]!;
 
 /** Counts a pass of a stage. @throws RangeError if it ran tokens that did not wait there. */
 export function advance(progress: Progress, stages: Stages, stage: number, counts: readonly number[]): void {
@@ -111,7 +120,7 @@ export function skip(progress: Progress, stages: Stages, trunk: number, row: num
     const filled = progress.filled[s]!;
     while (isFilled(progress, s, row, filled[row]!) && waiting(progress, stages, s, row) > 0) {
       filled[row]!++;
-      if (s === trunk - 1) progress.unreadable[row] = Math.max(progress.unreadable[row]!, filled[row]!);
+      if (s === trunk - 1) progress.skipped[row] = Math.max(progress.skipped[row]!, filled[row]!);
     }
   }
   const passed = progress.filled[trunk - 1]![row]!;
@@ -120,11 +129,12 @@ export function skip(progress: Progress, stages: Stages, trunk: number, row: num
 
 /** Undoes what stages have run from the first filled token on, and what the memory filled. */
 export function repair(progress: Progress, row: number): void {
-  const { filled, unreadable, left, fitted } = progress;
+  const { filled, unreadable, skipped, left, fitted } = progress;
   const from = fitted[row];
   if (!from) return;
   for (const [s, counts] of filled.entries()) if (s >= from.stage) counts[row] = Math.min(counts[row]!, from.position);
   unreadable[row] = Math.min(unreadable[row]!, from.position);
+  skipped[row] = 0;
   left[row]!.clear();
   fitted[row] = null;
 }
@@ -148,6 +158,7 @@ export function arrange(progress: Progress, rows: readonly (number | null)[]): v
   progress.texts = rows.map((row) => (row === null ? [] : progress.texts[row]!));
   progress.filled = progress.filled.map(arranged);
   progress.unreadable = arranged(progress.unreadable);
+  progress.skipped = arranged(progress.skipped);
   progress.left = rows.map((row) => (row === null ? new Map<number, number>() : progress.left[row]!));
   progress.fitted = rows.map((row) => (row === null ? null : progress.fitted[row]!));
 }

@@ -87,8 +87,8 @@ export interface Slots extends RowChanges {
   filled(stage: number, row: number): number;
   /** Tokens of a row that wait for a stage: those that its parent has run and it has not. */
   waiting(stage: number, row: number): number;
-  /** Whether the last token of a row can be read at the final exit, once it has run there: see `RunOptions.lastOnly`. */
-  isReadable(row: number): boolean;
+  /** Whether a row's tokens from `position` on can be read at the final exit, once they have run there: see `RunOptions.lastOnly`. */
+  isReadable(row: number, position: number): boolean;
   /** Runs a stage for the next `counts[row]` tokens of every row; its parent must have run them. If it fails, none of them is run. */
   run(stage: number, counts: readonly number[], options?: RunOptions): Promise<void>;
   /**
@@ -98,13 +98,8 @@ export interface Slots extends RowChanges {
   fill(k: number, places: readonly Place[]): Promise<void>;
   /** The position from which on a row has entries that memories filled; null if all are exact. */
   filledFrom(row: number): number | null;
-  /** Readouts of exit k for the last `counts[i]` tokens that its stage has run in row `rows[i]`. */
-  read(
-    k: number,
-    rows: readonly number[],
-    counts: readonly number[],
-    options: { readonly logits: boolean },
-  ): Promise<RowReadout[]>;
+  /** Readouts of exit k for the last `counts[i]` tokens that its stage has run in row `rows[i]`, or that end before `ends[i]`. */
+  read(k: number, rows: readonly number[], counts: readonly number[], options: ReadOptions): Promise<RowReadout[]>;
   /** Readouts of exit k at single places, which its stage has run. */
   readAt(k: number, places: readonly Place[]): Promise<readonly Readout[]>;
   /** The stream behind a stage at one position; valid until the slots change. */
@@ -112,6 +107,11 @@ export interface Slots extends RowChanges {
   /** Keys and values of an attention: `[filled, kvHeads · headDimensions]` each. For tests and measurements. */
   filledRows(slot: string, row: number): { key: Float32Array; value: Float32Array };
   dispose(): void;
+}
+
+export interface ReadOptions {
+  readonly logits: boolean;
+  readonly ends?: readonly number[];
 }
 
 export interface StagedModel {

@@ -2,6 +2,7 @@
 import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
 import { newPace, type Pace } from '../../backend/decoding/pace.ts';
 import { openSession, type Session } from '../../backend/decoding/session.ts';
+import { regretsOf, type JudgedText } from '../../backend/decoding/regret.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
 import { trunkLength, type StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
@@ -52,6 +53,14 @@ export async function decodeAll(on: StagedModel | Session, request: DecodeReques
 }
 
 export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({ id }) => id);
+
+/** The regrets of texts under the full model, in a session that may have written them. */
+export async function judgedIn(session: Session, texts: readonly JudgedText[]): Promise<(readonly number[])[]> {
+  const { prompts: _, ...how } = plainRequest([], 0);
+  const regrets: (readonly number[])[] = [];
+  for await (const ofText of regretsOf(session, how, texts)) regrets.push(ofText);
+  return regrets;
+}
 
 /** Takes every draft for right and free, so that tests see many of them, wrong ones too. */
 export const eagerPace = (model: StagedModel): Pace => {

@@ -16,7 +16,13 @@ export function linearsOf(pass: Pass): Pick<Ops<Value>, 'linear' | 'linears'> {
     return weights.has(bias) ? value(g.add(c, y.tensor, weights.vector(bias)), y.width) : y;
   };
 
-  const linear = (x: Value, path: string): Value => biased(product(pass, weights.matrix(`${path}.weight`), x), path);
+  const linear = (x: Value, path: string): Value => {
+    const matrix = weights.matrix(`${path}.weight`);
+    const [y, width] = [product(pass, matrix, x), matrix.parts[0]!];
+    if (y.width === width) return biased(y, path);
+    const own = g.view2(c, y.tensor, width, columns, y.width * 4, 0);
+    return biased(value(columns === 1 ? own : g.cont(c, own), width), path);
+  };
 
   return {
     linear,

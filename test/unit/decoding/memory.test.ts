@@ -1,11 +1,11 @@
 /** Texts of mode fast where memories fill what tokens skip: the same however they are drafted, looked at or batched. */
 import { describe, expect, test } from 'vitest';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { regretsOf } from '../../../backend/decoding/regret.ts';
+import { regretsAt } from '../../../backend/decoding/regret.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { confidenceAt, decodeAll, eagerSession, idsOf, plainRequest } from '../../support/decoding.ts';
+import { confidenceAt, decodeAll, eagerSession, idsOf, judgedIn, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, withMemories } from '../../support/models.ts';
 import { openTiny } from '../../support/staged.ts';
 
@@ -71,12 +71,34 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
   });
 
   test("the full model's own text has no regret, another has some", async () => {
-    const { tokens } = await decodeAll(plain, plainRequest([prompts[0]!], 40));
-    expect(await regretsOf(plain, prompts[0]!, idsOf(tokens[0]!))).toEqual(Array.from({ length: 40 }, () => 0));
-    const other = await regretsOf(plain, prompts[0]!, [1, 2, 3, 4]);
-    expect(Math.min(...other)).toBeGreaterThanOrEqual(0);
-    expect(Math.max(...other)).toBeGreaterThan(0);
-    expect(Math.max(...other)).toBeLessThanOrEqual(5);
+    const session = openSession(plain);
+    const prompt = prompts[0]!;
+    const { tokens } = await decodeAll(session, plainRequest([prompt], 40));
+    const texts = [idsOf(tokens[0]!), [1, 2, 3, 4]].map((text) => ({ prompt, text }));
+    const [none, other] = await judgedIn(session, texts);
+    session.dispose();
+    expect(none).toEqual(Array.from({ length: 40 }, () => 0));
+    expect(other!.every((regret) => regret >= 0 && regret <= 5)).toBe(true);
+    expect(Math.max(...other!)).toBeGreaterThan(0);
+  });
+
+  test('texts are judged in the session that wrote them, to the bits of one that reads them token by token', async () => {
+    const session = openSession(staged, { rows: prompts.length });
+    const { tokens } = await decodeAll(session, plainRequest(prompts, 48, fast));
+    const texts = prompts.map((prompt, i) => ({ prompt, text: idsOf(tokens[i]!) }));
+    const regrets = await judgedIn(session, texts);
+    session.dispose();
+    for (const [i, { prompt, text }] of texts.entries()) {
+      const cache = openKvCache(staged, 1);
+      cache.enter(0, prompt);
+      for (const id of text.slice(0, -1)) cache.enter(0, [id]);
+      await cache.advance(staged.stages.length, [0]);
+      const [read] = await cache.read(staged.exits.length - 1, [0], [text.length], { logits: false });
+      const end = prompt.length + text.length - 1;
+      expect(regrets[i]).toEqual(await regretsAt(staged, cache, { row: 0, end }, read!.readouts, text));
+      cache.dispose();
+    }
+    expect(Math.max(...regrets.flat())).toBeGreaterThan(0);
   });
 
   test('the regret of a token that no readout names is what the logits say', async () => {
@@ -88,8 +110,10 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     const rows = text.map((_, i) => read!.logits!.subarray(i * plain.spec.vocabulary, (i + 1) * plain.spec.vocabulary));
     const exact = text.map((id, i) => Math.min(5, Math.max(...rows[i]!) - rows[i]![id]!));
     cache.dispose();
-    const found = await regretsOf(plain, prompts[0]!, text);
-    for (const [i, regret] of found.entries()) expect(regret).toBeCloseTo(exact[i]!, 3);
-    expect(found.filter((regret) => regret < 5).length).toBeGreaterThan(12);
+    const session = openSession(plain);
+    const [found] = await judgedIn(session, [{ prompt: prompts[0]!, text }]);
+    session.dispose();
+    for (const [i, regret] of found!.entries()) expect(regret).toBeCloseTo(exact[i]!, 3);
+    expect(found!.filter((regret) => regret < 5).length).toBeGreaterThan(12);
   });
 });

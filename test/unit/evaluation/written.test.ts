@@ -3,7 +3,7 @@ import { afterAll, expect, test } from 'vitest';
 import type { Promised } from '../../../protocol/options-promise.ts';
 import { observeExits } from '../../../backend/decoding/observe.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { regretsOf } from '../../../backend/decoding/regret.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
 import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
 import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
 import { judgedBy } from '../../../backend/evaluation/promise.ts';
@@ -17,7 +17,7 @@ import {
 } from '../../../backend/evaluation/written.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
-import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
+import { decodeAll, idsOf, judgedIn, plainRequest } from '../../support/decoding.ts';
 import { overlayParameters } from '../../../backend/model/overlay.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { copiedExits, idCodec, tinyModel, withMemories } from '../../support/models.ts';
@@ -86,9 +86,11 @@ test('a promise is kept on text of other beginnings', async () => {
   for (const seed of [1, 2, 3]) {
     const { kept, fresh } = await calibrated(promise, seed);
     if (kept === null) continue;
-    const { tokens } = await decodeAll(staged, plainRequest(fresh, 128, { ...leavingBy(kept), onProbation: true }));
-    const regrets: number[] = [];
-    for (const [i, prompt] of fresh.entries()) regrets.push(...(await regretsOf(staged, prompt, idsOf(tokens[i]!))));
+    const session = openSession(staged, { rows: fresh.length });
+    const { tokens } = await decodeAll(session, plainRequest(fresh, 128, { ...leavingBy(kept), onProbation: true }));
+    const texts = fresh.map((prompt, i) => ({ prompt, text: idsOf(tokens[i]!) }));
+    const regrets = (await judgedIn(session, texts)).flat();
+    session.dispose();
     expect(judgedBy(regrets).regret.value).toBeLessThan(promise.limit);
     found.push(...tokens.flat().map(({ exit }) => exit));
   }

@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { openCpu } from '../../../backend/ggml/cpu.ts';
 import { openLibrary } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
+import { buildGraph } from '../../../backend/ggml/graph.ts';
+import { ggmlOps } from '../../../backend/ggml/ops/ops.ts';
 import { openWeights } from '../../../backend/ggml/weights.ts';
 import type { Parameters } from '../../../backend/model/parameters.ts';
 
@@ -120,6 +122,55 @@ describe('the wide form', () => {
     } as unknown as Parameters;
     const weights = openWeights(cpu, parameters, 'wide');
     expect(cpu.library.tensorBytes(weights.matrix('a.weight').tensor)).toBe(64 * 256 * bytes);
+    weights.dispose();
+  });
+});
+
+describe('trained matrices', () => {
+  const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
+  const trained = (rows: number, columns: number): Parameters => ({
+    ...zeros(rows, columns),
+    storedType: () => null,
+    isInMemory: () => true,
+    values: () => Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)),
+  });
+
+  it('have rows of zeros behind their own, so that kernels that repack blocks take them; a product has its own rows', () => {
+    const parameters = trained(129, 256);
+    const weights = openWeights(cpu, parameters, 'stored');
+    const { rows, parts } = weights.matrix('a.weight');
+    expect([rows, parts]).toEqual([160, [129]]);
+    const graph = buildGraph(cpu, 16, (sketch) => {
+      const shape = { tokens: 1, batch: 2, exact: false, isTiled: false, past: () => null };
+      const x = { tensor: sketch.input('x', 'F32', 256, 2), width: 256 };
+      sketch.output('y', ggmlOps(cpu, sketch, weights, shape).linear(x, 'a').tensor);
+    });
+    const x = Float32Array.from({ length: 2 * 256 }, (_, i) => Math.cos(i));
+    const y = new Float32Array(2 * 129);
+    graph.set('x', x);
+    graph.compute();
+    graph.get('y', y);
+    const all = parameters.values('a.weight');
+    const exact = Array.from(y, (_, i) => {
+      const [column, row] = [Math.floor(i / 129), i % 129];
+      return Array.from({ length: 256 }, (_, j) => all[row * 256 + j]! * x[column * 256 + j]!).reduce((a, b) => a + b);
+    });
+    for (const [i, value] of y.entries()) expect(Math.abs(value - exact[i]!)).toBeLessThan(0.2);
+    graph.dispose();
+    weights.dispose();
+  });
+
+  it.each([
+    ['in 4 bits, a large head', 2 ** 13 + 1, true, 'stored', true],
+    ['in bytes, a small head', 2 ** 12 + 1, true, 'stored', false],
+    ['in bytes, what is no head', 2 ** 13 + 1, false, 'stored', false],
+    ['in bytes, a large head where values stay exact', 2 ** 13 + 1, true, 'wide', false],
+  ] as const)('lie %s', (_, rows, isHead, form, isRough) => {
+    const weights = openWeights(cpu, trained(rows, 256), form, () => isHead);
+    const padded = Math.ceil(rows / 32) * 32;
+    const repacks = cpu.place('Q4_0', 256, 32).bufferType !== cpu.plain;
+    const bytes = cpu.library.tensorBytes(weights.matrix('a.weight').tensor);
+    expect(bytes).toBe((padded * 256 * (isRough && repacks ? 18 : 34)) / 32);
     weights.dispose();
   });
 });

@@ -5,6 +5,7 @@ import {
   enter,
   fill,
   isFilled,
+  isReadable,
   newProgress,
   repair,
   skip,
@@ -20,6 +21,7 @@ const stages = [stage(null), stage(0), stage(0)];
 
 const nothingFilled = (rows: number) => ({
   left: Array.from({ length: rows }, () => new Map()),
+  skipped: Array.from({ length: rows }, () => 0),
   fitted: Array.from({ length: rows }, () => null),
 });
 
@@ -97,7 +99,8 @@ test('what a memory filled waits for no stage, until the row is repaired', () =>
   advance(progress, trunk, 2, [1]);
   skip(progress, trunk, 3, 0);
   expect(progress.filled).toEqual([[6], [6], [6]]);
-  expect(progress.unreadable).toEqual([6]);
+  expect(progress).toMatchObject({ unreadable: [0], skipped: [6] });
+  expect([5, 6].map((position) => isReadable(progress, 0, position))).toEqual([false, true]);
   repair(progress, 0);
-  expect(progress).toMatchObject({ filled: [[6], [3], [3]], unreadable: [3], fitted: [null] });
+  expect(progress).toMatchObject({ filled: [[6], [3], [3]], skipped: [0], fitted: [null] });
 });
