@@ -133,9 +133,10 @@ export function alternating(windows: Windows): [Windows, Windows] {
 
 /**
  * At most `most` pieces of windows, of `tokens` tokens, apart from each other if there is enough text; pieces are shorter, down to
- * `promptTokens`, if there would be fewer of them otherwise. The first few are spread over all of the text, however few are taken.
+ * `promptTokens`, if there would be fewer of them otherwise. The first few are spread over all of the text, however few are taken. No piece
+ * ends with the end of a document or soon behind it: `separator` stands between documents and fills windows.
  */
-export function promptsOf(windows: Windows, most: number, tokens = promptTokens): number[][] {
+export function promptsOf(windows: Windows, most: number, separator: number | null, tokens = promptTokens): number[][] {
   const room = Math.floor((windows.count * windows.tokens) / (2 * most));
   const length = Math.min(Math.max(promptTokens, Math.min(tokens, room)), windows.tokens - 1);
   const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
@@ -144,10 +145,27 @@ export function promptsOf(windows: Windows, most: number, tokens = promptTokens)
   // Numbers by the fraction of their multiple of the golden ratio: every beginning of that order is spread evenly.
   const fraction = (i: number): number => ((i * (1 + Math.sqrt(5))) / 2) % 1;
   const order = Array.from({ length: count }, (_, i) => i).sort((a, b) => fraction(a) - fraction(b));
-  return order.map((i) => {
+  const taken = new Set<string>();
+  return order.flatMap((i) => {
     const place = Math.floor((i * places) / count);
-    const { ids } = windows.window(Math.floor(place / perWindow));
-    const start = (place % perWindow) * 2 * length;
-    return [...ids.subarray(start, start + length)];
+    const window = Math.floor(place / perWindow);
+    const { ids } = windows.window(window);
+    const end = withinDocument(ids, ((place % perWindow) * 2 + 1) * length, separator);
+    if (end < promptTokens || taken.has(`${window} ${end}`)) return [];
+    taken.add(`${window} ${end}`);
+    return [[...ids.subarray(Math.max(0, end - length), end)]];
   });
+}
+
+/** Tokens of a document before which no piece ends. */
+const fewestBegun = 32;
+
+/** The last place up to `end` with some tokens of one document before it, and room for what a text continues; negative if there is none. */
+function withinDocument(ids: Int32Array, end: number, separator: number | null): number {
+  if (separator === null || end <= 0) return end;
+  const last = ids.lastIndexOf(separator, end - 1);
+  if (last < Math.max(0, end - fewestBegun)) return end;
+  let first = last;
+  while (first > 0 && ids[first - 1] === separator) first--;
+  return withinDocument(ids, first - newTokens, separator);
 }

@@ -76,11 +76,12 @@ export async function* calibrateExits(
   const elapsed = (): number => (performance.now() - began) / 1000;
   const layers = model.spec.layers.length;
   const { promise, certainty } = request;
-  requireTokens(promptsOf(on.windows, wantedTokens(request)).length * newTokens, fewestTokens(request));
+  const separator = on.tokenizer.separatorId;
+  requireTokens(promptsOf(on.windows, wantedTokens(request), separator).length * newTokens, fewestTokens(request));
   // Text that candidates are chosen from judges none of them.
   const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
-  const prompts = promptsOf(choosing, wantedTokens(request));
+  const prompts = promptsOf(choosing, wantedTokens(request), separator);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, exits, running.options);
@@ -113,7 +114,7 @@ export async function* calibrateExits(
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
-    const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), trialPrompt) : [];
+    const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
     const judgeOn = { tokenizer: on.tokenizer, staged, observed, costs, prompts: fresh, hasTime };
     judged = yield* judgeWritten(judgeOn, request, signal);
     promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
@@ -126,7 +127,7 @@ export async function* calibrateExits(
   signal.throwIfAborted();
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
-  const beginnings = promptsOf(on.windows, 1 + trialTexts.most, trialPrompt);
+  const beginnings = promptsOf(on.windows, 1 + trialTexts.most, separator, trialPrompt);
   const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned, signal);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastestOf(candidates, trial);

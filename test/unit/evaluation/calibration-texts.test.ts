@@ -15,7 +15,7 @@ const text = (count: number, tokens: number): Windows => ({
 });
 
 test('pieces lie apart from each other, and the first few are spread over all of the text', () => {
-  const prompts = promptsOf(text(20, 512), 34, 128);
+  const prompts = promptsOf(text(20, 512), 34, null, 128);
   expect(prompts).toHaveLength(34);
   expect(prompts.every((ids) => ids.length === 128)).toBe(true);
   const starts = prompts.map(([first]) => first!);
@@ -25,10 +25,10 @@ test('pieces lie apart from each other, and the first few are spread over all of
 });
 
 test('of little text pieces are shorter, rather than fewer', () => {
-  const prompts = promptsOf(text(4, 512), 16, 128);
+  const prompts = promptsOf(text(4, 512), 16, null, 128);
   expect(prompts).toHaveLength(16);
   expect(prompts[0]).toHaveLength(64);
-  expect(promptsOf(text(1, 512), 16, 128)[0]).toHaveLength(promptTokens);
+  expect(promptsOf(text(1, 512), 16, null, 128)[0]).toHaveLength(promptTokens);
 });
 
 test('text that candidates are chosen from and text that judges them have no window in common', () => {
@@ -36,4 +36,34 @@ test('text that candidates are chosen from and text that judges them have no win
   const firsts = alternating(all).map((half) => Array.from({ length: half.count }, (_, i) => half.window(i).ids[0]!));
   expect(firsts.map(({ length }) => length)).toEqual([3, 2]);
   expect(firsts.flat().sort((a, b) => a - b)).toEqual(Array.from({ length: 5 }, (_, i) => all.window(i).ids[0]!));
+});
+
+test('no piece ends with a document or in what fills a window, and none is taken twice', () => {
+  const end = -1;
+  const written = text(6, 512);
+  // Documents of 300 tokens at the front of each window, and nothing else.
+  const filled: Windows = {
+    ...written,
+    window(index) {
+      const { ids, targets } = written.window(index);
+      return { ids: ids.map((id, i) => (i < 300 ? id : end)), targets };
+    },
+  };
+  const prompts = promptsOf(filled, 12, end, 128);
+  expect(prompts.length).toBeGreaterThan(5);
+  expect(new Set(prompts.map((ids) => ids.at(-1))).size).toBe(prompts.length);
+  for (const ids of prompts) {
+    expect(ids).not.toContain(end);
+    expect(ids.at(-1)! % 512).toBeLessThan(300);
+  }
+  // A piece may begin in the document before.
+  const joined: Windows = {
+    ...written,
+    window: (index) => ({
+      ...written.window(index),
+      ids: written.window(index).ids.map((id) => (id % 64 === 20 ? end : id)),
+    }),
+  };
+  const ends = promptsOf(joined, 12, end, 128).map((ids) => ids.length - 1 - ids.lastIndexOf(end));
+  expect(ends.every((tokens) => tokens >= 32)).toBe(true);
 });

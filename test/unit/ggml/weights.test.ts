@@ -130,6 +130,7 @@ describe('trained matrices', () => {
   const cpu = openCpu(openLibrary(libraryFolder()!), { threads: 1 });
   const trained = (rows: number, columns: number): Parameters => ({
     ...zeros(rows, columns),
+    has: (name) => name === 'a.weight',
     storedType: () => null,
     isInMemory: () => true,
     values: () => Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i)),
