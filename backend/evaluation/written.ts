@@ -1,7 +1,7 @@
 /**
  * Calibrates thresholds for exits with memories. A token that leaves is filled, and its filled entries change later tokens, so the full
  * model's own text cannot be compared token by token. Instead, the mode that is judged writes text, exits on probation as in use, and the
- * full model scores it in one exact pass.
+ * full model scores it.
  */
 import type { Brought } from '../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';

@@ -56,9 +56,8 @@ export const idsOf = (tokens: readonly TokenRecord[]): number[] => tokens.map(({
 
 /** The regrets of texts under the full model, in a session that may have written them. */
 export async function judgedIn(session: Session, texts: readonly JudgedText[]): Promise<(readonly number[])[]> {
-  const { prompts: _, ...how } = plainRequest([], 0);
   const regrets: (readonly number[])[] = [];
-  for await (const ofText of regretsOf(session, how, texts)) regrets.push(ofText);
+  for await (const ofText of regretsOf(session, plainRequest([], 0), texts)) regrets.push(ofText);
   return regrets;
 }
 
