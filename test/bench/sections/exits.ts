@@ -17,6 +17,7 @@ import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
+import { mostSingle } from '../../../backend/runtime/tiles.ts';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shownPromise } from '../../../protocol/options-promise.ts';
@@ -54,7 +55,7 @@ export const exitsSection: Section = {
       ...(await measureModel(file, options)),
       notes: [
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
-        'Agreement: the share of tokens that the full model would have chosen after the same text, a token a pass. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
+        'Agreement: the share of tokens that the full model would have chosen after the same text, by the numbers of single tokens. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
       ],
     };
@@ -279,19 +280,27 @@ async function scoreText(
   ids: readonly number[],
 ): Promise<{ agreed: number; loss: number }> {
   const cache = openKvCache(plain, 1);
-  let [agreed, loss] = [0, 0];
-  cache.enter(0, prompt);
-  for (const id of ids) {
+  try {
+    cache.enter(0, prompt);
+    // So few at once that they have the bits of single tokens.
+    for (let at = 0; at < ids.length - 1; at += mostSingle)
+      cache.enter(0, ids.slice(at, Math.min(at + mostSingle, ids.length - 1)));
     await cache.advance(plain.stages.length, [0]);
-    // What it says and its row of logits are two readings: a head may be screened for the one, never for the other.
+    // What it says and its rows of logits are two readings: a head may be screened for the one, never for the other.
     const final = plain.exits.length - 1;
-    const [said] = await cache.read(final, [0], [1], { logits: false });
-    const [row] = await cache.read(final, [0], [1], { logits: true });
-    agreed += Number(said!.readouts[0]!.token === id);
-    loss += logSumExp(row!.logits!) - row!.logits![id]!;
-    cache.enter(0, [id]);
+    const [said] = await cache.read(final, [0], [ids.length], { logits: false });
+    const [rows] = await cache.read(final, [0], [ids.length], { logits: true });
+    let [agreed, loss] = [0, 0];
+    for (const [i, id] of ids.entries()) {
+      const { vocabulary } = plain.spec;
+      const row = rows!.logits!.subarray(i * vocabulary, (i + 1) * vocabulary);
+      agreed += Number(said!.readouts[i]!.token === id);
+      loss += logSumExp(row) - row[id]!;
+    }
+    return { agreed, loss };
+  } finally {
+    cache.dispose();
   }
-  return { agreed, loss };
 }
 
 function logSumExp(values: Float32Array): number {
