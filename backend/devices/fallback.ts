@@ -14,11 +14,12 @@ import {
   openExitScorer,
   openFeatureModel,
   openStagedModel,
+  openTeacher,
   type ExitScorer,
   type ExitSet,
   type RuntimeOptions,
 } from '../runtime/open.ts';
-import type { FeatureModel, StagedModel } from '../runtime/staged-model.ts';
+import type { FeatureModel, StagedModel, TeacherModel } from '../runtime/staged-model.ts';
 
 /** The device of the models of a job; they change to the CPU together. */
 export interface Placement {
@@ -96,6 +97,17 @@ export async function placeExitScorer(
 ): Promise<ExitScorer> {
   const placed = await place(placement, (gpu) => openExitScorer(model, exit, exitParameters, { ...options, ...gpu }));
   return { score: (...call) => placed.run((m) => m.score(...call)), dispose: placed.dispose };
+}
+
+/** As `openTeacher`, on a placement. @throws UserError `device` if a named device fails. */
+export async function placeTeacher(
+  placement: Placement,
+  model: Model,
+  lists: readonly (readonly number[])[],
+  options: Options = {},
+): Promise<TeacherModel> {
+  const placed = await place(placement, (gpu) => openTeacher(model, lists, { ...options, ...gpu }));
+  return { teach: (...call) => placed.run((m) => m.teach(...call)), dispose: placed.dispose };
 }
 
 interface Placed<M> {

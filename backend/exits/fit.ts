@@ -15,9 +15,6 @@ export interface FitHead<T> {
   readonly bias: T | null;
 }
 
-/** Keeps a logarithm finite; more than e⁶⁹ to one is no better known. */
-const smallest = 1e-30;
-
 /**
  * The sums of some tokens. x `[tokens, size]`; residual `[tokens, columns]`: the difference between target and copy; weights `[tokens, 1]`:
  * 1 for tokens that count, else 0.
@@ -31,36 +28,9 @@ export function regressionTensors(
   return { xx: tf.matMul(counted, x, true, false), xr: tf.matMul(counted, residual, true, false) };
 }
 
-/**
- * The model's log odds of *outside the list* against *listed* for each token, `[tokens, 1]`, in chunks of tokens. `listed`
- * `[vocabulary, 2]` is `shortlistMask`.
- */
-export function deferLogOdds(
-  final: tf.Tensor,
-  head: FitHead<tf.Tensor>,
-  listed: tf.Tensor,
-  softcap: number | null,
-  chunk: number,
-): tf.Tensor {
-  return inChunks(final, chunk, (state) => {
-    const logits = headLogits(state, head, softcap);
-    const exponentials = tf.exp(tf.sub(logits, tf.max(logits, -1, true)));
-    const logs = tf.log(tf.maximum(tf.matMul(exponentials, listed), smallest));
-    const column = (at: number): tf.Tensor => tf.slice(logs, [0, at], [state.shape[0], 1]);
-    return tf.sub(column(0), column(1));
-  });
-}
-
 /** The log-sum-exp of a head's logits for each token: `[tokens, 1]`. */
 export function headLogSum(x: tf.Tensor, head: FitHead<tf.Tensor>, softcap: number | null, chunk: number): tf.Tensor {
   return inChunks(x, chunk, (state) => logSumExp(headLogits(state, head, softcap)));
-}
-
-/** For every token of the vocabulary a pair: 1, 0 outside the list and 0, 1 within it. */
-export function shortlistMask(tokens: readonly number[], vocabulary: number): Float32Array {
-  const mask = Float32Array.from({ length: 2 * vocabulary }, (_, i) => 1 - (i % 2));
-  for (const token of tokens) mask.set([0, 1], 2 * token);
-  return mask;
 }
 
 /** Sums of the tokens that a fit learns from, and of those kept apart, on which its strength is chosen. */
@@ -76,7 +46,7 @@ export interface FitMachine {
   fold(head: Float32Array, translator: Float32Array): Promise<Float32Array>;
   /**
    * Sums over some tokens on z (the head's input: x, or its translation) of the error of the defer class, the last row of `head` `[listed +
-   * 1, size]`: its target is `headLogSum` of the others plus `deferLogOdds`, its value z · row (plus bias).
+   * 1, size]`: its target is `headLogSum` of the others plus the model's log odds of *outside the list* against *listed*, its value z · row (plus bias).
    */
   deferSums(head: FitHead<Float32Array>, translator: Float32Array | null): Promise<SplitSums>;
   /** Whether time is over. */

@@ -25,6 +25,20 @@ export interface ExitSpec {
 export const classCount = ({ vocabulary }: ModelSpec, exit: ExitSpec | null): number =>
   exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : vocabulary;
 
+/** The different shortlists of some exits, in their order. */
+export function shortlistsOf(exits: readonly ExitSpec[]): (readonly number[])[] {
+  const lists = new Map<string, readonly number[]>();
+  for (const { head } of exits) if (head.kind === 'shortlist') lists.set(head.tokens.join(), head.tokens);
+  return [...lists.values()];
+}
+
+/** Which of `lists` an exit has; null for none. */
+export function shortlistOf({ head }: ExitSpec, lists: readonly (readonly number[])[]): number | null {
+  if (head.kind !== 'shortlist') return null;
+  const { tokens } = head;
+  return lists.findIndex((list) => list === tokens || list.join() === tokens.join());
+}
+
 /** `8:mlp`: how an exit is named in commands, settings, metrics and traces. */
 export const exitId = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string => `${exit.layer}:${exit.architecture}`;
 

@@ -7,10 +7,10 @@ import type { ExitSpec } from '../exits/spec.ts';
 import { userCache } from '../formats/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';
-import { placeExitScorer, placeFeatureModel, type Running } from '../devices/fallback.ts';
+import { placeExitScorer, placeFeatureModel, placeTeacher, type Running } from '../devices/fallback.ts';
 import { ggmlVersion } from '../devices/gpus.ts';
 import type { RuntimeOptions } from '../runtime/open.ts';
-import type { FeatureModel } from '../runtime/staged-model.ts';
+import type { FeatureModel, TeacherModel } from '../runtime/staged-model.ts';
 import { openFeatureCache, type FeatureCache } from '../features/cache.ts';
 import type { Windows } from '../features/features.ts';
 
@@ -50,6 +50,22 @@ export function lazyFeatureModel(
       opened = null;
       await (await closing)?.dispose();
     },
+  };
+}
+
+/** The final exit's whole head for some shortlists, opened when it is first asked. */
+export function lazyTeacher(
+  model: Model,
+  lists: readonly (readonly number[])[],
+  { placement, options }: Running,
+): TeacherModel {
+  let opened: Promise<TeacherModel> | null = null;
+  return {
+    async teach(...call) {
+      const teacher = await (opened ??= placeTeacher(placement, model, lists, options));
+      return teacher.teach(...call);
+    },
+    dispose: async () => (await opened)?.dispose(),
   };
 }
 

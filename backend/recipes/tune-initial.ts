@@ -33,7 +33,7 @@ export function plainExits({ exits, model }: TuneParts, { initialise, seed }: Tu
  * apart.
  */
 export async function* fitExits(
-  { exits, model, windows, fitStates, memories }: TuneParts,
+  { exits, model, windows, fitStates, memories, teach }: TuneParts,
   { fitTokens, seed, threads }: TuneOptions,
   copies: Values,
   seconds: number,
@@ -48,6 +48,7 @@ export async function* fitExits(
     initial: copies,
     model: model.parameters,
     memories,
+    teach,
     tokens: windows.tokens,
     ...(threads > 0 && { threads }),
   });

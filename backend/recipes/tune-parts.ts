@@ -7,7 +7,7 @@ import { openHeldOut } from '../evaluation/scores.ts';
 import { layersBehind, memoryCuts } from '../exits/memory.ts';
 import { exitParameters, parameterSize } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
-import { exitId, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
+import { exitId, shortlistsOf, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { remembering } from '../model/overlay.ts';
 import { multipliedSize, sizeOf } from '../model/expected-parameters.ts';
@@ -20,9 +20,11 @@ import { requireSameBase, type BaseModel } from '../checkpoint/checkpoint.ts';
 import type { ModelNumbers } from '../checkpoint/state.ts';
 import type { FeatureCache } from '../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../features/features.ts';
-import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, lazyTeacher, scorers, windowOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
 import type { TunePlan } from '../tuning/plan.ts';
+import { rememberedTeaching } from '../tuning/step-teacher.ts';
+import type { Teach } from '../tuning/types.ts';
 import { planSitting, type CalibrationTime } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -49,6 +51,7 @@ export interface TuneParts {
   /** The same with keys and values of the layers behind those cuts whose memories are fitted. */
   readonly fitStates: FeatureSource;
   readonly memories: readonly Cut[];
+  readonly teach: Teach;
   /** Held-out scores of the exits with these parameters; the final exit's is last. */
   readonly scores: (parameters: Values) => Promise<ExitScore[]>;
   /** Number of held-out tokens on which exits are evaluated. */
@@ -117,6 +120,9 @@ export async function* openParts(
   const cache = cached(windows);
   const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
 
+  const lists = shortlistsOf(exits);
+  const teacher = lazyTeacher(model, lists, running);
+  atEnd(() => teacher.dispose());
   const openScorer = scorers(model, running);
   const planning = {
     ...{ model, exits, openScorer, states: states.whole, step: states.step },
@@ -155,6 +161,7 @@ export async function* openParts(
     wholeStates: states.whole,
     fitStates: states.fitting,
     memories,
+    teach: rememberedTeaching(teacher, lists.length),
     heldOutTokens: heldOut.windows * windows.tokens,
     plan,
     seconds: planned?.seconds ?? null,

@@ -269,7 +269,7 @@ async function goOn(
 }
 
 async function openStep(
-  { model, exits, windows, device }: TuneParts,
+  { model, exits, windows, device, teach }: TuneParts,
   options: TuneOptions,
   initial: ReadonlyMap<string, Float32Array>,
   wanted: TuneOptions['exitDevice'],
@@ -282,6 +282,7 @@ async function openStep(
     model: model.parameters,
     objective: options,
     optimiser: options,
+    teach,
     batch: options.batchSize,
     tokens: windows.tokens,
     ...(options.threads > 0 && { threads: options.threads }),

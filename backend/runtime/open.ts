@@ -7,8 +7,9 @@ import type { Cut } from '../model/spec.ts';
 import { openGgmlFeatures, openGgmlScorer } from './ggml-features.ts';
 import { openGgmlModel } from './ggml-model.ts';
 import type { GgmlOptions } from './ggml-runtime.ts';
+import { openGgmlTeacher } from './ggml-teacher.ts';
 import { noExits, type ExitSet } from './stage-tree.ts';
-import type { ExitScorer, FeatureModel, StagedModel } from './staged-model.ts';
+import type { ExitScorer, FeatureModel, StagedModel, TeacherModel } from './staged-model.ts';
 
 export { noExits, onlyExits, type ExitSet } from './stage-tree.ts';
 export type { ExitScorer, Scores } from './staged-model.ts';
@@ -45,6 +46,13 @@ export const openExitScorer = (
   exitParameters: ExitSet['parameters'] = new Map(),
   options: RuntimeOptions = {},
 ): Promise<ExitScorer> => openGgmlScorer(model, exit, exitParameters, ggmlOptions(model, options));
+
+/** The final exit's whole head over full sequences, for exits that learn from it; `lists`: the tokens of their shortlists. */
+export const openTeacher = (
+  model: Model,
+  lists: readonly (readonly number[])[],
+  options: RuntimeOptions = {},
+): Promise<TeacherModel> => openGgmlTeacher(model, lists, ggmlOptions(model, options));
 
 const weightForm: Readonly<Record<NonNullable<RuntimeOptions['arithmetic']>, GgmlOptions['form']>> = {
   float32: 'exact',

@@ -181,3 +181,17 @@ export interface ExitScorer {
   score(value: Float32Array, targets: ArrayLike<number>, batch: number, tokens: number): Promise<Scores>;
   dispose(): Promise<void>;
 }
+
+/** What the final exit says of known text, per position. */
+export interface Teaching {
+  /** −log probability of the target, nats; of any token where there is no target. */
+  readonly surprise: Float32Array;
+  /** Of each list of tokens, log probabilities of those outside it and of those in it: `[positions, 2]`. */
+  readonly shares: readonly Float32Array[];
+}
+
+export interface TeacherModel {
+  /** `final`: the normed final state `[positions, hidden]`; `targets`: token ids, negative if there is none. */
+  teach(final: Float32Array, targets: Int32Array): Promise<Teaching>;
+  dispose(): Promise<void>;
+}

@@ -34,8 +34,8 @@ export interface Teacher {
   /** The model's frozen head `[vocabulary, hidden]`, and its bias `[vocabulary]` if it has one. */
   readonly head: tf.Tensor;
   readonly bias: tf.Tensor | null;
-  /** Of `teacherSums`: `[tokens, 1]`. */
-  readonly logSum: tf.Tensor;
+  /** By the tensor of a list, what is outside it and in it: see `listShares`. */
+  readonly shares: ReadonlyMap<tf.Tensor, tf.Tensor>;
 }
 
 /** A distribution per token as exp(logit − max) and its sum. */
@@ -66,34 +66,37 @@ export function targetPairs(classes: Int32Array, chunk: number): Int32Array {
 }
 
 /**
- * What of a teacher depends on its logits over the whole vocabulary, for each token, `[tokens, 1]`: the log of the sum of their exponentials,
- * and −log p of the target. `targets`: see `HeadTask`. A window that is learned from several times needs them once.
+ * A head's log probabilities of the tokens outside a list and of those in it, `[tokens, 2]`, in chunks of tokens. `mask` `[vocabulary, 2]` is
+ * `listMask`.
  */
-export function teacherSums(
-  { state, ...head }: Pick<Teacher, 'state' | 'head' | 'bias'>,
-  targets: tf.Tensor,
+export function listShares(
+  state: tf.Tensor,
+  head: Head,
+  mask: tf.Tensor,
   softcap: number | null,
   chunk: number,
-): { readonly logSum: tf.Tensor; readonly surprise: tf.Tensor } {
+): tf.Tensor {
   const tokens = state.shape[0];
-  const logSums: tf.Tensor[] = [];
-  const surprises: tf.Tensor[] = [];
-  let earlier: tf.Tensor[] = [];
+  const parts: tf.Tensor[] = [];
   for (let begin = 0; begin < tokens; begin += chunk) {
-    const size = Math.min(chunk, tokens - begin);
-    const part = tidied(() => {
-      const own = distribution(rows(after(state, earlier), begin, size), head, softcap);
-      const logSum = tf.log(own.sum);
-      const right = tf.reshape(tf.gatherND(own.shifted, rows(targets, begin, size)), [size, 1]);
-      return { logSum: tf.add(own.max, logSum), surprise: tf.sub(logSum, right) };
-    });
-    logSums.push(part.logSum);
-    surprises.push(part.surprise);
-    earlier = [part.logSum, part.surprise];
+    const part = rows(after(state, parts.slice(-1)), begin, Math.min(chunk, tokens - begin));
+    parts.push(
+      tidied(() => {
+        const { exponentials, sum } = distribution(part, head, softcap);
+        return tf.log(tf.maximum(tf.div(tf.matMul(exponentials, mask), sum), smallest));
+      }),
+    );
   }
-  const all = { logSum: tf.concat(logSums, 0), surprise: tf.concat(surprises, 0) };
-  tf.dispose([...logSums, ...surprises]);
+  const all = tf.concat(parts, 0);
+  tf.dispose(parts);
   return all;
+}
+
+/** For every token of the vocabulary a pair: 1, 0 outside the list and 0, 1 in it. */
+export function listMask(list: readonly number[], vocabulary: number): Float32Array {
+  const mask = Float32Array.from({ length: 2 * vocabulary }, (_, i) => 1 - (i % 2));
+  for (const token of list) mask.set([0, 1], 2 * token);
+  return mask;
 }
 
 export interface HeadLosses {
@@ -285,25 +288,29 @@ function listedHead({ head, bias }: Teacher, list: tf.Tensor | null): Head {
   return list === null ? { head, bias } : { head: tf.gather(head, list), bias: bias && tf.gather(bias, list) };
 }
 
-/** The lesson of some tokens for the classes of `head`, and *defer* if they are those of a list. */
+/**
+ * The lesson of some tokens for the classes of `head`, and *defer* if they are those of a list: what the teacher gives to the list is divided
+ * among its tokens here, so that both may be computed in different arithmetic.
+ */
 function lessonOf(
-  { state, logSum, ...head }: Teacher,
+  { state, shares, ...head }: Teacher,
   list: tf.Tensor | null,
   begin: number,
   size: number,
   softcap: number | null,
   earlier: readonly tf.Tensor[],
 ): Lesson {
-  const logits = headLogits(rows(after(state, earlier), begin, size), head, softcap);
-  const logs = tf.sub(logits, rows(logSum, begin, size));
-  const listed = tf.exp(logs);
-  const negentropy = tf.sum(tf.mul(listed, logs), -1, true);
-  if (list === null) return { probabilities: listed, negentropy };
-  const outside = tf.maximum(tf.sub(1, tf.sum(listed, -1, true)), smallest);
-  return {
-    probabilities: tf.concat([listed, outside], -1),
-    negentropy: tf.add(negentropy, tf.mul(outside, tf.log(outside))),
-  };
+  const { shifted, sum } = distribution(rows(after(state, earlier), begin, size), head, softcap);
+  const within = tf.sub(shifted, tf.log(sum));
+  const logs = list === null ? within : withDefer(within, rows(shares.get(list)!, begin, size));
+  const probabilities = tf.exp(logs);
+  return { probabilities, negentropy: tf.sum(tf.mul(probabilities, logs), -1, true) };
+}
+
+/** Log probabilities of listed tokens and of all others: from those within the list `[tokens, classes]`, and `listShares`. */
+function withDefer(within: tf.Tensor, shares: tf.Tensor): tf.Tensor {
+  const column = (at: number): tf.Tensor => tf.slice(shares, [0, at], [within.shape[0], 1]);
+  return tf.concat([tf.add(within, column(1)), column(0)], -1);
 }
 
 type Head = Pick<HeadTask, 'head' | 'bias'>;

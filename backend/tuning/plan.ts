@@ -190,8 +190,8 @@ const poolOf = (taken: number, windows: number): number | null => (taken < windo
 export const updateSeconds = (speeds: Speeds, request: PlanRequest): number =>
   request.perUpdate * (speeds.window + teachingSeconds(speeds, request) + learningSeconds(speeds, request));
 
-/** Seconds in which the teacher's whole head reads a window, once. */
-const teachingSeconds = ({ scoring }: Speeds, { distils }: PlanRequest): number => (distils ? floatShare * scoring : 0);
+/** Seconds in which the final exit's whole head reads a window, once. */
+const teachingSeconds = ({ scoring }: Speeds, { distils }: PlanRequest): number => (distils ? scoring : 0);
 
 /** Seconds in which exits learn from a window: products at each exit's head, and of the teacher's classes. */
 const learningSeconds = ({ scoring }: Speeds, { distils, headShare }: PlanRequest): number =>

@@ -6,13 +6,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { record } from '../autodiff/recorder.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
-import { chunkTokens, targetPairs } from './objective.ts';
+import { chunkTokens } from './objective.ts';
 import { decays, updateNumbers } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import { sumOfSquares } from './step-gradients.ts';
-import { describePass, gradientName, passFeeds, recordPass, recordTeacher, type RecordedGraph } from './step-graphs.ts';
+import { describePass, gradientName, passFeeds, recordPass, type RecordedGraph } from './step-graphs.ts';
 import { gapOf, namesOf, padBatch, requireValues, type StepOptions, type StepPlan } from './step-plan.ts';
-import { rememberedSums, surpriseAt, tokenClasses } from './step-teacher.ts';
+import { surpriseAt } from './step-teacher.ts';
 import { compiledUpdate, flat, number, pieces, scalar, vector } from './update-compiled.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
 
@@ -56,20 +56,6 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
   const passes = new Map(plan.groups.map((group) => [group, describePass(passOptions, group)]));
   const updates = compiledUpdate(optimiser, sessionOptions);
 
-  const sumsOf = rememberedSums(async (final, targets) => {
-    const chunk = options.chunk ?? chunkTokens(spec.vocabulary);
-    const head = { weight: frozen.get('lm_head.weight')!, bias: frozen.get('lm_head.bias') ?? null };
-    const feeds: Record<string, Value> = {
-      final: { data: final, shape: [tokens, spec.hidden] },
-      targets: { data: targetPairs(tokenClasses(targets), chunk), shape: [tokens, 2] },
-      weight: { data: head.weight, shape: [spec.vocabulary, spec.hidden] },
-      ...(head.bias && { bias: { data: head.bias, shape: [spec.vocabulary] } }),
-    };
-    const session = await sessionOf('teacher', () => recordTeacher(spec, feeds, chunk));
-    const results = await session.run(feeds);
-    return { logSum: numbersOf(results, 'logSum'), surprise: numbersOf(results, 'surprise') };
-  });
-
   const sumSession = (): Promise<Session> =>
     sessionOf('sum', () =>
       record({ total: flat, gradient: flat, factor: scalar }, ({ total, gradient, factor }) => {
@@ -84,9 +70,9 @@ export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOp
       const session = await sessionOf(key, () => recordPass(passOptions, group, inputs));
       const padded = padBatch(stepBatch, batch, tokens);
       const values = (name: string): Float32Array => (parameters.get(name) ?? frozen.get(name))!;
-      const sums = plan.distils ? await sumsOf(padded) : null;
-      const results = await session.run(passFeeds(passOptions, group, inputs, padded, sums, values));
-      const final = sums && surpriseAt(sums, padded.targets);
+      const taught = plan.distils ? await options.teach(padded) : null;
+      const results = await session.run(passFeeds(passOptions, group, inputs, padded, taught, values));
+      const final = taught && surpriseAt(taught, padded.targets);
       return group.map((planned, i) => ({
         loss: numbersOf(results, 'losses')[i]!,
         crossEntropy: numbersOf(results, 'crossEntropies')[i]!,

@@ -1,10 +1,11 @@
 /** The step's engine on a tfjs backend: the same functions as the compiled one, computed at once, parameters on the device. */
 import * as tf from '@tensorflow/tfjs-core';
 import { withBackend } from '../autodiff/recorder.ts';
-import { chunkTokens, targetPairs, teacherSums } from './objective.ts';
+import { chunkTokens, targetPairs } from './objective.ts';
 import { adamW, decays, updateNumbers, type UpdateScalars } from './optimiser.ts';
 import type { StepEngine } from './step-engine.ts';
 import type { StepBatch } from '../features/features.ts';
+import type { Teaching } from '../runtime/staged-model.ts';
 import { groupGradients, sumOfSquares, type ExitTensors } from './step-gradients.ts';
 import {
   featuresOf,
@@ -18,7 +19,7 @@ import {
   type StepOptions,
   type StepPlan,
 } from './step-plan.ts';
-import { rememberedSums, surpriseAt, tokenClasses, type TeacherSums } from './step-teacher.ts';
+import { surpriseAt } from './step-teacher.ts';
 import type { StepState } from '../checkpoint/checkpoint.ts';
 
 export interface EagerOptions {
@@ -56,31 +57,16 @@ export function eagerEngine(plan: StepPlan, options: StepOptions & EagerOptions)
     live[part].set(name, tf.keep(tensor));
   };
 
-  const sumsOf = rememberedSums(async (final, targets) => {
-    const chunk = options.chunk ?? chunkTokens(spec.vocabulary);
-    const { logSum, surprise } = on(() =>
-      tf.tidy(() => {
-        const state = tf.tensor(final, [targets.length, spec.hidden]);
-        const teacher = { state, head: frozen.get('lm_head.weight')!, bias: frozen.get('lm_head.bias') ?? null };
-        const pairs = tf.tensor(targetPairs(tokenClasses(targets), chunk), [targets.length, 2], 'int32');
-        return teacherSums(teacher, pairs, spec.finalSoftcap, chunk);
-      }),
-    );
-    const values = { logSum: await floatsOf(logSum), surprise: await floatsOf(surprise) };
-    tf.dispose([logSum, surprise]);
-    return values;
-  });
-
   return {
     async differentiate(group, batch) {
-      const sums = plan.distils ? await sumsOf(batch) : null;
+      const taught = plan.distils ? await options.teach(batch) : null;
       const { losses, crossEntropies, squares, gradients } = on(() =>
-        groupPass({ ...options, plan, chunk }, live.parameters, frozen, group, batch, sums),
+        groupPass({ ...options, plan, chunk }, live.parameters, frozen, group, batch, taught),
       );
       const read = [losses, crossEntropies, squares];
       const [lossValues, crossEntropyValues, squareValues] = await Promise.all(read.map((tensor) => tensor.data()));
       tf.dispose(read);
-      const final = sums && surpriseAt(sums, batch.targets);
+      const final = taught && surpriseAt(taught, batch.targets);
       return group.map((planned, i) => ({
         loss: lossValues![i]!,
         crossEntropy: crossEntropyValues![i]!,
@@ -166,7 +152,7 @@ function groupPass(
   frozen: Tensors,
   group: readonly PlannedExit[],
   batch: StepBatch,
-  sums: TeacherSums | null,
+  taught: Teaching | null,
 ): ReturnType<typeof groupGradients> {
   const size = [batch.batch, batch.tokens];
   const positions = batch.batch * batch.tokens;
@@ -187,9 +173,9 @@ function groupPass(
     weights,
     shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
   }));
-  const final = sums && {
+  const final = taught && {
     state: input(finalOf(batch), [...size, spec.hidden]),
-    logSum: input(sums.logSum, [positions, 1]),
+    shares: new Map(lists.map((list, i) => [list, input(taught.shares[i]!, [positions, 2])])),
   };
   const result = groupGradients(spec, exits, final, objective, chunk);
   tf.dispose(inputs);

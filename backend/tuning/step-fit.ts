@@ -6,12 +6,10 @@ import { add, matMul, reshape, slice, sub, type Tensor } from '@tensorflow/tfjs-
 import { tensorOps } from '../autodiff/ops.ts';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import {
-  deferLogOdds,
   fittedParameters,
   headLogits,
   headLogSum,
   regressionTensors,
-  shortlistMask,
   type FitHead,
   type SplitSums,
 } from '../exits/fit.ts';
@@ -20,7 +18,7 @@ import { exitParameters, frozenParameters } from '../exits/parameters.ts';
 import { emptySums, type RegressionSums } from '../exits/ridge.ts';
 import type { FittedMemory } from '../exits/memory.ts';
 import { exitCut, isFitted } from '../exits/architectures.ts';
-import { exitPath, type ExitSpec } from '../exits/spec.ts';
+import { exitPath, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
@@ -28,6 +26,7 @@ import { openMemoryFit } from './memory-fit.ts';
 import { chunkTokens } from './objective.ts';
 import { openProducts, secondsOfProduct, type Open } from './products.ts';
 import { padBatch, targetCount, targetWeights } from './step-plan.ts';
+import type { Teach } from './types.ts';
 import type { StepBatch } from '../features/features.ts';
 
 export interface FitOptions {
@@ -38,6 +37,8 @@ export interface FitOptions {
   readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
   /** Cuts whose memories are fitted, too; batches must then have keys and values of the layers behind them. */
   readonly memories?: readonly Cut[];
+  /** Asked about exits with a shortlist, whose *defer* class is fitted, too. */
+  readonly teach: Teach;
   /** Most positions of a window. */
   readonly tokens: number;
   readonly threads?: number;
@@ -123,7 +124,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
     const feeds = Object.fromEntries(read.map(({ name, data, shape }) => [name, { data, shape }]));
     fitted.push({ exit, sums: emptySplit(hidden, hidden), session, inputs, feeds, kept: [] });
   }
-  const logOdds = await openLogOdds(options, open);
+  const lists = shortlistsOf(exits);
   const multiply = await openProducts(open);
   const memories = await openMemoryFit({ spec, model, cuts, tokens }, open, multiply);
   const products = fitted.length * productsOfSolution + memories.products;
@@ -137,15 +138,15 @@ export async function openFit(options: FitOptions): Promise<Fit> {
     const weights: Value = { data: targetWeights(window), shape: [tokens, 1] };
     const apart = isApart(windows);
     const isKept = windows * tokens < keptPositions;
-    const odds = isKept ? await logOdds(final) : new Map<string, Value>();
+    const shares = isKept && lists.length > 0 ? (await options.teach(window)).shares : [];
     for (const { exit, sums, session, inputs, feeds, kept } of fitted) {
       const data = window.features.get(cutName(exitCut(exit)));
       if (!data) throw new Error(`the batch has no features at ${cutName(exitCut(exit))}`);
       const features: Value = { data, shape: inputs['features']!.shape as number[] };
-      const own = odds.get(keyOf(exit));
+      const own = shares[shortlistOf(exit, lists) ?? -1];
       const results = await session.run({ ...feeds, features, final, weights }, ['xx', 'xr', ...(own ? ['x'] : [])]);
       addTo(apart ? sums.apart : sums.learned, results);
-      if (own) kept.push({ x: results['x']!, weights, logOdds: own, isApart: apart });
+      if (own) kept.push({ x: results['x']!, weights, logOdds: oddsOf(own), isApart: apart });
     }
     await memories.add(window, apart);
     windows++;
@@ -184,7 +185,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
 }
 
 /** One window of a batch. */
-function windowOf({ batch, tokens, features, targets, final }: StepBatch, row: number): StepBatch {
+function windowOf({ batch, tokens, windows, features, targets, final }: StepBatch, row: number): StepBatch {
   const part = (values: Float32Array): Float32Array => {
     const size = values.length / batch;
     return values.subarray(row * size, (row + 1) * size);
@@ -193,41 +194,17 @@ function windowOf({ batch, tokens, features, targets, final }: StepBatch, row: n
     batch: 1,
     tokens,
     features: new Map([...features].map(([cut, values]) => [cut, part(values)])),
+    ...(windows && { windows: [windows[row]!] }),
     targets: targets.subarray(row * tokens, (row + 1) * tokens),
     final: final && part(final),
   };
 }
 
-/** A function from the final states of a window to the log odds of the defer class, for each distinct shortlist. */
-async function openLogOdds(
-  { spec, exits, model, tokens }: FitOptions,
-  open: Open,
-): Promise<(final: Value) => Promise<Map<string, Value>>> {
-  const lists = new Map<string, Value>();
-  for (const exit of exits) {
-    if (exit.head.kind !== 'shortlist' || lists.has(keyOf(exit))) continue;
-    lists.set(keyOf(exit), { data: shortlistMask(exit.head.tokens, spec.vocabulary), shape: [spec.vocabulary, 2] });
-  }
-  if (!lists.size) return async () => new Map();
-  const bias = model.has('lm_head.bias') ? model.values('lm_head.bias') : null;
-  const head = headValues({ weight: model.values('lm_head.weight'), bias }, spec.hidden);
-  const inputs: Record<string, InputSpec> = {
-    final: { shape: [tokens, spec.hidden] },
-    listed: { shape: [spec.vocabulary, 2] },
-    ...shapesOf(head),
-  };
-  const chunk = chunkTokens(spec.vocabulary);
-  const session = await open(
-    record(inputs, ({ final, listed, weight, bias = null }) => ({
-      logOdds: deferLogOdds(final!, { weight: weight!, bias }, listed!, spec.finalSoftcap, chunk),
-    })),
-  );
-  return async (final) => {
-    const odds = new Map<string, Value>();
-    for (const [key, listed] of lists) odds.set(key, (await session.run({ ...head, final, listed }))['logOdds']!);
-    return odds;
-  };
-}
+/** Log odds of *outside the list* against *listed*, from a teacher's shares. */
+const oddsOf = (shares: Float32Array): Value => {
+  const data = Float32Array.from({ length: shares.length / 2 }, (_, i) => shares[2 * i]! - shares[2 * i + 1]!);
+  return { data, shape: [data.length, 1] };
+};
 
 /** Sums over the kept windows of the error of the defer class of `head`. */
 async function deferSums(
@@ -309,5 +286,3 @@ async function multiplied(
 function shapeOf({ spec, model }: FitOptions, exit: ExitSpec, name: string): readonly number[] {
   return exitParameters(spec, exit, model).find((each) => each.name === name)?.shape ?? model.shape(name);
 }
-
-const keyOf = ({ head }: ExitSpec): string => (head.kind === 'shortlist' ? head.tokens.join() : '');

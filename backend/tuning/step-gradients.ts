@@ -29,8 +29,7 @@ export interface ExitTensors {
 export interface FinalTensors {
   /** `[batch, tokens, hidden]`. */
   readonly state: tf.Tensor;
-  /** See `Teacher`. */
-  readonly logSum: tf.Tensor;
+  readonly shares: Teacher['shares'];
 }
 
 export interface GroupGradients extends HeadLosses {
@@ -73,7 +72,7 @@ export function groupGradients(
       state: tf.reshape(final.state, [-1, spec.hidden]),
       head: group[0]!.frozen.get('lm_head.weight')!,
       bias: group[0]!.frozen.get('lm_head.bias') ?? null,
-      logSum: final.logSum,
+      shares: final.shares,
     };
     found = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk);
     for (const tensor of Object.values(found) as tf.Tensor[]) tf.keep(tensor);

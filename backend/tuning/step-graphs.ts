@@ -4,11 +4,11 @@ import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitPath } from '../exits/spec.ts';
 import { layerPath } from '../model/layer.ts';
-import { cutWidth, type ModelSpec } from '../model/spec.ts';
+import { cutWidth } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
 import type { Value } from '../onnx/session.ts';
-import { targetPairs, teacherSums } from './objective.ts';
-import type { TeacherSums } from './step-teacher.ts';
+import type { Teaching } from '../runtime/staged-model.ts';
+import { targetPairs } from './objective.ts';
 import { groupGradients, type ExitTensors } from './step-gradients.ts';
 import {
   featuresOf,
@@ -47,13 +47,13 @@ export function describePass(
   const inputs: Record<string, InputSpec> = { weights: { shape: [positions, 1] } };
   if (plan.distils) {
     inputs['final'] = { shape: [batch, tokens, spec.hidden] };
-    inputs['logSum'] = { shape: [positions, 1] };
   }
   const kinds = group.map((planned, i) => {
     inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
     inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
     if (plan.distils && planned.list !== null) {
       inputs[`shortlist${planned.list}`] = { shape: [plan.lists[planned.list]!.length], dtype: 'int32' };
+      inputs[`shares${planned.list}`] = { shape: [positions, 2] };
     }
     for (const { name, shape } of planned.parameters) inputs[graphName(planned, i, name)] = { shape };
     for (const name of planned.frozen) inputs[graphName(planned, i, name)] = { shape: model.shape(name) };
@@ -68,7 +68,7 @@ export function passFeeds(
   group: readonly PlannedExit[],
   inputs: PassDescription['inputs'],
   padded: StepBatch,
-  sums: TeacherSums | null,
+  taught: Teaching | null,
   values: (name: string) => Float32Array,
 ): Record<string, Value> {
   const feeds: Record<string, Value> = {};
@@ -76,15 +76,14 @@ export function passFeeds(
     feeds[name] = { data, shape: inputs[name]!.shape as number[] };
   };
   feed('weights', targetWeights(padded));
-  if (sums) {
-    feed('final', finalOf(padded));
-    feed('logSum', sums.logSum);
-  }
+  if (taught) feed('final', finalOf(padded));
   for (const [i, planned] of group.entries()) {
     feed(`features${i}`, featuresOf(padded, planned));
     feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
-    if (plan.distils && planned.list !== null)
+    if (taught && planned.list !== null) {
       feed(`shortlist${planned.list}`, Int32Array.from(plan.lists[planned.list]!));
+      feed(`shares${planned.list}`, taught.shares[planned.list]!);
+    }
     for (const name of [...namesOf(planned), ...planned.frozen]) feed(graphName(planned, i, name), values(name));
   }
   return feeds;
@@ -108,7 +107,11 @@ export function recordPass(
       weights: tensors['weights']!,
       shortlist: tensors[`shortlist${planned.list}`] ?? null,
     }));
-    const final = plan.distils ? { state: tensors['final']!, logSum: tensors['logSum']! } : null;
+    const shares = plan.lists.flatMap((_, list): [tf.Tensor, tf.Tensor][] => {
+      const shortlist = tensors[`shortlist${list}`];
+      return shortlist ? [[shortlist, tensors[`shares${list}`]!]] : [];
+    });
+    const final = plan.distils ? { state: tensors['final']!, shares: new Map(shares) } : null;
     const result = groupGradients(spec, exits, final, objective, chunk);
     const gradients = group.flatMap((planned, i) =>
       namesOf(planned).map((name): [string, tf.Tensor] => [
@@ -120,25 +123,6 @@ export function recordPass(
     return { losses, crossEntropies, squares, ...Object.fromEntries(gradients) };
   });
 }
-
-/** `teacherSums` of one window. */
-export const recordTeacher = (
-  { finalSoftcap }: Pick<ModelSpec, 'finalSoftcap'>,
-  feeds: Readonly<Record<string, Value>>,
-  chunk: number,
-): RecordedGraph =>
-  record(
-    Object.fromEntries(
-      Object.entries(feeds).map(([name, { data, shape }]): [string, InputSpec] => [
-        name,
-        { shape, dtype: data instanceof Int32Array ? 'int32' : 'float32' },
-      ]),
-    ),
-    ({ final, targets, weight, bias }) => {
-      const teacher = { state: final!, head: weight!, bias: bias ?? null };
-      return { ...teacherSums(teacher, targets!, finalSoftcap, chunk) };
-    },
-  );
 
 /** A name that is the same for exits of one kind, whatever their layer. */
 export function graphName({ exit }: PlannedExit, i: number, name: string): string {

@@ -10,11 +10,11 @@ import {
   type ExitParameter,
 } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
-import { classCount, exitId, type ExitSpec } from '../exits/spec.ts';
+import { classCount, exitId, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
-import type { ObjectiveOptions, OptimiserOptions } from './types.ts';
+import type { ObjectiveOptions, OptimiserOptions, Teach } from './types.ts';
 
 export interface StepOptions {
   readonly spec: ModelSpec;
@@ -25,6 +25,8 @@ export interface StepOptions {
   readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
   readonly objective: ObjectiveOptions;
   readonly optimiser: OptimiserOptions;
+  /** What exits that distil are taught. */
+  readonly teach: Teach;
 }
 
 export interface PlannedExit {
@@ -65,11 +67,9 @@ const sharedPassBytes = 2 ** 28;
  * Plans a step.
  * @throws UserError if `initial` is not exactly the exits' trained parameters.
  */
-export function planStep({ spec, exits, initial, model, objective }: StepOptions): StepPlan {
+export function planStep({ spec, exits, initial, model, objective }: Omit<StepOptions, 'teach'>): StepPlan {
   const distils = objective.distillation > 0;
-  const lists = new Map<string, readonly number[]>();
-  for (const { head } of exits) if (head.kind === 'shortlist') lists.set(head.tokens.join(), head.tokens);
-  const keys = [...lists.keys()];
+  const lists = shortlistsOf(exits);
   const planned = exits.map((exit): PlannedExit => ({
     exit,
     id: exitId(exit),
@@ -78,7 +78,7 @@ export function planStep({ spec, exits, initial, model, objective }: StepOptions
     frozen: frozenParameters(exit, model, distils),
     classes: exit.head.kind === 'shortlist' ? shortlistClasses(exit.head.tokens, spec.vocabulary) : null,
     defer: exit.head.kind === 'shortlist' ? exit.head.tokens.length : -1,
-    list: exit.head.kind === 'shortlist' ? keys.indexOf(exit.head.tokens.join()) : null,
+    list: shortlistOf(exit, lists),
   }));
   checkParameters(
     planned.flatMap(({ parameters }) => parameters),
@@ -89,7 +89,7 @@ export function planStep({ spec, exits, initial, model, objective }: StepOptions
   return {
     exits: planned,
     groups: distils && bytes <= sharedPassBytes ? [planned] : planned.map((exit) => [exit]),
-    lists: [...lists.values()],
+    lists,
     widest: Math.max(...exits.map((exit) => classCount(spec, exit))),
     distils,
   };

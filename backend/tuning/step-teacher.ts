@@ -1,49 +1,40 @@
 /**
- * What the final exit's whole head says of the tokens that exits learn from. It depends on nothing that is trained, so it is computed once for
- * each window, and only the part of a teacher that is specific to an exit's classes again in every pass.
+ * What exits are taught of the windows that they learn from. It depends on nothing that is trained, so the final exit's whole head reads each
+ * window once, for the fit and for all updates.
  */
-import type { StepBatch } from '../features/features.ts';
+import type { Teaching, TeacherModel } from '../runtime/staged-model.ts';
 import { finalOf } from './step-plan.ts';
+import type { Teach } from './types.ts';
 
-/** For each position of some windows; see `teacherSums` of objective.ts. */
-export interface TeacherSums {
-  readonly logSum: Float32Array;
-  readonly surprise: Float32Array;
-}
+/** Positions that are remembered: 50 MB with one list. */
+const mostPositions = 2 ** 22;
 
-/** Positions that are remembered: 64 MB. */
-const mostPositions = 2 ** 23;
-
-/** `compute`: the sums of one window, from its final states `[tokens, hidden]` and its targets. The oldest windows are forgotten first. */
-export function rememberedSums(
-  compute: (final: Float32Array, targets: Int32Array) => Promise<TeacherSums>,
-): (batch: StepBatch) => Promise<TeacherSums> {
-  const known = new Map<number, TeacherSums>();
+/** `lists`: how many the teacher knows. Windows without targets are not read; the oldest windows are forgotten first. */
+export function rememberedTeaching({ teach }: Pick<TeacherModel, 'teach'>, lists: number): Teach {
+  const known = new Map<number, Teaching>();
   return async (batch) => {
     const { tokens, windows } = batch;
     const final = finalOf(batch);
     const width = final.length / batch.batch;
-    const all = { logSum: new Float32Array(batch.batch * tokens), surprise: new Float32Array(batch.batch * tokens) };
+    const positions = batch.batch * tokens;
+    const surprise = new Float32Array(positions);
+    const shares = Array.from({ length: lists }, () => new Float32Array(2 * positions));
     for (let row = 0; row < batch.batch; row++) {
+      const targets = batch.targets.subarray(row * tokens, (row + 1) * tokens);
+      if (targets.every((token) => token < 0)) continue;
       const window = windows?.[row];
-      const sums =
+      const own =
         (window === undefined ? undefined : known.get(window)) ??
-        (await compute(
-          final.subarray(row * width, (row + 1) * width),
-          batch.targets.subarray(row * tokens, (row + 1) * tokens),
-        ));
-      if (window !== undefined) known.set(window, sums);
+        (await teach(final.subarray(row * width, (row + 1) * width), targets));
+      if (window !== undefined) known.set(window, own);
       if (known.size * tokens > mostPositions) known.delete(known.keys().next().value!);
-      all.logSum.set(sums.logSum, row * tokens);
-      all.surprise.set(sums.surprise, row * tokens);
+      surprise.set(own.surprise, row * tokens);
+      for (const [i, share] of own.shares.entries()) shares[i]!.set(share, 2 * row * tokens);
     }
-    return all;
+    return { surprise, shares };
   };
 }
 
 /** The final exit's cross-entropy with the targets, summed. */
-export const surpriseAt = ({ surprise }: TeacherSums, targets: Int32Array): number =>
+export const surpriseAt = ({ surprise }: Teaching, targets: Int32Array): number =>
   targets.reduce((sum, token, i) => sum + (token < 0 ? 0 : surprise[i]!), 0);
-
-/** Token id of each target, for `targetPairs`; 0 if there is none. */
-export const tokenClasses = (targets: Int32Array): Int32Array => targets.map((token) => Math.max(0, token));

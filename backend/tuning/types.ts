@@ -2,6 +2,7 @@
 import type { StepState } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import type { StepBatch } from '../features/features.ts';
+import type { Teaching } from '../runtime/staged-model.ts';
 
 export interface ObjectiveOptions {
   /** Weight of the cross-entropy with the true next token. */
@@ -59,3 +60,6 @@ export interface TuningStep<Batch = StepBatch> {
   restore(state: StepState): Promise<void>;
   dispose(): Promise<void>;
 }
+
+/** What exits are taught at each position of a batch that carries the final exit's state. */
+export type Teach = (batch: StepBatch) => Promise<Teaching>;

@@ -9,7 +9,7 @@ import { exitCut } from '../exits/architectures.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { finalState, stage } from '../model/layer.ts';
 import { compareCuts, cutName, finalCut, inputCut, type Cut, type ModelSpec } from '../model/spec.ts';
-import { headLosses, teacherSums, type HeadTask, type Teacher } from './objective.ts';
+import { headLosses, listShares, type HeadTask, type Teacher } from './objective.ts';
 import type { ObjectiveOptions } from './types.ts';
 
 export interface WholeTensors {
@@ -23,6 +23,8 @@ export interface WholeTensors {
     readonly targets: tf.Tensor;
     readonly shortlist: tf.Tensor | null;
   }[];
+  /** By the tensor of a shortlist: `listMask`. */
+  readonly masks: ReadonlyMap<tf.Tensor, tf.Tensor>;
   /** Of the final exit. */
   readonly targets: tf.Tensor;
   readonly weights: tf.Tensor;
@@ -68,9 +70,10 @@ export function wholeGradients(
       return { ...common, state, ...headOf(headPath(exit)), targets, shortlist };
     });
     const head = { state: final, ...headOf('lm_head') };
+    const sharesOf = (mask: tf.Tensor): tf.Tensor => listShares(final, head, mask, spec.finalSoftcap, chunk);
     const teacher: Teacher | null =
       objective.distillation > 0
-        ? { ...head, logSum: teacherSums(head, given.targets, spec.finalSoftcap, chunk).logSum }
+        ? { ...head, shares: new Map([...given.masks].map(([list, mask]) => [list, sharesOf(mask)])) }
         : null;
     const exits = headLosses(tasks, teacher, objective, spec.finalSoftcap, chunk);
     const last = headLosses([own], null, finalObjective, spec.finalSoftcap, chunk);

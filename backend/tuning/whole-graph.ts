@@ -5,10 +5,10 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitParameters, type ExitParameter, type ParameterShapes } from '../exits/parameters.ts';
-import { exitId, type ExitSpec } from '../exits/spec.ts';
+import { exitId, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import type { Value } from '../onnx/session.ts';
-import { chunkTokens, targetPairs } from './objective.ts';
+import { chunkTokens, listMask, targetPairs } from './objective.ts';
 import { shortlistClasses } from './step-plan.ts';
 import type { ObjectiveOptions } from './types.ts';
 import { wholeGradients } from './whole-gradients.ts';
@@ -63,11 +63,8 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
     head.kind === 'shortlist' ? shortlistClasses(head.tokens, spec.vocabulary) : null,
   );
   // Exits with the same list share its tensor, and so the teacher's targets for it.
-  const lists = new Map<string, readonly number[]>();
-  for (const { head } of exits) if (head.kind === 'shortlist') lists.set(head.tokens.join(), head.tokens);
-  const listNames = new Map([...lists.keys()].map((key, i) => [key, `list ${i}`]));
-  const listOf = ({ head }: ExitSpec): string | null =>
-    head.kind === 'shortlist' ? listNames.get(head.tokens.join())! : null;
+  const lists = shortlistsOf(exits);
+  const distils = objective.distillation > 0;
 
   const inputs: Record<string, InputSpec> = {
     embedded: { shape: [batch, tokens, spec.hidden] },
@@ -75,7 +72,10 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
     exitWeights: { shape: [exits.length] },
   };
   for (const id of ids) inputs[`targets ${id}`] = { shape: [batch * tokens, 2], dtype: 'int32' };
-  for (const [key, list] of lists) inputs[listNames.get(key)!] = { shape: [list.length], dtype: 'int32' };
+  for (const [i, list] of lists.entries()) {
+    inputs[`list ${i}`] = { shape: [list.length], dtype: 'int32' };
+    if (distils) inputs[`mask ${i}`] = { shape: [spec.vocabulary, 2] };
+  }
   for (const name of names) inputs[name] = { shape: model.shape(name) };
   for (const { name, shape } of ofExits) inputs[name] = { shape };
   const valueOf = (name: string, data: Value['data']): Value => ({ data, shape: inputs[name]!.shape as number[] });
@@ -87,9 +87,11 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
       embedded: tensors['embedded']!,
       parameters: named([...names, ...ofExits.map(({ name }) => name)]),
       exits: exits.map((exit) => {
-        const list = listOf(exit);
-        return { exit, targets: tensors[`targets ${exitId(exit)}`]!, shortlist: list === null ? null : tensors[list]! };
+        const list = shortlistOf(exit, lists);
+        const shortlist = list === null ? null : tensors[`list ${list}`]!;
+        return { exit, targets: tensors[`targets ${exitId(exit)}`]!, shortlist };
       }),
+      masks: new Map(distils ? lists.map((_, i) => [tensors[`list ${i}`]!, tensors[`mask ${i}`]!]) : []),
       targets: tensors[`targets ${finalId}`]!,
       weights: tensors['weights']!,
       exitWeights: tensors['exitWeights']!,
@@ -115,7 +117,10 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
         const wanted = targets.map((token) => (token < 0 ? 0 : own ? own[token]! : token));
         data[`targets ${id}`] = targetPairs(wanted, chunk);
       }
-      for (const [key, list] of lists) data[listNames.get(key)!] = Int32Array.from(list);
+      for (const [i, list] of lists.entries()) {
+        data[`list ${i}`] = Int32Array.from(list);
+        if (distils) data[`mask ${i}`] = listMask(list, spec.vocabulary);
+      }
       return Object.fromEntries(Object.entries(data).map(([name, values]) => [name, valueOf(name, values)]));
     },
   };

@@ -13,6 +13,7 @@ import { openModel } from '../../backend/model/open.ts';
 import { compareCuts, cutName, finalCut, type Cut } from '../../backend/model/spec.ts';
 import { openFeatureModel } from '../../backend/runtime/open.ts';
 import { createCompiledStep, createEagerStep } from '../../backend/tuning/step.ts';
+import { plainTeach } from '../support/teacher.ts';
 import type { StepBatch } from '../../backend/features/features.ts';
 import type { ObjectiveOptions, OptimiserOptions, TuningStep } from '../../backend/tuning/types.ts';
 import { fixtures, readGolden } from '../support/golden.ts';
@@ -111,6 +112,7 @@ const steps: Record<'compiled' | 'eager', Create> = {
       model: model.parameters,
       objective,
       optimiser,
+      teach: plainTeach(model, chosen),
       batch: golden.batch_ids.length,
       tokens: golden.batch_ids[0]!.length,
       chunk: 20,
@@ -122,6 +124,7 @@ const steps: Record<'compiled' | 'eager', Create> = {
       model: model.parameters,
       objective,
       optimiser,
+      teach: plainTeach(model, chosen),
       backend: 'cpu',
       chunk: 20,
     }),

@@ -12,6 +12,7 @@ import { openFeatureModel } from '../../backend/runtime/open.ts';
 import { createEagerStep } from '../../backend/tuning/step.ts';
 import { readGolden } from '../support/golden.ts';
 import { tinyModel } from '../support/models.ts';
+import { noTeach } from '../support/teacher.ts';
 
 export interface Answer {
   /** Largest relative difference from the reference over some updates; of parameters, after all 20. */
@@ -46,6 +47,7 @@ async function trajectory(on: string, updates: string): Promise<Answer> {
     initial,
     model: model.parameters,
     objective: { crossEntropy: 1, distillation: 0, weighting: 'uniform' },
+    teach: noTeach,
     optimiser: {
       beta1: 0.9,
       beta2: 0.95,

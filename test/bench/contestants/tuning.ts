@@ -1,14 +1,21 @@
 /** A tuning step of this project: the backbone to the deepest exit, then loss, gradient and update of all exits. */
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitCut } from '../../../backend/exits/architectures.ts';
-import { exitId, type ExitArchitecture, type ExitSpec, type HeadSpec } from '../../../backend/exits/spec.ts';
+import {
+  exitId,
+  shortlistsOf,
+  type ExitArchitecture,
+  type ExitSpec,
+  type HeadSpec,
+} from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { compareCuts, cutName, finalCut, type Cut } from '../../../backend/model/spec.ts';
 import { windowOptions } from '../../../backend/recipes/backbone.ts';
-import { openFeatureModel } from '../../../backend/runtime/open.ts';
+import { openFeatureModel, openTeacher } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import { normState } from '../../../backend/features/features.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
+import { rememberedTeaching } from '../../../backend/tuning/step-teacher.ts';
 import type { ObjectiveOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { placeExits } from '../../../protocol/options-notations.ts';
 import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
@@ -65,7 +72,10 @@ export async function openStep(
   const { spec, parameters } = model;
   const distils = objectives[objective].distillation > 0;
   const cuts = [...exits.map(exitCut), ...(distils ? [finalCut(spec)] : [])].sort(compareCuts);
-  const features = await openFeatureModel(model, cuts, windowOptions({ precision: backbonePrecision, threads }));
+  const running = windowOptions({ precision: backbonePrecision, threads });
+  const features = await openFeatureModel(model, cuts, running);
+  const lists = shortlistsOf(exits);
+  const teacher = await openTeacher(model, lists, running);
   const step = await createCompiledStep({
     spec,
     exits,
@@ -81,6 +91,7 @@ export async function openStep(
       gradientClip: 1,
       clip: 'each',
     },
+    teach: rememberedTeaching(teacher, lists.length),
     batch,
     tokens,
     threads,
@@ -93,6 +104,7 @@ export async function openStep(
     settings: { learningRate: 1e-4, exitWeights: new Map(exits.map((exit) => [exitId(exit), 1])) },
     async dispose() {
       await step.dispose();
+      await teacher.dispose();
       await features.dispose();
     },
   };

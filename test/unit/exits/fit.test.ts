@@ -4,28 +4,31 @@ import * as tf from '@tensorflow/tfjs-core';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import '../../../backend/autodiff/gradients.ts';
-import { deferLogOdds, headLogSum, shortlistMask } from '../../../backend/exits/fit.ts';
+import { headLogSum } from '../../../backend/exits/fit.ts';
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
+import { listMask, listShares } from '../../../backend/tuning/objective.ts';
 import { openFit } from '../../../backend/tuning/step-fit.ts';
 import type { StepBatch } from '../../../backend/features/features.ts';
 import { fixtures } from '../../support/golden.ts';
+import { plainTeach } from '../../support/teacher.ts';
 import { numbers } from '../autodiff/numbers.ts';
 
 beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-test('log odds of what is not listed, and the log-sum-exp of a head, in chunks', () => {
+test('what a head gives to a list and to all else, and the log-sum-exp of a head, in chunks', () => {
   const [tokens, hidden, vocabulary] = [5, 3, 7];
   const [state, head, shift] = [numbers(tokens * hidden, 1), numbers(vocabulary * hidden, 2), numbers(vocabulary, 3)];
   const listed = [1, 5];
-  const [odds, sums] = tf.tidy(() => {
+  const [shares, sums] = tf.tidy(() => {
     const x = tf.tensor(state.slice(), [tokens, hidden]);
     const w = { weight: tf.tensor(head.slice(), [vocabulary, hidden]), bias: tf.tensor(shift.slice(), [vocabulary]) };
-    const mask = tf.tensor(shortlistMask(listed, vocabulary), [vocabulary, 2]);
-    return [deferLogOdds(x, w, mask, 1.5, 2).dataSync(), headLogSum(x, w, null, 2).dataSync()];
+    const mask = tf.tensor(listMask(listed, vocabulary), [vocabulary, 2]);
+    const shares = listShares(x, { head: w.weight, bias: w.bias }, mask, 1.5, 2);
+    return [shares.dataSync(), headLogSum(x, w, null, 2).dataSync()];
   });
   for (let t = 0; t < tokens; t++) {
     const logits = Array.from({ length: vocabulary }, (_, id) =>
@@ -34,7 +37,9 @@ test('log odds of what is not listed, and the log-sum-exp of a head, in chunks',
     const sumOf = (ids: number[], cap: (x: number) => number): number =>
       ids.reduce((sum, id) => sum + Math.exp(cap(logits[id]!)), 0);
     const cap = (x: number): number => 1.5 * Math.tanh(x / 1.5);
-    expect(odds[t]).toBeCloseTo(Math.log(sumOf([0, 2, 3, 4, 6], cap) / sumOf(listed, cap)), 5);
+    const all = sumOf([...logits.keys()], cap);
+    expect(shares[2 * t]).toBeCloseTo(Math.log(sumOf([0, 2, 3, 4, 6], cap) / all), 5);
+    expect(shares[2 * t + 1]).toBeCloseTo(Math.log(sumOf(listed, cap) / all), 5);
     expect(sums[t]).toBeCloseTo(Math.log(sumOf([...logits.keys()], (x) => x)), 5);
   }
 });
@@ -54,6 +59,7 @@ describe('a fit', () => {
   // Only distinct exits may share a layer and an architecture.
   const chosen = exits.slice(0, 4);
   const initial = new Map(chosen.flatMap((exit) => [...initialiseExit(spec, exit, parameters, { kind: 'copy' })]));
+  const teach = plainTeach(model, chosen);
   const gain = parameters.values('norm.weight');
   const lmHead = parameters.values('lm_head.weight');
   const [batch, tokens] = [4, 40];
@@ -101,6 +107,7 @@ describe('a fit', () => {
       exits: chosen,
       initial,
       model: parameters,
+      teach,
       tokens,
     });
     const junk = numbers(batch * tokens * hidden, 5);
@@ -166,7 +173,7 @@ describe('a fit', () => {
   test('leaves an exit with nowhere to put it as it was', async () => {
     const shared = exits.slice(4);
     const copy = initialiseExit(spec, shared[0]!, parameters, { kind: 'copy' });
-    const fit = await openFit({ spec, exits: shared, initial: copy, model: parameters, tokens });
+    const fit = await openFit({ spec, exits: shared, initial: copy, model: parameters, teach, tokens });
     expect(await fit.solve()).toEqual(copy);
     await fit.add(batchOf(1));
     expect(await fit.solve()).toEqual(copy);
@@ -174,13 +181,13 @@ describe('a fit', () => {
   });
 
   test('without tokens is the copies', async () => {
-    const fit = await openFit({ spec, exits: chosen, initial, model: parameters, tokens });
+    const fit = await openFit({ spec, exits: chosen, initial, model: parameters, teach, tokens });
     expect(await fit.solve()).toEqual(initial);
     await fit.dispose();
   });
 
   test('needs the final state', async () => {
-    const fit = await openFit({ spec, exits: chosen, initial, model: parameters, tokens });
+    const fit = await openFit({ spec, exits: chosen, initial, model: parameters, teach, tokens });
     await expect(fit.add({ ...batchOf(1), final: null })).rejects.toThrow('final state');
     await fit.dispose();
   });

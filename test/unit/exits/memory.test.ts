@@ -9,6 +9,7 @@ import { cutName } from '../../../backend/model/spec.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
 import { openFit } from '../../../backend/tuning/step-fit.ts';
 import { tinyModel } from '../../support/models.ts';
+import { noTeach } from '../../support/teacher.ts';
 
 beforeAll(async () => {
   await tf.setBackend('cpu');
@@ -51,7 +52,10 @@ describe.each(['llama-bias', 'qwen3', 'olmo2', 'gpt_neox'])('%s', async (family)
   });
 
   test('errors are those of plain loops, the first layer needs no correction, and a fit is no worse than the copy', async () => {
-    const fit = await openFit({ spec, exits: [], initial: new Map(), model: model.parameters, memories: cuts, tokens });
+    const fit = await openFit({
+      ...{ spec, exits: [], initial: new Map(), model: model.parameters },
+      ...{ memories: cuts, teach: noTeach, tokens },
+    });
     for (let w = 0; w < count; w++) await fit.add(await source.batch([w]));
     const memories = await fit.solveMemories();
     await fit.dispose();

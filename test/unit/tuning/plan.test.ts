@@ -85,7 +85,7 @@ test('there are no more windows than there are, and no fit where none is asked f
 describe('a run that keeps states', () => {
   const keeping = { ...request, keepsStates: true };
   /** Floats take twice the time of a score; two windows an update, and four products of an exit's head. */
-  const teaching = 2 * 2;
+  const teaching = 2;
   const learning = 2 * (2 * 2) * 0.16 * 4;
 
   test('takes the windows of the fit again, so that more updates have room', () => {

@@ -9,6 +9,7 @@ import type { StepBatch } from '../../../backend/features/features.ts';
 import type { ObjectiveOptions, OptimiserOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { join } from 'node:path';
 import { fixtures } from '../../support/golden.ts';
+import { plainTeach } from '../../support/teacher.ts';
 import { numbers } from '../autodiff/numbers.ts';
 
 export const tiny = (family: string): Model => openModel(join(fixtures, 'tiny', family));
@@ -38,7 +39,7 @@ export const allExits: readonly ExitSpec[] = [
 export function optionsOf(model: Model, exits: readonly ExitSpec[], objective: ObjectiveOptions): StepOptions {
   const { spec, parameters } = model;
   const initial = new Map(exits.flatMap((exit) => [...initialiseExit(spec, exit, parameters, { kind: 'copy' })]));
-  return { spec, exits, initial, model: parameters, objective, optimiser };
+  return { spec, exits, initial, model: parameters, objective, optimiser, teach: plainTeach(model, exits) };
 }
 
 export const compiled = (options: StepOptions, batch: number, tokens: number): Promise<TuningStep> =>
