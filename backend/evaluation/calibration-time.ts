@@ -8,10 +8,10 @@ const fewestIfJudged = 768;
 /** More of them choose hardly better: the time is then worth more for judging a second, bolder candidate. */
 const enoughIfJudged = 1536;
 /**
- * Time of a token that a candidate writes, in small batches, and the full model judges ÷ that of a token that the full model writes while
- * all exits are read.
+ * Time of a token that a candidate writes, in small batches, and the full model judges, with its part of the prompt ÷ that of a token that
+ * the full model writes while all exits are read.
  */
-const judgingShare = 2;
+const judgingShare = 1.75;
 /** Tokens that usually judge the most cautious candidate, as a multiple of those that would do if none of them lost anything. */
 const usualJudged = 2.5;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */

@@ -7,7 +7,7 @@ import type { Brought } from '../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
-import { regretsOf } from '../decoding/judged-texts.ts';
+import { regretsOf } from '../decoding/reread.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession } from '../decoding/session.ts';
 import { likely, savedBy, type Costs } from './calibration.ts';

@@ -4,7 +4,8 @@
  */
 import type { GenerateEvent } from '../../protocol/events.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
-import type { BatchRequest, Ids } from '../decoding/batch.ts';
+import type { Ids } from '../decoding/batch.ts';
+import { rereading } from '../decoding/reread.ts';
 import type { SequenceOptions } from '../decoding/sequence.ts';
 import type { Session } from '../decoding/session.ts';
 
@@ -20,18 +21,12 @@ export async function* explained(
   texts: readonly WrittenText[],
   candidates: number,
 ): AsyncGenerator<GenerateEvent, void> {
-  const requests = texts.map(({ ids, from, tokens }, number): BatchRequest => ({
-    ...how,
-    number,
-    prompt: ids.slice(0, from + tokens.length - 1),
+  const requests = texts.map(({ ids, from, tokens }, number) => ({
+    ...rereading(how, number, ids.slice(0, from + tokens.length - 1)),
     opinionsFrom: from - 1,
     candidates,
-    maxTokens: 0,
-    scores: null,
-    onProbation: false,
     // Texts that are written meanwhile go first.
     urgency: -1,
-    promptExit: null,
   }));
   const known = requests.filter(({ number }) => texts[number]!.tokens.length > 0);
   for await (const event of session.write(known)) {

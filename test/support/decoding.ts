@@ -2,7 +2,7 @@
 import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
 import { newPace, type Pace } from '../../backend/decoding/pace.ts';
 import { openSession, type Session } from '../../backend/decoding/session.ts';
-import { regretsOf, type JudgedText } from '../../backend/decoding/judged-texts.ts';
+import { regretsOf, type JudgedText } from '../../backend/decoding/reread.ts';
 import { greedy } from '../../backend/decoding/sampler.ts';
 import { trunkLength, type StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
