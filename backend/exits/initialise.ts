@@ -30,13 +30,14 @@ export function initialiseExit(
     exitParameters(spec, exit, backbone).map((parameter) => [
       parameter.name,
       initialisation.kind === 'copy'
-        ? copied(spec, exit, parameter, backbone)
+        ? copiedParameter(spec, exit, parameter, backbone)
         : drawn(spec, exit, parameter, initialisation.seed),
     ]),
   );
 }
 
-function copied(
+/** A copy of the backbone's values, as a parameter begins; see `initialiseExit`. */
+export function copiedParameter(
   spec: ModelSpec,
   exit: ExitSpec,
   { name, source }: ExitParameter,
@@ -49,28 +50,37 @@ function copied(
   return Float32Array.from(backbone.values(source));
 }
 
+/** Tokens outside a list whose rows give that of its defer class, at most. */
+const mostOthers = 4096;
+
 /**
  * The rows of the listed tokens, then the defer class. The logit of defer should be the log-sum-exp of all other logits. To first order
- * that is their mean (plus a constant, which a linear head cannot express), so its row is their mean row. A fit does better (fit.ts). For
- * a bias the same holds: its rows are numbers.
+ * that is their mean (plus a constant, which a linear head cannot express), so its row is their mean row, of tokens from all over the
+ * vocabulary. A fit does better (fit.ts). For a bias the same holds: its rows are numbers.
  */
 function shortlistRows(backbone: BackboneValues, source: string, tokens: readonly number[]): Float32Array {
   const [vocabulary, width = 1] = backbone.shape(source) as [number, number?];
-  const all = backbone.values(source);
   const listed = new Set(tokens);
+  const outside = Array.from({ length: vocabulary }, (_, id) => id).filter((id) => !listed.has(id));
+  const every = Math.ceil(outside.length / mostOthers);
+  const others = outside.filter((_, i) => i % every === 0);
   const rows = new Float32Array((tokens.length + 1) * width);
-  tokens.forEach((token, i) => rows.set(all.subarray(token * width, (token + 1) * width), i * width));
+  rows.set(rowsOf(backbone, source, tokens));
+  const found = rowsOf(backbone, source, others);
   const mean = new Float64Array(width);
-  for (let token = 0; token < vocabulary; token++) {
-    if (listed.has(token)) continue;
-    for (let j = 0; j < width; j++) mean[j]! += all[token * width + j]!;
-  }
-  const others = Math.max(1, vocabulary - listed.size);
+  for (let at = 0; at < found.length; at += width) for (let j = 0; j < width; j++) mean[j]! += found[at + j]!;
   rows.set(
-    Float32Array.from(mean, (sum) => sum / others),
+    mean.map((sum) => sum / Math.max(1, others.length)),
     tokens.length * width,
   );
   return rows;
+}
+
+/** Some rows of a matrix, or entries of a vector. */
+function rowsOf(backbone: BackboneValues, source: string, ids: readonly number[]): Float32Array {
+  if (backbone.shape(source).length > 1) return backbone.rows(source, ids);
+  const values = backbone.values(source);
+  return Float32Array.from(ids, (id) => values[id]!);
 }
 
 function drawn(spec: ModelSpec, exit: ExitSpec, parameter: ExitParameter, seed: number): Float32Array {

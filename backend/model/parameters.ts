@@ -190,11 +190,15 @@ function readRows(source: TensorSource, parameter: Located, rows: ArrayLike<numb
   const rowBytes = (columns / elements) * bytes;
   const perTensor = elementCount(tensors[0]!.shape) / columns;
   const out = new Float32Array(rows.length * columns);
-  for (let i = 0; i < rows.length; i++) {
-    const row = parameter.rows ? parameter.rows[rows[i]!]! : rows[i]!;
+  const rowOf = (i: number): number => (parameter.rows ? parameter.rows[rows[i]!]! : rows[i]!);
+  // Rows that lie one behind the other are read at once.
+  for (let i = 0, count = 1; i < rows.length; i += count, count = 1) {
+    const row = rowOf(i);
     const tensor = tensors[Math.trunc(row / perTensor)]!;
-    const stored = source.read(tensor, (row % perTensor) * rowBytes, rowBytes);
-    out.set(dequantise(tensor.type, stored, columns), i * columns);
+    const first = row % perTensor;
+    while (i + count < rows.length && rowOf(i + count) === row + count && first + count < perTensor) count++;
+    const stored = source.read(tensor, first * rowBytes, count * rowBytes);
+    out.set(dequantise(tensor.type, stored, count * columns), i * columns);
   }
   return out;
 }

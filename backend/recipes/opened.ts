@@ -6,6 +6,7 @@ import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenize
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitId } from '../exits/spec.ts';
+import { vocabularyExit } from '../exits/vocabulary-exit.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { openModel, type Model } from '../model/open.ts';
 import { cutWidth } from '../model/spec.ts';
@@ -78,6 +79,21 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
   } finally {
     checkpoint.close();
   }
+}
+
+/**
+ * The same for decoding, with the vocabulary exit where there can be one. It is used if a calibration found that it pays, and made when it
+ * is first read.
+ */
+export async function readDecodingExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
+  const stored = await readExits(directory, model, signal);
+  const added = vocabularyExit(model.spec, model.parameters, stored.specs);
+  if (added === null) return stored;
+  return {
+    ...stored,
+    specs: [...stored.specs, added.exit],
+    parameters: new Map([...stored.parameters, ...added.parameters]),
+  };
 }
 
 /** Checks that need the model: the shapes of the exits' parameters and the widths of their gates. */
