@@ -30,14 +30,13 @@ export function initialiseExit(
     exitParameters(spec, exit, backbone).map((parameter) => [
       parameter.name,
       initialisation.kind === 'copy'
-        ? copiedParameter(spec, exit, parameter, backbone)
+        ? copied(spec, exit, parameter, backbone)
         : drawn(spec, exit, parameter, initialisation.seed),
     ]),
   );
 }
 
-/** A copy of the backbone's values, as a parameter begins; see `initialiseExit`. */
-export function copiedParameter(
+function copied(
   spec: ModelSpec,
   exit: ExitSpec,
   { name, source }: ExitParameter,
@@ -77,7 +76,11 @@ function shortlistRows(backbone: BackboneValues, source: string, tokens: readonl
 }
 
 /** Some rows of a matrix, or entries of a vector. */
-function rowsOf(backbone: BackboneValues, source: string, ids: readonly number[]): Float32Array {
+export function rowsOf(
+  backbone: Pick<BackboneValues, 'shape' | 'values' | 'rows'>,
+  source: string,
+  ids: readonly number[],
+): Float32Array {
   if (backbone.shape(source).length > 1) return backbone.rows(source, ids);
   const values = backbone.values(source);
   return Float32Array.from(ids, (id) => values[id]!);

@@ -17,8 +17,10 @@ export function keepsRows(
   exit: ExitSpec | null,
   tuned: ReadonlyMap<string, ParameterValues>,
 ): boolean {
-  const own = exit && tuned.get(`${exitPath(exit)}.head.weight`)?.data;
-  if (!own || exit.head.kind !== 'shortlist' || exit.head.tokens.length === 0) return false;
+  const head = exit && tuned.get(`${exitPath(exit)}.head.weight`);
+  if (!head || exit.head.kind !== 'shortlist' || exit.head.tokens.length === 0) return false;
+  if (head.copied) return true;
+  const own = head.data;
   const { tokens } = exit.head;
   const step = Math.ceil(tokens.length / compared);
   const classes = Array.from({ length: Math.ceil(tokens.length / step) }, (_, i) => i * step);

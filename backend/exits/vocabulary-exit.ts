@@ -5,10 +5,13 @@
  */
 import { finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ParameterValues } from '../model/overlay.ts';
+import type { Parameters } from '../model/parameters.ts';
 import { exitCut } from './architectures.ts';
-import { copiedParameter, type BackboneValues } from './initialise.ts';
+import { rowsOf } from './initialise.ts';
 import { exitParameters } from './parameters.ts';
 import { shortlistsOf, type ExitSpec } from './spec.ts';
+
+type ModelValues = Omit<Parameters, 'isInMemory'>;
 
 /** Below it a head is hardly worth sparing. */
 const leastVocabulary = 1 << 16;
@@ -23,7 +26,7 @@ const rowGroup = 32;
  */
 export function vocabularyExit(
   spec: ModelSpec,
-  model: BackboneValues,
+  model: ModelValues,
   exits: readonly ExitSpec[],
 ): { readonly exit: ExitSpec; readonly parameters: ReadonlyMap<string, ParameterValues> } | null {
   const { vocabulary, layers } = spec;
@@ -36,11 +39,29 @@ export function vocabularyExit(
   // Rows that lie one behind the other are read at once.
   const tokens = [...listed].sort((a, b) => a - b);
   const exit: ExitSpec = { layer: layers.length, architecture: 'norm', head: { kind: 'shortlist', tokens } };
-  const parameters = exitParameters(spec, exit, model).map((parameter): [string, ParameterValues] => [
-    parameter.name,
-    lazily(parameter.shape, () => copiedParameter(spec, exit, parameter, model)),
-  ]);
+  // A head with a shortlist has a last row for all other tokens. What they are worth together no single row can say: it is that of one of them.
+  const rows = [...tokens, vocabulary - 1];
+  while (listed.has(rows.at(-1)!)) rows.push(rows.pop()! - 1);
+  const parameters = exitParameters(spec, exit, model).map(({ name, shape, source }): [string, ParameterValues] => {
+    const isOfHead = source!.startsWith('lm_head.');
+    const values = (): Float32Array => (isOfHead ? rowsOf(model, source!, rows) : model.values(source!));
+    return [name, isOfHead && shape.length > 1 ? copiedRows(shape, model, source!, rows) : lazily(shape, values)];
+  });
   return { exit, parameters: new Map(parameters) };
+}
+
+/** Rows of a matrix of the model; a processor reads them as the file has them. */
+function copiedRows(
+  shape: readonly number[],
+  model: ModelValues,
+  source: string,
+  rows: readonly number[],
+): ParameterValues {
+  const values = lazily(shape, () => rowsOf(model, source, rows));
+  const type = model.storedType(source);
+  return type === null
+    ? values
+    : Object.assign(values, { copied: { type, bytes: () => model.stored(source, undefined, rows) } });
 }
 
 /** Values that are computed when they are first read: a decoder that does not use this exit never reads them. */
