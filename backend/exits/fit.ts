@@ -46,7 +46,8 @@ export interface FitMachine {
   fold(head: Float32Array, translator: Float32Array): Promise<Float32Array>;
   /**
    * Sums over some tokens on z (the head's input: x, or its translation) of the error of the defer class, the last row of `head` `[listed +
-   * 1, size]`: its target is `headLogSum` of the others plus the model's log odds of *outside the list* against *listed*, its value z · row (plus bias).
+   * 1, size]`: its target is `headLogSum` of the others plus the model's log odds of *outside the list* against *listed*,
+   * its value z · row (plus bias).
    */
   deferSums(head: FitHead<Float32Array>, translator: Float32Array | null): Promise<SplitSums>;
   /** Whether time is over. */

@@ -81,18 +81,21 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
   }
 }
 
-/**
- * The same for decoding, with the vocabulary exit where there can be one. It is used if a calibration found that it pays, and made when it
- * is first read.
- */
+/** The same for decoding: with the vocabulary exit if the calibration leaves there. */
 export async function readDecodingExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
   const stored = await readExits(directory, model, signal);
-  const added = vocabularyExit(model.spec, model.parameters, stored.specs);
-  if (added === null) return stored;
+  const all = withVocabularyExit(stored, model);
+  return exitId(all.specs.at(-1)!) in (stored.calibration?.thresholds ?? {}) ? all : stored;
+}
+
+/** Exits with the vocabulary exit as their last, where there can be one; it is made when it is first read. */
+export function withVocabularyExit(exits: OpenedExits, { spec, parameters }: Model): OpenedExits {
+  const added = vocabularyExit(spec, parameters, exits.specs);
+  if (added === null) return exits;
   return {
-    ...stored,
-    specs: [...stored.specs, added.exit],
-    parameters: new Map([...stored.parameters, ...added.parameters]),
+    ...exits,
+    specs: [...exits.specs, added.exit],
+    parameters: new Map([...exits.parameters, ...added.parameters]),
   };
 }
 
