@@ -19,8 +19,6 @@ export interface ExitView {
   readonly deferred: ArrayLike<number>;
   /** 1 if a gate keeps the exit from being read; absent: it is always read. */
   readonly closed?: ArrayLike<number>;
-  /** No threshold of it is lower, whatever this text would allow; default: 0. */
-  readonly least?: number;
 }
 
 /** Milliseconds on this machine. */
@@ -217,8 +215,8 @@ function thresholdsFor(
   const thresholds = new Map<number, number>();
   const hasLeft = new Uint8Array(tokensOf(exits));
   for (const k of used) {
-    const { regret, confidence, deferred, least = 0 } = exits[k]!;
-    const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i] && confidence[i]! >= least);
+    const { regret, confidence, deferred } = exits[k]!;
+    const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
     let lost = 0;
     let leaving = 0;
     for (const [n, i] of sure.entries()) {

@@ -17,10 +17,8 @@ export function keepsRows(
   exit: ExitSpec | null,
   tuned: ReadonlyMap<string, ParameterValues>,
 ): boolean {
-  const head = exit && tuned.get(`${exitPath(exit)}.head.weight`);
-  if (!head || exit.head.kind !== 'shortlist' || exit.head.tokens.length === 0) return false;
-  if (head.copied) return true;
-  const own = head.data;
+  const own = exit && tuned.get(`${exitPath(exit)}.head.weight`)?.data;
+  if (!own || exit.head.kind !== 'shortlist' || exit.head.tokens.length === 0) return false;
   const { tokens } = exit.head;
   const step = Math.ceil(tokens.length / compared);
   const classes = Array.from({ length: Math.ceil(tokens.length / step) }, (_, i) => i * step);

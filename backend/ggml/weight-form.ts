@@ -10,7 +10,6 @@ import { widen, widerBlocks } from '../formats/widen.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { types, type TypeName } from './library.ts';
 import { encode, type ManyPlacement, type Placement, type Processor } from './processor.ts';
-import { roughCopy, roughType } from './rough-copy.ts';
 
 /**
  * `exact`: everything in float32. `wide`: floats of the file in float32, trained matrices in bytes. `stored`: as in the file. `many`: the
@@ -78,7 +77,7 @@ export function planMatrix(source: WeightSource, names: readonly string[]): Matr
   const parts = names.map((name) => shapeOf(source.parameters, name)[0]);
   const columns = shapeOf(source.parameters, names[0]!)[1];
   // A shortlist has a row more than tokens. Kernels that repack blocks take no such matrix, and plain ones take twice as long.
-  const isPadded = source.form !== 'exact' && names.every((name) => isOfExit(source.parameters, name));
+  const isPadded = source.form !== 'exact' && names.every((name) => isTrained(source.parameters, name));
   const rows = isPadded ? Math.ceil(sum(parts) / rowGroup) * rowGroup : sum(parts);
   return { ...placeOf(source, names[0]!, rows, columns), rows, columns, parts };
 }
@@ -108,8 +107,6 @@ export function dataOf(
   const stored = parameters.storedType(name);
   if (stored === type && type !== 'F32') return finite(parameters.stored(name, allocate), type, name);
   if (stored !== null && widerBlocks(stored) === type) return widen(parameters.stored(name, allocate), allocate);
-  if (stored !== null && isComputable(stored) && type === roughType)
-    return roughCopy(processor, stored, parameters.stored(name), [rows, columns]);
   return encode(processor.library, type, parameters.values(name), rows, columns);
 }
 
@@ -141,8 +138,8 @@ export function placeExperts(source: WeightSource, name: string, experts: number
  */
 export const mostExpanded = 1 << 22;
 
-/** Elements of a block of the types that exits' matrices are rounded to. */
-const exitBlock = 32;
+/** Elements of a block of the type that trained matrices are rounded to. */
+const trainedBlock = 32;
 
 /** The type in which the file has a matrix and ggml computes with it; null if it has it in none. */
 export function storedForm(parameters: Parameters, name: string): TypeName | null {
@@ -152,28 +149,27 @@ export function storedForm(parameters: Parameters, name: string): TypeName | nul
 
 function typeOf({ processor, parameters, form, inFewBits }: WeightSource, name: string): TypeName {
   if (form === 'exact') return 'F32';
-  const isOwn = isOfExit(parameters, name);
-  if (isOwn && form === 'stored' && inFewBits(name) && paysInFewBits(processor, shapeOf(parameters, name)))
-    return roughType;
   const stored = parameters.storedType(name);
   if (stored !== null) return form !== 'wide' && isComputable(stored) ? stored : 'F32';
-  return isOwn ? 'Q8_0' : 'F32';
+  if (!isTrained(parameters, name)) return 'F32';
+  return form === 'stored' && inFewBits(name) && paysInFewBits(processor, shapeOf(parameters, name)) ? fewBits : 'Q8_0';
 }
 
-/**
- * Numbers of a matrix that comes from memory for each token: in blocks that a kernel repacks it takes half of the time of one in bytes. A
- * smaller one stays in the caches.
- */
+/** In blocks that a kernel repacks, a matrix that comes from memory for each token takes half of the time of one in bytes. */
+const fewBits = 'Q4_0';
+/** Numbers of such a matrix; a smaller one stays in the caches. */
 const smallestInFewBits = 1 << 21;
 
 const paysInFewBits = (processor: Processor, [rows, columns]: readonly [number, number]): boolean =>
   !processor.isGpu &&
   rows * columns >= smallestInFewBits &&
-  processor.place(roughType, columns, rowGroup).bufferType !== processor.plain;
+  processor.place(fewBits, columns, rowGroup).bufferType !== processor.plain;
 
-/** Whether a matrix is an exit's, and can be rounded to blocks. */
-const isOfExit = (parameters: Parameters, name: string): boolean =>
-  parameters.isInMemory(name) && parameters.shape(name)[1]! % exitBlock === 0;
+/** Whether a matrix is in no file, but in memory, and can be rounded to blocks. */
+const isTrained = (parameters: Parameters, name: string): boolean =>
+  parameters.isInMemory(name) &&
+  parameters.storedType(name) === null &&
+  parameters.shape(name)[1]! % trainedBlock === 0;
 
 const isComputable = (type: TensorType): type is TensorType & TypeName =>
   type in types && type !== 'I32' && type !== 'I64';

@@ -1,12 +1,9 @@
 /** Parameters in memory (an exit's), which take precedence over a model's own. */
-import type { TensorType } from '../formats/tensor-source.ts';
 import type { Parameters } from './parameters.ts';
 
 export interface ParameterValues {
   readonly shape: readonly number[];
   readonly data: Float32Array;
-  /** Of rows that are the model's own: their type in its file, and their bytes, read on request. */
-  readonly copied?: { readonly type: TensorType; bytes(): Uint8Array };
 }
 
 /** The same parameters; the values of `remembered` stay in memory once they have been read. Callers must not change them. */
@@ -30,7 +27,7 @@ export function overlayParameters(base: Parameters, overlay: ReadonlyMap<string,
       return out;
     },
     isInMemory: (name) => overlay.has(name) || base.isInMemory(name),
-    storedType: (name) => (overlay.has(name) ? (overlay.get(name)!.copied?.type ?? null) : base.storedType(name)),
-    stored: (name, allocate, rows) => overlay.get(name)?.copied?.bytes() ?? base.stored(name, allocate, rows),
+    storedType: (name) => (overlay.has(name) ? null : base.storedType(name)),
+    stored: (name, allocate) => base.stored(name, allocate),
   };
 }

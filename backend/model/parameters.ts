@@ -20,10 +20,8 @@ export interface Parameters {
   isInMemory(name: string): boolean;
   /** Type of the matrix in the file, row by row; null if the file has no such matrix (it is transposed, or in memory). */
   storedType(name: string): TensorType | null;
-  /**
-   * The bytes of such a matrix, its rows in our order, or of the chosen rows; if all are one tensor in that order, in memory of `allocate`.
-   */
-  stored(name: string, allocate?: Allocate, rows?: ArrayLike<number>): Uint8Array;
+  /** The bytes of such a matrix, its rows in our order; if it is one tensor in that order, in memory of `allocate`. */
+  stored(name: string, allocate?: Allocate): Uint8Array;
 }
 
 interface Located {
@@ -81,8 +79,7 @@ export function locateParameters(
     rows: (name, rows) => readRows(source, get(name), rows),
     isInMemory: () => false,
     storedType: (name) => storedType(get(name)),
-    stored: (name, allocate, rows) =>
-      rows ? storedRows(source, get(name), rows) : stored(source, get(name), allocate),
+    stored: (name, allocate) => stored(source, get(name), allocate),
   };
 }
 
@@ -186,46 +183,21 @@ function transposedEach(all: Float32Array, shape: readonly number[]): Float32Arr
 }
 
 function readRows(source: TensorSource, parameter: Located, rows: ArrayLike<number>): Float32Array {
-  const { transposed, shape } = parameter;
+  const { tensors, transposed, shape } = parameter;
   const columns = shape[1]!;
   if (transposed) return selectRows(values(source, parameter), rows, columns);
-  const out = new Float32Array(rows.length * columns);
-  for (const { at, count, tensor, bytes } of runsOf(source, parameter, rows))
-    out.set(dequantise(tensor.type, bytes, count * columns), at * columns);
-  return out;
-}
-
-/** Of a matrix that is stored in one type, row by row. */
-function storedRows(source: TensorSource, parameter: Located, rows: ArrayLike<number>): Uint8Array {
-  const width = rowBytesOf(parameter);
-  const out = new Uint8Array(rows.length * width);
-  for (const { at, bytes } of runsOf(source, parameter, rows)) out.set(bytes, at * width);
-  return out;
-}
-
-/** Some rows of a matrix: those that lie one behind the other are read at once. `at`: the place of the first among `rows`. */
-function* runsOf(
-  source: TensorSource,
-  parameter: Located,
-  rows: ArrayLike<number>,
-): Generator<{ readonly at: number; readonly count: number; readonly tensor: TensorInfo; readonly bytes: Uint8Array }> {
-  const { tensors, shape } = parameter;
-  const width = rowBytesOf(parameter);
-  const perTensor = elementCount(tensors[0]!.shape) / shape[1]!;
-  const rowOf = (i: number): number => (parameter.rows ? parameter.rows[rows[i]!]! : rows[i]!);
-  for (let at = 0, count = 1; at < rows.length; at += count, count = 1) {
-    const row = rowOf(at);
-    const tensor = tensors[Math.trunc(row / perTensor)]!;
-    const first = row % perTensor;
-    while (at + count < rows.length && rowOf(at + count) === row + count && first + count < perTensor) count++;
-    yield { at, count, tensor, bytes: source.read(tensor, first * width, count * width) };
-  }
-}
-
-const rowBytesOf = ({ tensors, shape }: Located): number => {
   const { elements, bytes } = blockInfo(tensors[0]!.type);
-  return (shape[1]! / elements) * bytes;
-};
+  const rowBytes = (columns / elements) * bytes;
+  const perTensor = elementCount(tensors[0]!.shape) / columns;
+  const out = new Float32Array(rows.length * columns);
+  for (let i = 0; i < rows.length; i++) {
+    const row = parameter.rows ? parameter.rows[rows[i]!]! : rows[i]!;
+    const tensor = tensors[Math.trunc(row / perTensor)]!;
+    const stored = source.read(tensor, (row % perTensor) * rowBytes, rowBytes);
+    out.set(dequantise(tensor.type, stored, columns), i * columns);
+  }
+  return out;
+}
 
 function storedType({ tensors, shape, transposed }: Located): TensorType | null {
   const { type } = tensors[0]!;

@@ -179,18 +179,11 @@ export async function* calibrateExits(
 /** Milliseconds of a token at full depth. */
 const fullPass = ({ stages, readings }: Costs): number => stages.reduce((sum, one) => sum + one, readings.at(-1)!);
 
-/**
- * An exit behind the last layer is wrong only where its list lacks the right token. Text of the calibration's kind seldom shows that, other
- * text does, and then the exit is less sure of what it has (docs/lab.md).
- */
-const leastBehindAll = 0.7;
-
 /** Each exit's predictions for every token of these texts, one text after the other. */
 function viewsOf(
   exits: readonly { readonly id: string; readonly stages: number }[],
   written: readonly Position[],
 ): ExitObservations[] {
-  const all = exits.at(-1)!.stages;
   return exits.slice(0, -1).map(({ id, stages }, k) => ({
     exit: id,
     stages,
@@ -198,7 +191,6 @@ function viewsOf(
     confidence: written.map(({ observations }) => observations[k]!.confidence),
     deferred: written.map(({ observations }) => Number(observations[k]!.token < 0)),
     states: written.map(({ observations }) => observations[k]!.state),
-    ...(stages === all && { least: leastBehindAll }),
   }));
 }
 

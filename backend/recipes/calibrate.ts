@@ -13,7 +13,7 @@ import { noTimeLimit } from '../evaluation/calibration-texts.ts';
 import { calibrateExits } from './calibrate-exits.ts';
 import { passPlace } from './kept-passes.ts';
 import { measuredText } from './measured-text.ts';
-import { openWithTokenizer, readExits, withVocabularyExit, withoutMemory } from './opened.ts';
+import { openWithTokenizer, readExits, withoutMemory } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
 /**
@@ -34,7 +34,7 @@ export async function* calibrate(
   const { model, tokenizer } = openWithTokenizer(options.model);
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
-    const exits = withVocabularyExit(await readExits(directory, model, signal), model);
+    const exits = await readExits(directory, model, signal);
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
     const warnings: string[] = [];
     const running: Running = {

@@ -29,7 +29,7 @@ import { statOf } from '../formats/files.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import { positionBytes } from '../runtime/staged-model.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
-import { identify, openWithTokenizer, readDecodingExits, type OpenedExits, type OpenedModel } from './opened.ts';
+import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
 
 /** A task of a set, with its prompt. */
 interface Put {
@@ -62,7 +62,7 @@ export async function* evaluateTasks(
   const closing: (() => void | Promise<void>)[] = [() => opened.model.close()];
   try {
     const { model, tokenizer } = opened;
-    const tuned = options.exits === null ? null : await readDecodingExits(options.exits, model, signal);
+    const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
     const loaded = tuned ?? noExits;
     const open = { model, tokenizer, exits: loaded.specs, calibration: tuned?.calibration ?? null };
     const { ways, warnings } = findWays(options, open);

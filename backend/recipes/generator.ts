@@ -21,7 +21,7 @@ import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
 import { enabledExits, modeFromOptions, promptLayerOf } from '../decoding/mode.ts';
 import { passesOf, passPlace, readPasses } from './kept-passes.ts';
-import { openWithTokenizer, readDecodingExits } from './opened.ts';
+import { openWithTokenizer, readExits } from './opened.ts';
 
 export interface Generator {
   readonly model: Model;
@@ -156,8 +156,7 @@ async function open(
   const { signal } = new AbortController();
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {
-    const exits =
-      directory === null ? { ...noExits, calibration: null } : await readDecodingExits(directory, model, signal);
+    const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
     const { specs, calibration } = exits;
     const isWanted = enabledExits(options, calibration, model.spec.layers.length);
     const promptLayer = promptLayerOf(options, calibration);

@@ -6,7 +6,6 @@ import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenize
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitId } from '../exits/spec.ts';
-import { vocabularyExit } from '../exits/vocabulary-exit.ts';
 import { userCache } from '../formats/user-cache.ts';
 import { openModel, type Model } from '../model/open.ts';
 import { cutWidth } from '../model/spec.ts';
@@ -79,24 +78,6 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
   } finally {
     checkpoint.close();
   }
-}
-
-/** The same for decoding: with the vocabulary exit if the calibration leaves there. */
-export async function readDecodingExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
-  const stored = await readExits(directory, model, signal);
-  const all = withVocabularyExit(stored, model);
-  return exitId(all.specs.at(-1)!) in (stored.calibration?.thresholds ?? {}) ? all : stored;
-}
-
-/** Exits with the vocabulary exit as their last, where there can be one; it is made when it is first read. */
-export function withVocabularyExit(exits: OpenedExits, { spec, parameters }: Model): OpenedExits {
-  const added = vocabularyExit(spec, parameters, exits.specs);
-  if (added === null) return exits;
-  return {
-    ...exits,
-    specs: [...exits.specs, added.exit],
-    parameters: new Map([...exits.parameters, ...added.parameters]),
-  };
 }
 
 /** Checks that need the model: the shapes of the exits' parameters and the widths of their gates. */

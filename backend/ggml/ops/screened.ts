@@ -4,13 +4,14 @@
  */
 import { blockInfo } from '../../formats/dequantise.ts';
 import type { Parameters } from '../../model/parameters.ts';
-import type { GraphSketch, Value } from '../graph.ts';
-import type { TypeName } from '../library.ts';
+import { buildGraph, type GraphSketch, type Value } from '../graph.ts';
+import { types, type TypeName } from '../library.ts';
 import type { Processor } from '../processor.ts';
-import { roughType } from '../rough-copy.ts';
 import { storedForm } from '../weight-form.ts';
 import type { Weights } from '../weights.ts';
 
+/** What the copy is made of: blocks of 4 bits, which a kernel repacks on most processors. */
+export const roughType = 'Q4_0';
 /** Outputs that are computed again together: the kernels of repacked blocks take eight at a time. */
 const blockRows = 32;
 /**
@@ -100,4 +101,37 @@ export function screenedLinear(
   const exact = g.mulMatId(c, weight, g.reshape3(c, x.tensor, x.width, 1, positions), best);
   const all = g.setRows(c, g.reshape3(c, rough.tensor, blockRows, count, positions), exact, best);
   return { tensor: g.reshape2(c, all, rough.width, positions), width: rough.width };
+}
+
+/** Rows that are rounded at once. */
+const roundedTogether = 256;
+
+export const roughBytes = ({ library }: Processor, [rows, columns]: readonly [rows: number, columns: number]): number =>
+  rows * library.rowSize(types[roughType], columns);
+
+/** The bytes of a copy. `stored`: those of the weight. */
+export function roughCopy(
+  processor: Processor,
+  type: TypeName,
+  stored: Uint8Array,
+  [rows, columns]: readonly [rows: number, columns: number],
+): Uint8Array {
+  const { library: g } = processor;
+  const [from, to] = [g.rowSize(types[type], columns), g.rowSize(types[roughType], columns)];
+  const copy = new Uint8Array(roughBytes(processor, [rows, columns]));
+  for (let first = 0; first < rows;) {
+    const count = Math.min(roundedTogether, rows - first);
+    const graph = buildGraph(processor, 8, (sketch) => {
+      const x = sketch.input('stored', type, columns, count);
+      const values = type === 'F32' ? x : g.cast(sketch.context, x, types.F32);
+      sketch.output('rough', g.cast(sketch.context, values, types[roughType]));
+    });
+    for (; first + count <= rows; first += count) {
+      graph.set('stored', stored.subarray(first * from, (first + count) * from));
+      graph.compute();
+      graph.get('rough', copy.subarray(first * to, (first + count) * to));
+    }
+    graph.dispose();
+  }
+  return copy;
 }

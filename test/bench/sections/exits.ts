@@ -14,7 +14,7 @@ import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
 import { timeSideBySide } from '../../../backend/evaluation/side-by-side.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
-import { readDecodingExits } from '../../../backend/recipes/opened.ts';
+import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { mostSingle } from '../../../backend/runtime/tiles.ts';
@@ -85,8 +85,8 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   try {
     const tokenizer = loadTokenizer(file);
     const directory = options.exits ?? (await tunedExits(file));
-    const exits = await readDecodingExits(directory, model);
-    const strict = await readDecodingExits(await strictly(directory, file), model);
+    const exits = await readExits(directory, model);
+    const strict = await readExits(await strictly(directory, file), model);
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const exact = await openStagedModel(model, noExits, { arithmetic, threads, head: 'exact' });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });

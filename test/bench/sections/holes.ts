@@ -12,7 +12,7 @@ import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { readDecodingExits } from '../../../backend/recipes/opened.ts';
+import { readExits } from '../../../backend/recipes/opened.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -123,7 +123,7 @@ async function openWays(
 ): Promise<Way[]> {
   const drafts = textDrafts(parseOptions('generate', {}).drafts);
   const directory = exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
-  const read = existsSync(path.join(directory, 'exits.json')) ? await readDecodingExits(directory, model) : null;
+  const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, model) : null;
   const calibration = read?.calibration ?? null;
   const usedExits = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
   const staged = await openStagedModel(model, usedExits, { arithmetic: 'int8', threads });

@@ -7,7 +7,7 @@ import type { DraftOptions } from '../../../backend/decoding/block.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { readDecodingExits } from '../../../backend/recipes/opened.ts';
+import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { parseOptions } from '../../../protocol/options.ts';
@@ -52,7 +52,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   const tokenizer = loadTokenizer(file);
   const arithmetic = 'int8';
   const plain = await openStagedModel(model, noExits, { arithmetic, threads });
-  const exits = await readDecodingExits(options.exits ?? (await tunedExits(file)), model);
+  const exits = await readExits(options.exits ?? (await tunedExits(file)), model);
   const staged = await openStagedModel(model, exits, { arithmetic, threads });
   try {
     const prompts = manyPrompts(tokenizer, isDraft ? 16 : 200, promptTokens);

@@ -28,7 +28,7 @@ import { mostTimedTokens, timeWays } from '../../../backend/evaluation/tasks/tim
 import { findWays } from '../../../backend/evaluation/tasks/ways.ts';
 import { runtimeOptions } from '../../../backend/recipes/backbone.ts';
 import { evaluateTasks } from '../../../backend/recipes/evaluate-tasks.ts';
-import { openWithTokenizer, readDecodingExits, type OpenedModel } from '../../../backend/recipes/opened.ts';
+import { openWithTokenizer, readExits, type OpenedModel } from '../../../backend/recipes/opened.ts';
 import { noExits } from '../../../backend/runtime/open.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
 import { llamaAnswer, promptIds, type LlamaAnswer, type NextToken } from '../contestants/llama-answer.ts';
@@ -192,7 +192,7 @@ async function addTimes(
   record: EvaluationRecord,
   signal: AbortSignal,
 ) {
-  const tuned = options.exits === null ? null : await readDecodingExits(options.exits, model, signal);
+  const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
   const exits = tuned ?? noExits;
   const open = { model, tokenizer, exits: exits.specs, calibration: tuned?.calibration ?? null };
   const { ways } = findWays(options, open);

@@ -51,18 +51,6 @@ test.each([
   expect(speedup).toBeGreaterThan(1.2);
 });
 
-test('no threshold is lower than the least that an exit may have', () => {
-  const lowest = (exits: readonly ExitView[]): number =>
-    Math.min(
-      ...calibrate(exits, costs, { promise: agreement(0.9), certainty: 0.9 }).flatMap(({ thresholds }) =>
-        Object.values(thresholds),
-      ),
-    );
-  const exits = madeUp(3000, 1);
-  expect(lowest(exits)).toBeLessThan(0.7);
-  expect(lowest(exits.map((exit) => ({ ...exit, least: 0.7 })))).toBeGreaterThanOrEqual(0.7);
-});
-
 test('an exit that is often wrong is not left at', () => {
   const exits = madeUp(3000, 0.5);
   expect(calibrate(exits, costs, { promise: agreement(0.99), certainty: 0.95 })).toEqual([]);
