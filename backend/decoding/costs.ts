@@ -9,6 +9,8 @@ export interface MeasuredCosts {
   readonly stages: number[];
   /** Of each stage for one more token in the same pass. */
   readonly deferred: number[];
+  /** Of all stages for one token of the text, which is read at once. */
+  readonly ofPrompt: number;
   /** Of reading each exit, its branch included; the final one last. */
   readonly readings: number[];
   /** Milliseconds to fill the layers behind each exit from its memory, for one token; null if it has no memory. */
@@ -38,7 +40,9 @@ export async function* measureCosts(
   const trunk = trunkLength(model);
   const context = Math.min(text.length, model.spec.contextLength - 3);
   cache.enter(0, text.slice(0, context));
+  const began = performance.now();
   await cache.advance(trunk, [0]);
+  const ofPrompt = (performance.now() - began) / context;
   for (let round = -warming; round < rounds; round++) {
     isMeasuring = round >= 0;
     for (const tokens of [1, 2]) {
@@ -60,6 +64,7 @@ export async function* measureCosts(
   cache.dispose();
   return {
     stages: model.stages.slice(0, trunk).map((_, s) => usual(s, 1)),
+    ofPrompt,
     deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, usual(s, 2) - usual(s, 1))),
     fills: model.exits.map(({ remembers }, k) => (remembers ? usual(`fill ${k}`, 1) : null)),
     readings: model.exits.map((exit, k) => {

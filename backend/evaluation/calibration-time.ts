@@ -16,8 +16,6 @@ const judgingShare = 1.75;
 const usualJudged = 2.5;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
-/** Time of a token of a prompt ÷ that of one that is written. */
-const promptShare = 0.25;
 /** Seconds of a token outside of passes: of a model with a few million parameters it is most of the time. */
 const ownSeconds = 0.0004;
 /** What measuring costs takes, in passes at full depth. */
@@ -41,9 +39,9 @@ export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: n
 export const secondsToJudge = (request: Guarantee, remembers: boolean, aToken: number, observed: number): number =>
   (observed > enoughIfJudged ? 2 : 1) * judgingSeconds(request, remembers, aToken);
 
-/** Seconds of the trial, for which the model is opened again, once whole and once cut; `fullPass`: seconds of a token at full depth. */
-export const trialSeconds = (opening: number, fullPass: number): number =>
-  2 * opening + (1 + trialTexts.fewest) * (trialTokens + promptShare * trialPrompt) * waysOfTrial * fullPass;
+/** Seconds of the trial, for which the model is opened again, once whole and once cut. */
+export const trialSeconds = ({ opening, fullPass, ofPrompt }: Omit<MachineTimes, 'loading' | 'aToken'>): number =>
+  2 * opening + (1 + trialTexts.fewest) * (trialTokens * fullPass + trialPrompt * ofPrompt) * waysOfTrial;
 
 /** Seconds. */
 export interface MachineTimes {
@@ -53,6 +51,8 @@ export interface MachineTimes {
   readonly opening: number;
   /** A token of one text at full depth. */
   readonly fullPass: number;
+  /** A token of a prompt. */
+  readonly ofPrompt: number;
   /** A token of several texts that are written together while all exits are read. */
   readonly aToken: number;
 }
@@ -67,6 +67,6 @@ export function leastCalibration(times: MachineTimes, request: Guarantee, rememb
     passesOfCosts * fullPass +
     fewestObserved(request, remembers) * aToken +
     judgingSeconds(request, remembers, aToken) +
-    trialSeconds(opening, fullPass)
+    trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt })
   );
 }

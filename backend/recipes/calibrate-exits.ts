@@ -10,7 +10,7 @@ import type { Mode } from '../../protocol/trace.ts';
 import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
 import { storedGate } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { measureCosts } from '../decoding/costs.ts';
+import { measureCosts, type MeasuredCosts } from '../decoding/costs.ts';
 import type { PassTable } from '../decoding/pace.ts';
 import type { Position } from '../decoding/observe.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
@@ -86,7 +86,7 @@ export async function* calibrateExits(
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, exits, running.options);
   const opening = elapsed();
-  let costs: Costs;
+  let costs: MeasuredCosts;
   let passes: PassTable;
   let written: Position[];
   let observed: ExitObservations[];
@@ -99,7 +99,7 @@ export async function* calibrateExits(
     const measuring = measureCosts(staged, { text, rounds: costRounds });
     costs = yield* counting('measure', 'passes', measuring, signal);
     passes = await passesOf(staged, on.place);
-    const trial = trialSeconds(opening, fullPass(costs) / 1000);
+    const trial = trialSeconds({ opening, fullPass: fullPass(costs) / 1000, ofPrompt: costs.ofPrompt / 1000 });
     const behind = (aToken: number, tokens: number): number =>
       trial + secondsToJudge(request, exits.remembers, aToken, tokens);
     const fewest = fewestObserved(request, exits.remembers);

@@ -25,7 +25,7 @@ import type { Running } from '../devices/fallback.ts';
 import type { TunePlan } from '../tuning/plan.ts';
 import { rememberedTeaching } from '../tuning/step-teacher.ts';
 import type { Teach } from '../tuning/types.ts';
-import { planSitting, type CalibrationTime } from './tune-plan.ts';
+import { planSitting, type CalibrationTime, type Step } from './tune-plan.ts';
 import { identify, openWithTokenizer } from './opened.ts';
 import { counting } from './reporting.ts';
 import type { Earlier, Sitting } from './training-run.ts';
@@ -189,8 +189,7 @@ interface States {
   readonly toDeepest: FeatureSource;
   readonly whole: FeatureSource;
   readonly fitting: FeatureSource;
-  /** One token of each of some texts through the whole backbone. */
-  readonly step: (texts: number) => Promise<void>;
+  readonly step: Step;
   /** Of other text, through the whole backbone. */
   heldOut(windows: Windows, cache: FeatureCache | null): FeatureSource;
   releaseWhole(): Promise<void>;
@@ -221,7 +220,7 @@ function openStates(
     toDeepest: featureSource({ model: toDeepest, ...text }),
     whole: featureSource({ model: whole, ...text, finalNorm }),
     fitting: featureSource({ model: fitting, ...text, finalNorm }),
-    step: async (texts) => void (await whole.features(new Int32Array(texts), texts, 1)),
+    step: async (texts, tokens = 1) => void (await whole.features(new Int32Array(texts * tokens), texts, tokens)),
     heldOut: (windows, cache) => featureSource({ model: whole, windows, cache }),
     async releaseWhole() {
       await whole.dispose();

@@ -25,6 +25,8 @@ import type { Sitting } from './training-run.ts';
 
 /** Positions whose scores are timed. */
 const timedPositions = 128;
+/** Tokens of a prompt that is timed. */
+const timedPrompt = 64;
 const rounds = 3;
 
 /** What a measurement has opened, and how long that took, in seconds. */
@@ -40,11 +42,10 @@ interface TokenTimes extends OpenedScorer {
 }
 
 /**
- * Opens the backbone and the final exit's scorer, and times single tokens, as decoding has them. `step` runs one token of each of some texts
- * through the backbone; `headShare`: see `PlanRequest`.
+ * Opens the backbone and the final exit's scorer, and times tokens, as decoding has them. `headShare`: see `PlanRequest`.
  */
 export async function measureTokens(
-  step: (texts: number) => Promise<void>,
+  step: Step,
   openScorer: OpenScorer,
   { hidden }: ModelSpec,
   headShare: number,
@@ -62,14 +63,14 @@ export async function measureTokens(
     loading,
     opening: Math.max(0, first - backbone) + scorerOpening,
     fullPass: (await steadyTime(elapsed, () => step(1))) + (await scored(1)),
+    ofPrompt: (await steadyTime(elapsed, () => step(1, timedPrompt))) / timedPrompt,
     aToken: (backbone + (1 + headShare) * (await scored(timedBatch))) / timedBatch,
   };
   return { times, backbone, scorer, scorerOpening };
 }
 
 /** Seconds of `step`, see `TokenTimes.backbone`. */
-const timeOfStep = (step: (texts: number) => Promise<void>, elapsed: () => number): Promise<number> =>
-  steadyTime(elapsed, () => step(timedBatch));
+const timeOfStep = (step: Step, elapsed: () => number): Promise<number> => steadyTime(elapsed, () => step(timedBatch));
 
 /** Windows that are looked at for two that are not cached. */
 const mostLooked = 200;
@@ -120,14 +121,16 @@ async function steadyTime(elapsed: () => number, work: () => Promise<unknown>): 
 const headShareOf = (exits: readonly ExitSpec[], spec: ModelSpec): number =>
   exits.reduce((sum, exit) => sum + classCount(spec, exit), 0) / spec.vocabulary;
 
+/** Runs the next tokens of some texts through the whole backbone, one of each unless more are asked for. */
+export type Step = (texts: number, tokens?: number) => Promise<void>;
+
 /** What a sitting is planned for. */
 interface Planning {
   readonly model: Pick<Model, 'name' | 'spec'>;
   readonly exits: readonly ExitSpec[];
   /** Of the whole backbone. */
   readonly states: FeatureSource;
-  /** One token of each of some texts through the whole backbone. */
-  readonly step: (texts: number) => Promise<void>;
+  readonly step: Step;
   readonly openScorer: OpenScorer;
   /** Number of held-out windows that exist. */
   readonly heldOutWindows: number;

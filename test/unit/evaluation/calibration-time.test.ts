@@ -11,7 +11,7 @@ import { calibrationSeconds } from '../../../backend/tuning/plan.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
 
 /** Of half a billion parameters on two quiet cores. */
-const times = { loading: 2, opening: 1, fullPass: 0.02, aToken: 0.013 };
+const times = { loading: 2, opening: 1, fullPass: 0.02, ofPrompt: 0.005, aToken: 0.013 };
 const promised = { ...usualPromise, promise: { ...usualPromise.promise } };
 
 test('the usual promise takes about two and a half minutes of half a billion parameters', () => {
@@ -21,7 +21,7 @@ test('the usual promise takes about two and a half minutes of half a billion par
 });
 
 test('of the model that ships it has taken twelve seconds, which a plan leaves with its half of patience', () => {
-  const small = { loading: 0.05, opening: 0.1, fullPass: 0.0008, aToken: 0.0002 };
+  const small = { loading: 0.05, opening: 0.1, fullPass: 0.0008, ofPrompt: 0.0002, aToken: 0.0002 };
   expect(calibrationSeconds(60, leastCalibration(small, promised, true))).toBeGreaterThan(10);
   expect(calibrationSeconds(60, leastCalibration(small, promised, true))).toBeLessThan(20);
 });

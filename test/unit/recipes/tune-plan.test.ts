@@ -41,6 +41,7 @@ test('what opens a thing is not timed with what it costs from then on', async ()
   // The backbone's first step and the scorer are opened.
   expect(measured.times.opening).toBeCloseTo(0.9 + 1, 6);
   expect(measured.times.fullPass).toBeCloseTo(0.1 + 0.1, 6);
+  expect(measured.times.ofPrompt).toBeCloseTo(0.1 / 64, 6);
   expect(measured.times.aToken).toBeCloseTo((0.1 + 1.5 * 0.1) / 16, 6);
   const speeds = await measureSpeeds(source, spec, measured, 1, () => clock);
   expect(speeds.window).toBeCloseTo(0.1, 6);
