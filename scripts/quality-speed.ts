@@ -44,7 +44,7 @@ function withRoom(series: readonly Series[]): Series[] {
 }
 
 /** What a label takes of each axis. */
-const room = { x: 0.14, y: 2.5 } as const;
+const room = { x: 0.14, y: 2 } as const;
 
 /** The ways that are shown, and how they are called beside their points; those at the level need no name. */
 const labels: readonly (readonly [RegExp, string])[] = [
