@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { cpSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import { until } from '../harness/driver.ts';
-import { activate, workspaceFolder } from '../harness/extension.ts';
+import { activate, withBackendStopped, workspaceFolder } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const chatty = (): string => path.join(workspaceFolder(), 'chatty');
@@ -63,8 +64,12 @@ export const run = suite([
     await Promise.resolve(
       (async () => {
         for await (const piece of response.text) {
-          pieces.push(piece);
-          source.cancel();
+          if (pieces.push(piece) > 1) continue;
+          // The answer takes a fifth of a second: were the backend not stopped, it might be there before the word to stop.
+          await withBackendStopped(async () => {
+            source.cancel();
+            await delay(200);
+          });
         }
       })(),
     ).catch(() => {});
