@@ -28,7 +28,7 @@ import { benchCache, typescriptText } from '../material.ts';
 import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
-import { progress, type BenchOptions, type Section } from './section.ts';
+import { isBillions, progress, type BenchOptions, type Section } from './section.ts';
 
 const promptTokens = 128;
 const newTokens = 128;
@@ -48,7 +48,7 @@ const strictAgreement = 0.998;
 
 export const exitsSection: Section = {
   title: 'Decoding with exits',
-  takes: 'about ten minutes a model, and ten more to tune where no exits are there',
+  takes: 'about half an hour a model, and ten or twenty minutes more to tune where no exits are there',
   each: 'model',
   async run(options, file) {
     return {
@@ -57,6 +57,7 @@ export const exitsSection: Section = {
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, by the numbers of single tokens. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
+        'Exits are tuned in ten minutes and then calibrated; those of a model of more than a billion parameters are tuned in twenty, and without a second calibration and bare thresholds, which would take an hour more.',
       ],
     };
   },
@@ -84,14 +85,15 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   const closing: (() => Promise<void>)[] = [];
   try {
     const tokenizer = loadTokenizer(file);
-    const directory = options.exits ?? (await tunedExits(file));
+    const isLarge = isBillions(model);
+    const directory = options.exits ?? (await tunedExits(file, model));
     const exits = await readExits(directory, model);
-    const strict = await readExits(await strictly(directory, file), model);
+    const strict = isLarge ? [] : [await readExits(await strictly(directory, file), model)];
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const exact = await openStagedModel(model, noExits, { arithmetic, threads, head: 'exact' });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });
     const calibrated: CalibratedExits[] = [];
-    for (const { calibration } of [exits, strict]) {
+    for (const { calibration } of [exits, ...strict]) {
       if (!calibration) continue;
       // As generating opens it: cut only where the calibration asks.
       const usedExits = onlyExits(exits, (exit) => exit in calibration.thresholds);
@@ -107,7 +109,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       { length: options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds) },
       (_, i) => promptOf(tokenizer, promptTokens, i),
     );
-    const ways = waysOf({ plain, exact, staged, calibrated });
+    const ways = waysOf({ plain, exact, staged, calibrated }, isLarge ? [] : thresholds);
     const contestants: Contestant[] = [sideBySide(ways, tokenizer, prompts)];
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = promptTokens + newTokens + 8;
@@ -129,15 +131,17 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   }
 }
 
-/** Exits tuned by the preset `standard`, and calibrated; kept for the next time. */
-export async function tunedExits(file: string): Promise<string> {
+/** Exits tuned in ten minutes, those of a large model in twenty, and then calibrated; kept for the next time. */
+export async function tunedExits(file: string, model: Model): Promise<string> {
   const directory = path.join(benchCache, 'exits', `${path.basename(file)}.exits`);
   if (existsSync(path.join(directory, 'exits.json'))) return directory;
-  console.error('  tuning exits for ten minutes …');
+  const minutes = isBillions(model) ? 20 : 10;
+  console.error(`  tuning exits for ${minutes} minutes …`);
   const { documents } = typescriptText('train');
   const data = path.join(freshFolder('exits-data'), 'train.jsonl');
   writeFileSync(data, asLines(documents));
-  await runProgram(['tune', '--model', path.resolve(file), '--data', data, '--out', directory]);
+  const given = ['--model', path.resolve(file), '--data', data, '--minutes', `${minutes}`, '--out', directory];
+  await runProgram(['tune', ...given]);
   await calibrate(directory, file, data);
   return directory;
 }
@@ -166,14 +170,11 @@ interface CalibratedExits {
   readonly model: StagedModel;
 }
 
-function waysOf({
-  plain,
-  exact,
-  staged,
-  calibrated,
-}: Readonly<Record<'plain' | 'exact' | 'staged', StagedModel>> & {
+interface Opened extends Readonly<Record<'plain' | 'exact' | 'staged', StagedModel>> {
   readonly calibrated: readonly CalibratedExits[];
-}): Way[] {
+}
+
+function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readonly number[]): Way[] {
   const way = (name: string, kind: Way['kind'], model: StagedModel, different: Way['different']): Way => ({
     name,
     kind,
@@ -200,7 +201,9 @@ function waysOf({
       return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, exits alone`, 'fast', model, how)];
     }),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, threshold)),
-    fast(`fast, threshold ${loneThreshold}, exits alone`, loneThreshold, false),
+    ...(thresholds.includes(loneThreshold)
+      ? [fast(`fast, threshold ${loneThreshold}, exits alone`, loneThreshold, false)]
+      : []),
     way('lossless, drafts of all exits, too', 'lossless', staged, { drafts: { ...lookup, exits: () => true } }),
     way('lossless', 'lossless', plain, { drafts: lookup }),
   ];
