@@ -1,18 +1,18 @@
 /**
  * Decides the next token of each sequence. The block of a row is its newest token and the drafts after it. Exits are read in the order of
- * the stream, and each position leaves at the first exit that is sure enough. A position is decided only if every draft before it was
+ * the stream, and each place of a block leaves at the first exit that is sure enough. A place is decided only if every draft before it was
  * right.
  */
-import { inMask, type Allowed } from '../data/allowed.ts';
-import { mostCandidates } from '../../protocol/options-decoding.ts';
+import type { Allowed } from '../data/allowed.ts';
+import { firstTokens } from '../exits/memory.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import type { Block, Choice } from './block.ts';
 import { opens } from './gate.ts';
 import type { KvCache } from './kv-cache.ts';
-import { firstTokens } from '../exits/memory.ts';
 import type { Pace } from './pace.ts';
+import { drawsFromLogits, lacks, pick } from './pick.ts';
 import { leaves } from './policy.ts';
-import { best, logProbabilities, needsLogits, probabilityOf, sample } from './sampler.ts';
+import { probabilityOf } from './sampler.ts';
 import type { Sequence } from './sequence.ts';
 
 /** What an exit predicts for one position, and whether the position may leave there. */
@@ -31,6 +31,31 @@ interface Check {
   readonly confidence: number;
 }
 
+/** A position of a block: that behind the newest token, or behind a draft. */
+interface Place {
+  /** What its token may be; null: any. Drafts themselves are allowed. */
+  readonly allowed: Allowed | null;
+  /** Of the exits that were read, in the order of the stream. */
+  readonly predictions: Prediction[];
+  readonly checks: Check[];
+  /** The prediction with which it leaves, as soon as an exit lets it; it counts only if every draft before it was right. */
+  leaving: Prediction | null;
+}
+
+/** A row while its block is decided. */
+interface Deciding {
+  /** Its place in the cache. */
+  readonly row: number;
+  readonly sequence: Sequence;
+  readonly block: Block;
+  readonly places: readonly Place[];
+  /** Whether all exits are read at all places, to report them. */
+  readonly isReported: boolean;
+  /** Of its first places. */
+  readonly choices: Omit<Choice, 'opinions'>[];
+  isDone: boolean;
+}
+
 /** Choices of each row: as many as were right drafts, and one more. */
 export async function choose(
   model: StagedModel,
@@ -39,96 +64,113 @@ export async function choose(
   sequences: readonly Sequence[],
   blocks: readonly Block[],
 ): Promise<Choice[][]> {
-  const options = sequences.map((sequence) => sequence.options);
-  const wantsOpinions = options.map(({ candidates }) => candidates > 0);
-  const lengths = blocks.map(({ drafts }) => drafts.length + 1);
-  const choices: Omit<Choice, 'opinions'>[][] = blocks.map(() => []);
-  const isDone = blocks.map(() => false);
-  const predictions = lengths.map((length) => Array.from({ length }, (): Prediction[] => []));
-  // The prediction with which each position leaves, as soon as an exit lets it. Whether it counts depends on the drafts before it.
-  const left = lengths.map((length) => Array.from({ length }, (): Prediction | null => null));
-  const checks = lengths.map((length) => Array.from({ length }, (): Check[] => []));
-  // The allowed tokens at each position; the drafts themselves are allowed.
-  const allowed = sequences.map((sequence, row) => placesOf(sequence, blocks[row]!));
-  const whole = [...blocks.keys()].filter((row) => wantsOpinions[row]!);
-
+  const all = sequences.map((sequence, row) => undecided(sequence, blocks[row]!, row));
+  const whole = all.filter(({ isReported }) => isReported).map(({ row }) => row);
+  const lastOnly = all.every(({ places }) => places.length === 1);
   for (const [k, exit] of model.exits.entries()) {
-    const isFinal = exit.spec === null;
-    const isEnabled = sequences.map(
-      (sequence) =>
-        isFinal ||
-        (sequence.options.enabled(exit.id) && sequence.probation?.standing(exit, indexOf(sequence, 0)) !== 'off'),
-    );
-    const needed = [...blocks.keys()].filter((row) => wantsOpinions[row]! || (!isDone[row]! && isEnabled[row]!));
-    if (needed.length === 0) continue;
-    const lastOnly = lengths.every((length) => length === 1);
-    await cache.advance(exit.stages, needed, { lastOnly, whole });
-    /** Of each position that is not decided yet, whether its gate is open. */
-    const isOpen = blocks.map((_, row) => {
-      const gate = options[row]!.gates.get(exit.id);
-      return Array.from({ length: needed.includes(row) ? lengths[row]! : 0 }, (_, at) => {
-        const isWaiting = isEnabled[row]! && at >= choices[row]!.length;
-        return isWaiting && (gate === undefined || opens(gate, cache.state(k, row, lengths[row]! - 1 - at)));
-      });
-    });
-    const read = needed.filter((row) => wantsOpinions[row]! || isOpen[row]!.includes(true));
-    // Positions that are decided need not be read again.
-    const from = read.map((row) => (wantsOpinions[row]! ? 0 : choices[row]!.length));
-    const counts = read.map((row, i) => lengths[row]! - from[i]!);
-    const results = await readEach(cache, k, read, counts, (row) => drawsFromLogits(sequences[row]!));
-    for (const [i, row] of read.entries()) {
-      const { readouts, logits: rows } = results[i]!;
-      for (const [n, readout] of readouts.entries()) {
-        const at = from[i]! + n;
-        const own = rows && rows.subarray(n * model.spec.vocabulary, (n + 1) * model.spec.vocabulary);
-        predictions[row]![at]!.push({ exit, readout, logits: own, mayLeave: isOpen[row]![at]! });
-        left[row]![at] ??= leavingAt(
-          sequences[row]!,
-          at,
-          predictions[row]![at]!,
-          allowed[row]![at]!,
-          checks[row]![at]!,
-        );
-      }
-      while (!isDone[row]) {
-        const at = choices[row]!.length;
-        const leaving = left[row]![at];
-        if (!leaving) break;
-        const { exit: leftAt } = leaving;
-        const may = allowed[row]![at]!;
-        const logits =
-          leaving.logits ?? (lacks(leaving, may) ? await logitsAt(cache, k, row, lengths[row]! - at) : null);
-        const { token, readout } = pick(leaving.readout, logits, sequences[row]!, may);
-        const draft = blocks[row]!.drafts[at] ?? null;
-        const probability = probabilityOf(token, readout, logits);
-        choices[row]!.push({ token, exit: leftAt, readout, probability, draft });
-        // A token that is drawn is not always the full model's best.
-        const best = options[row]!.sampling.temperature > 0 ? leaving.readout.token : token;
-        for (const check of checks[row]![at]!) {
-          const index = indexOf(sequences[row]!, at);
-          const { exit, confidence } = check;
-          sequences[row]!.probation!.checked(exit, index, { confidence, isRight: check.token === best });
-        }
-        if (draft !== null && draft.kind !== null) {
-          pace.judged(draft.kind, draft.token === token);
-          if (draft.token === token) pace.drafters.earned(draft.source);
-        }
-        isDone[row] = draft === null || draft.token !== token;
-      }
-    }
-    if (exit.remembers) {
-      // Filled before any later token goes deeper, so that later tokens see the same entries whatever is decided together.
-      const places = read.flatMap((row) => {
-        const first = cache.position(row) - lengths[row]!;
-        const isFilled = (at: number): boolean => left[row]![at]?.exit === exit && first + at >= firstTokens;
-        const own = options[row]!.remembers ? [...left[row]!.keys()].filter(isFilled) : [];
-        return own.map((at) => ({ row, position: first + at }));
-      });
-      if (places.length > 0) await cache.leave(k, places);
-    }
+    const asking = all.filter((one) => one.isReported || (!one.isDone && isEnabled(one, exit)));
+    if (asking.length === 0) continue;
+    const rows = asking.map(({ row }) => row);
+    await cache.advance(exit.stages, rows, { lastOnly, whole });
+    const read = await readExit(cache, k, exit, asking);
+    for (const one of read) await decide(cache, pace, k, one);
+    // Filled before any later token goes deeper, so that later tokens see the same entries whatever is decided together.
+    const filled = exit.remembers ? read.flatMap((one) => leftAt(one, exit, cache)) : [];
+    if (filled.length > 0) await cache.leave(k, filled);
   }
-  return choices.map((row, r) =>
-    row.map((choice, at) => ({ ...choice, opinions: wantsOpinions[r]! ? predictions[r]![at]! : [] })),
+  return all.map(({ choices, places, isReported }) =>
+    choices.map((choice, at) => ({ ...choice, opinions: isReported ? places[at]!.predictions : [] })),
+  );
+}
+
+function undecided(sequence: Sequence, block: Block, row: number): Deciding {
+  const places = allowedAt(sequence, block).map((allowed): Place => {
+    return { allowed, predictions: [], checks: [], leaving: null };
+  });
+  return { row, sequence, block, places, isReported: sequence.options.candidates > 0, choices: [], isDone: false };
+}
+
+/** What the token at each place of a block may be: the newest one's, then behind each draft. */
+function allowedAt({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[] {
+  const places = [allowed];
+  for (const { token } of drafts) places.push(places.at(-1)?.after(token) ?? null);
+  return places;
+}
+
+/** Whether tokens of this text may leave at an exit. */
+function isEnabled({ sequence }: Deciding, exit: ExitPoint): boolean {
+  const { options, probation } = sequence;
+  if (exit.spec === null) return true;
+  return options.enabled(exit.id) && probation?.standing(exit, indexOf(sequence, 0)) !== 'off';
+}
+
+/**
+ * Reads exit k at the places of these rows that are not decided yet and whose gates are open; all places of reported rows. Returns the
+ * rows that were read.
+ */
+async function readExit(cache: KvCache, k: number, exit: ExitPoint, asking: readonly Deciding[]): Promise<Deciding[]> {
+  const open = new Map(asking.map((one) => [one, openPlaces(cache, k, exit, one)]));
+  const read = asking.filter((one) => one.isReported || open.get(one)!.includes(true));
+  // Places that are decided need not be read again.
+  const from = ({ isReported, choices }: Deciding): number => (isReported ? 0 : choices.length);
+  for (const [one, { readouts, logits }] of await readEach(cache, k, read, from))
+    for (const [n, readout] of readouts.entries()) {
+      const at = from(one) + n;
+      const place = one.places[at]!;
+      const own = logits && rowOf(logits, n, readouts.length);
+      place.predictions.push({ exit, readout, logits: own, mayLeave: open.get(one)![at]! });
+      place.leaving ??= leavingAt(one.sequence, at, place);
+    }
+  return read;
+}
+
+/** Whether each place may leave at exit k: it is not decided yet, and no gate keeps the exit from being read there. */
+function openPlaces(cache: KvCache, k: number, exit: ExitPoint, one: Deciding): boolean[] {
+  const { row, places, choices } = one;
+  const gate = one.sequence.options.gates.get(exit.id);
+  const isAsked = isEnabled(one, exit);
+  return places.map((_, at) => {
+    if (!isAsked || at < choices.length) return false;
+    return gate === undefined || opens(gate, cache.state(k, row, places.length - 1 - at));
+  });
+}
+
+/** Decides the places of a row that leave, until one does not or a draft was wrong. */
+async function decide(cache: KvCache, pace: Pace, k: number, one: Deciding): Promise<void> {
+  const { row, sequence, block, places, choices } = one;
+  while (!one.isDone) {
+    const at = choices.length;
+    const { leaving, allowed, checks } = places[at]!;
+    if (!leaving) return;
+    const isLacking = leaving.logits === null && lacks(leaving.readout, allowed);
+    const logits = isLacking ? await logitsAt(cache, k, row, places.length - at) : leaving.logits;
+    const { token, readout } = pick(leaving.readout, logits, sequence, allowed);
+    const draft = block.drafts[at] ?? null;
+    const probability = probabilityOf(token, readout, logits);
+    choices.push({ token, exit: leaving.exit, readout, probability, draft });
+    // A token that is drawn is not always the full model's best.
+    const best = sequence.options.sampling.temperature > 0 ? leaving.readout.token : token;
+    for (const { exit, confidence, token: said } of checks)
+      sequence.probation!.checked(exit, indexOf(sequence, at), { confidence, isRight: said === best });
+    const isRight = draft?.token === token;
+    if (draft !== null && draft.kind !== null) {
+      pace.judged(draft.kind, isRight);
+      if (isRight) pace.drafters.earned(draft.source);
+    }
+    one.isDone = !isRight;
+  }
+}
+
+/** The positions of a row that left at this exit and whose later layers its memory fills. */
+function leftAt(
+  { row, sequence, places }: Deciding,
+  exit: ExitPoint,
+  cache: KvCache,
+): { row: number; position: number }[] {
+  if (!sequence.options.remembers) return [];
+  const first = cache.position(row) - places.length;
+  return places.flatMap(({ leaving }, at) =>
+    leaving?.exit === exit && first + at >= firstTokens ? [{ row, position: first + at }] : [],
   );
 }
 
@@ -136,21 +178,15 @@ export async function choose(
 const indexOf = ({ count, respelled }: Sequence, at: number): number => count + respelled + at;
 
 /**
- * The last exit's prediction if the position leaves there; the exits before it did not let it leave. An exit that is sure but on probation
- * is added to the position's `checks`, and then no exit lets it leave.
+ * The last exit's prediction if the place leaves there; the exits before it did not let it leave. An exit that is sure but on probation
+ * is added to the place's `checks`, and then no exit lets it leave.
  */
-function leavingAt(
-  sequence: Sequence,
-  at: number,
-  predictions: readonly Prediction[],
-  may: Allowed | null,
-  checks: Check[],
-): Prediction | null {
+function leavingAt(sequence: Sequence, at: number, { predictions, allowed, checks }: Place): Prediction | null {
   const last = predictions.at(-1)!;
   const earlier = predictions.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
   const { exit, readout, mayLeave } = last;
   const isSure = (): boolean =>
-    leaves(sequence.options.policy, exit.id, readout, earlier) && (may?.allows(readout.token) ?? true);
+    leaves(sequence.options.policy, exit.id, readout, earlier) && (allowed?.allows(readout.token) ?? true);
   if (!mayLeave) return null;
   if (exit.spec === null) return last;
   if (!isSure()) return null;
@@ -163,86 +199,36 @@ function leavingAt(
 }
 
 /**
- * Reads exit k, with rows of logits for sequences that sample from them. The others are read separately, as they would be alone: without
- * logits the head may be screened.
+ * Reads exit k from a place of each row on, with rows of logits for sequences that sample from them. The others are read separately, as
+ * they would be alone: without logits the head may be screened.
  */
 async function readEach(
   cache: KvCache,
   k: number,
-  rows: readonly number[],
-  counts: readonly number[],
-  draws: (row: number) => boolean,
-): Promise<RowReadout[]> {
-  const results = new Map<number, RowReadout>();
+  read: readonly Deciding[],
+  from: (one: Deciding) => number,
+): Promise<Map<Deciding, RowReadout>> {
+  const results = new Map<Deciding, RowReadout>();
   for (const logits of [false, true]) {
-    const chosen = rows.filter((row) => draws(row) === logits);
+    const chosen = read.filter(({ sequence }) => drawsFromLogits(sequence) === logits);
     if (chosen.length === 0) continue;
-    const lengths = chosen.map((row) => counts[rows.indexOf(row)]!);
-    const read = await cache.read(k, chosen, lengths, { logits });
-    for (const [i, row] of chosen.entries()) results.set(row, read[i]!);
+    const lengths = chosen.map((one) => one.places.length - from(one));
+    const rows = chosen.map(({ row }) => row);
+    for (const [i, readout] of (await cache.read(k, rows, lengths, { logits })).entries())
+      results.set(chosen[i]!, readout);
   }
-  return rows.map((row) => results.get(row)!);
+  return results;
 }
 
-/** What the token in each place of a block may be: the newest one's, then behind each draft. */
-function placesOf({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[] {
-  const places = [allowed];
-  for (const { token } of drafts) places.push(places.at(-1)?.after(token) ?? null);
-  return places;
-}
-
-/** Whether tokens are chosen or reported from rows of logits, not as the exit's best. */
-const drawsFromLogits = ({ options, allowed }: Sequence): boolean => {
-  const { sampling, alternatives = 0 } = options;
-  return needsLogits(sampling) || alternatives > (allowed ? 1 : mostCandidates);
-};
-
-/** Whether none of the most probable tokens is allowed, so that all others must be considered. */
-const lacks = ({ readout }: Prediction, may: Allowed | null): boolean =>
-  may !== null && !readout.candidates.some(({ id }) => may.allows(id));
-
-/** The row of logits of a token, counted from the end. */
+/** The row of logits `[vocabulary]` of a token, counted from the end. */
 async function logitsAt(cache: KvCache, k: number, row: number, back: number): Promise<Float32Array> {
   const [result] = await cache.read(k, [row], [back], { logits: true });
   const { logits, readouts } = result!;
-  return logits!.subarray(0, logits!.length / readouts.length);
+  return rowOf(logits!, 0, readouts.length);
 }
 
-/** The chosen token and its exit's prediction; only allowed tokens count, if not all are. */
-function pick(
-  readout: Readout,
-  logits: Float32Array | null,
-  { options, seen, random }: Sequence,
-  may: Allowed | null,
-): { token: number; readout: Readout } {
-  const bound = logits && may ? onlyAllowed(logits, may) : null;
-  const row = bound ?? logits;
-  const able = may === null ? readout.candidates : readout.candidates.filter(({ id }) => may.allows(id));
-  const offered = able.length > 0 ? able : readout.candidates;
-  const token = row ? sample(row, options.sampling, seen, random) : offered[0]!.id;
-  seen.all.add(token);
-  seen.written.set(token, (seen.written.get(token) ?? 0) + 1);
-  const { alternatives = 0 } = options;
-  if (logits === null) return { token, readout: { ...readout, candidates: offered } };
-  if (bound === null && alternatives <= readout.candidates.length) return { token, readout };
-  const likely = best(row!, Math.max(alternatives, mostCandidates));
-  const probabilities = logProbabilities(logits, likely);
-  const candidates = likely.map((id, i) => ({ id, probability: Math.exp(probabilities[i]!) }));
-  return { token, readout: { ...readout, candidates } };
-}
-
-/** A row of logits in which no other token can be; null if none of those can that may. */
-function onlyAllowed(logits: Float32Array, may: Allowed): Float32Array | null {
-  const mask = may.mask();
-  if (mask === null) return null;
-  const row = new Float32Array(logits.length).fill(-Infinity);
-  let isAble = false;
-  for (let id = 0; id < row.length; id++) {
-    if (mask[id >>> 5] === 0) id |= 31;
-    else if (inMask(mask, id) && logits[id]! > -Infinity) {
-      row[id] = logits[id]!;
-      isAble = true;
-    }
-  }
-  return isAble ? row : null;
+/** Row n of `count` rows. */
+function rowOf(logits: Float32Array, n: number, count: number): Float32Array {
+  const width = logits.length / count;
+  return logits.subarray(n * width, (n + 1) * width);
 }
