@@ -260,6 +260,8 @@ export interface CalibratedEvent {
   certainty: number;
   /** What leaving early brings and costs; null if no exit is used. */
   brought: Brought | null;
+  /** If thresholds keep the promise but do not pay, and so are not used: what they were measured to bring; absent in earlier versions. */
+  tried?: Pick<Brought, 'speedup' | 'busy'>;
   /** Estimated on the judged text: the effect of one threshold for all exits; absent in earlier versions. */
   sweep?: { threshold: number; agreement: number; speedup: number }[];
   /** In the order of the stream. */

@@ -2,6 +2,7 @@
  * The advice at the end of a command: one sentence about what was measured, and the next command lines. Pure: events in, words out; knows no
  * terminal.
  */
+import { busyText } from '../../protocol/brought.ts';
 import type { CalibratedEvent, ExitScore, SweepRow } from '../../protocol/events.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { figures, percent } from './table.ts';
@@ -31,10 +32,10 @@ const write = (n: Naming, effect: string, mode = ''): Line => [
   `${n.command} generate${n.model}${n.exits}${mode}${n.prompt}`,
   effect,
 ];
-const calibrate = (n: Naming): Line => [
-  `${n.command} calibrate${n.model}${n.exits}${n.data}`,
-  'find out whether leaving early is faster here, and with which thresholds it is safe',
-];
+const calibrate = (
+  n: Naming,
+  effect = 'find out whether leaving early is faster here, and with which thresholds it is safe',
+): Line => [`${n.command} calibrate${n.model}${n.exits}${n.data}`, effect];
 const calibrateElsewhere = (n: Naming): Line => [
   `${n.command} calibrate${n.model}${n.exits} --data 'OTHER/**' --documents all`,
   'calibrate on other text of this kind: name it instead of OTHER',
@@ -117,10 +118,13 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
 }
 
-type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'none';
+type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'quiet' | 'none';
+
+/** An exit that agrees less often has something to learn. */
+const often = 0.9;
 
 /** Why leaving early does not pay: too few tokens agree, the exit is too deep or costs too much to read, or drafts alone save as much. */
-function whyNot({ exits, layers, fullDepth, speedups }: CalibratedEvent): { reason: string; cure: Cure } {
+function whyNot({ exits, layers, fullDepth, speedups, tried }: CalibratedEvent): { reason: string; cure: Cure } {
   const best = most(exits, ({ agreement }) => agreement);
   const share = percent(best.agreement, 0);
   if (best.agreement < fewAgree && best.layer < 0.6 * layers) {
@@ -141,7 +145,11 @@ function whyNot({ exits, layers, fullDepth, speedups }: CalibratedEvent): { reas
     const reason = `Leaving early adds nothing here to drafts from earlier text (lossless), which alone are ${times(speedups.lossless)} as fast as full depth.`;
     return { reason, cure: 'none' };
   }
-  if (best.agreement < 0.9) {
+  if (tried) {
+    const reason = `Leaving early keeps the promise, but does not pay here: by itself it is ${times(tried.speedup.value)} as fast as full depth.`;
+    return { reason, cure: busyText(tried) ? 'quiet' : best.agreement < often ? 'longer' : 'larger model' };
+  }
+  if (best.agreement < often) {
     const reason = `Leaving early does not pay here: ${best.exit} agrees on ${share} of tokens, but is seldom sure enough of them for the promise.`;
     return { reason, cure: 'longer' };
   }
@@ -160,6 +168,8 @@ function cureFor(cure: Cure, n: Naming): Line[] {
       return [[`${anew} --shortlist 2048 --out smaller.exits`, 'heads over fewer tokens, which are read sooner']];
     case 'larger model':
       return [[`${n.command} start --model LARGER.gguf${n.data}`, 'a larger model has more layers to save']];
+    case 'quiet':
+      return [calibrate(n, 'again, once other programs leave the machine alone')];
     case 'none':
       return [];
   }

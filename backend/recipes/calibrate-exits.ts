@@ -4,7 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Brought, Figure } from '../../protocol/brought.ts';
-import type { CalibrateEvent } from '../../protocol/events.ts';
+import type { CalibratedEvent, CalibrateEvent } from '../../protocol/events.ts';
 import { sweepThresholds } from '../../protocol/options-tasks.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
@@ -61,6 +61,21 @@ export interface Calibratable {
   readonly windows: Windows;
 }
 
+/** What the model cut at all of its exits has shown. */
+interface Seen {
+  readonly costs: MeasuredCosts;
+  readonly passes: PassTable;
+  /** The full model's own text, and what each exit says of its tokens. */
+  readonly written: readonly Position[];
+  readonly observed: readonly ExitObservations[];
+  /** Exits whose text keeps the promise, if text that left was judged. */
+  readonly judged: Judgement;
+  /** The layer at which prompts may stop. */
+  readonly promptExit: number | null;
+  /** Of each exit, the final one last. */
+  readonly layers: readonly number[];
+}
+
 /**
  * Calibrates and stores the result; within a time limit, on fewer tokens. If the time is too short for the promise, ends with a warning and
  * without `calibrated`.
@@ -71,12 +86,62 @@ export async function* calibrateExits(
   request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, void> {
-  const { model, exits, running } = on;
+  const { exits } = on;
+  const { promise } = request;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
-  const layers = model.spec.layers.length;
-  const { promise, certainty } = request;
-  const separator = on.tokenizer.separatorId;
+  const seen = yield* observe(on, request, elapsed, signal);
+  if (seen === null) return;
+  const { judged, observed, passes, promptExit } = seen;
+  const isFilled = judged.kept !== null;
+  const { stages, deferred, readings } = seen.costs;
+  const costs: Costs = isFilled ? seen.costs : { stages, deferred, readings };
+  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(observed, costs, request);
+  signal.throwIfAborted();
+
+  const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
+  yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
+  const beginnings = promptsOf(on.windows, 1 + trialTexts.most, on.tokenizer.separatorId, trialPrompt);
+  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned, signal);
+  const trial = yield* counting('measure', 'texts', racing, signal);
+  const best = fastestOf(candidates, trial);
+  const { busy } = trial;
+  const brought = best.brought && { ...best.brought, machine: machineName(), busy };
+
+  saveCalibration(on.directory, {
+    step: exits.step,
+    promise,
+    brought,
+    fastest: best.mode,
+    deferred: isFilled ? 'memory' : 'exact',
+    ...(promptExit !== null && { promptExit }),
+    thresholds: best.thresholds,
+    gates: Object.fromEntries([...best.gates].map(([exit, gate]) => [exit, storedGate(gate)])),
+  });
+  yield { type: 'saved', path: on.directory, files: [infoFile] };
+  yield {
+    type: 'calibrated',
+    promise,
+    certainty: request.certainty,
+    brought,
+    ...(best.tried && { tried: { speedup: best.tried, busy } }),
+    ...broughtByThresholds(seen, costs, best, request),
+    texts: trial.texts,
+    isLate: judged.isLate && !isFilled,
+    fastest: best.mode,
+    seconds: elapsed(),
+  };
+}
+
+/** Measures passes, writes the text that candidates are chosen from, and judges them; null if there is no time for that. */
+async function* observe(
+  on: Calibratable,
+  request: CalibrationRequest,
+  elapsed: () => number,
+  signal: AbortSignal,
+): AsyncGenerator<CalibrateEvent, Seen | null> {
+  const { model, tokenizer, exits, running } = on;
+  const separator = tokenizer.separatorId;
   requireTokens(promptsOf(on.windows, wantedTokens(request), separator).length * newTokens, fewestTokens(request));
   // Text that candidates are chosen from judges none of them.
   const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
@@ -86,93 +151,64 @@ export async function* calibrateExits(
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, exits, running.options);
   const opening = elapsed();
-  let costs: MeasuredCosts;
-  let passes: PassTable;
-  let written: Position[];
-  let observed: ExitObservations[];
-  let final: number[];
-  let judged: Judgement;
-  let promptExit: number | null;
   try {
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
     const text = prompts.flat().slice(0, promptTokens + newTokens);
     const measuring = measureCosts(staged, { text, rounds: costRounds });
-    costs = yield* counting('measure', 'passes', measuring, signal);
-    passes = await passesOf(staged, on.place);
+    const costs = yield* counting('measure', 'passes', measuring, signal);
+    const passes = await passesOf(staged, on.place);
     const trial = trialSeconds({ opening, fullPass: fullPass(costs) / 1000, ofPrompt: costs.ofPrompt / 1000 });
     const behind = (aToken: number, tokens: number): number =>
       trial + secondsToJudge(request, exits.remembers, aToken, tokens);
     const fewest = fewestObserved(request, exits.remembers);
     const pace = { elapsed, behind, fewest, wanted: wantedTokens(request) };
-    const texts = yield* writeTexts(on.tokenizer, staged, prompts, request, pace, signal);
-    if (texts === null) return;
-    written = texts.flat();
+    const texts = yield* writeTexts(tokenizer, staged, prompts, request, pace, signal);
+    if (texts === null) return null;
+    const written = texts.flat();
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
-    final = written.map(({ token }) => token);
-    observed = viewsOf(staged.exits, written);
+    const observed = viewsOf(staged.exits, written);
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
     const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
-    const judgeOn = { tokenizer: on.tokenizer, staged, observed, costs, prompts: fresh, hasTime };
-    judged = yield* judgeWritten(judgeOn, request, signal);
-    promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
+    const judgeOn = { tokenizer, staged, observed, costs, prompts: fresh, hasTime };
+    const judged = yield* judgeWritten(judgeOn, request, signal);
+    const promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
+    const layers = staged.exits.map(({ layer }) => layer);
+    return { costs, passes, written, observed, judged, promptExit, layers };
   } finally {
     await staged.dispose();
   }
-  const isFilled = judged.kept !== null;
-  const waiting: Costs = { stages: costs.stages, deferred: costs.deferred, readings: costs.readings };
-  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(observed, waiting, request);
-  signal.throwIfAborted();
-  const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
-  yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
-  const beginnings = promptsOf(on.windows, 1 + trialTexts.most, separator, trialPrompt);
-  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned, signal);
-  const trial = yield* counting('measure', 'texts', racing, signal);
-  const best = fastestOf(candidates, trial);
-  const { thresholds, gates, speedups } = best;
-  const brought = best.brought && { ...best.brought, machine: machineName(), busy: trial.busy };
-  const gated = observed.map((view) => withGate(view, gates.get(view.exit)));
+}
 
-  saveCalibration(on.directory, {
-    step: exits.step,
-    promise,
-    brought,
-    fastest: best.mode,
-    deferred: isFilled ? 'memory' : 'exact',
-    ...(promptExit !== null && { promptExit }),
-    thresholds,
-    gates: Object.fromEntries([...gates].map(([exit, gate]) => [exit, storedGate(gate)])),
-  });
-  yield { type: 'saved', path: on.directory, files: [infoFile] };
-  yield {
-    type: 'calibrated',
-    tokens: final.length,
-    promise,
-    certainty,
-    brought,
+/** What the stored thresholds, and others, bring by the measured costs. */
+function broughtByThresholds(
+  { written, observed, layers }: Seen,
+  costs: Costs,
+  { thresholds, gates, speedups }: Fastest,
+  { promise }: CalibrationRequest,
+): Pick<CalibratedEvent, 'tokens' | 'sweep' | 'exits' | 'meanLayer' | 'layers' | 'fullDepth' | 'speedups'> {
+  const gated = observed.map((view) => withGate(view, gates.get(view.exit)));
+  return {
+    tokens: written.length,
     sweep: sweepThresholds.map((threshold) => {
       const all = Object.fromEntries(observed.map(({ exit }) => [exit, threshold]));
-      const { agreement, speedup } = outcomeOf(observed, isFilled ? costs : waiting, promise, all);
+      const { agreement, speedup } = outcomeOf(observed, costs, promise, all);
       return { threshold, agreement: agreement.value, speedup };
     }),
     exits: observed.map((view, k) => ({
       exit: view.exit,
-      layer: staged.exits[k]!.layer,
+      layer: layers[k]!,
       threshold: thresholds[view.exit] ?? null,
       milliseconds: costs.readings[k]!,
-      saves: savedBy(isFilled ? costs : waiting, k, view.stages),
-      agreement: final.filter((token, i) => written[i]!.observations[k]!.token === token).length / final.length,
+      saves: savedBy(costs, k, view.stages),
+      agreement: written.filter(({ token, observations }) => observations[k]!.token === token).length / written.length,
     })),
-    meanLayer: meanLayer(staged.exits, gated, thresholds, layers, final.length),
-    layers,
+    meanLayer: meanLayer(layers, gated, thresholds, written.length),
+    layers: layers.at(-1)!,
     fullDepth: fullPass(costs),
-    speedups: { ...speedups, exits: outcomeOf(gated, isFilled ? costs : waiting, promise, thresholds).speedup },
-    texts: trial.texts,
-    isLate: judged.isLate && !isFilled,
-    fastest: best.mode,
-    seconds: elapsed(),
+    speedups: { ...speedups, exits: outcomeOf(gated, costs, promise, thresholds).speedup },
   };
 }
 
@@ -209,6 +245,8 @@ function tested(
 export interface Fastest extends Candidate {
   readonly mode: Mode;
   readonly brought: Pick<Brought, 'speedup' | 'agreement' | 'regret'> | null;
+  /** What the fastest candidate brings by itself, if it does not pay. */
+  readonly tried: Figure | null;
   readonly speedups: { readonly fast: number; readonly lossless: number };
 }
 
@@ -226,7 +264,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     // Drafts are learned and switched off within a text, so a few texts with them say less than exits by themselves.
     const pays = isFaster(fast[best]!) || (isFaster(alone[best]!) && values[best]! >= leastSpeedup);
     const mode = pays && !isClearlyFaster(inverse(beside[best]!)) ? 'fast' : drafting;
-    return { ...candidate, mode, brought, speedups: { fast: values[best]!, lossless: lossless.value } };
+    return { ...candidate, mode, brought, tried: null, speedups: { fast: values[best]!, lossless: lossless.value } };
   }
   return {
     thresholds: {},
@@ -234,6 +272,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     remembers: false,
     mode: drafting,
     brought: null,
+    tried: alone[best] ?? null,
     speedups: { fast: lossless.value, lossless: lossless.value },
   };
 }
@@ -245,18 +284,18 @@ const isClearlyFaster = ({ value, error }: Figure): boolean => isFaster({ value,
 const inverse = ({ value, error }: Figure): Figure => ({ value: 1 / value, error: error / value ** 2 });
 
 function meanLayer(
-  exits: readonly { readonly layer: number }[],
+  layers: readonly number[],
   views: readonly ExitView[],
   thresholds: Readonly<Record<string, number>>,
-  layers: number,
   tokens: number,
 ): number {
+  const last = layers.at(-1)!;
   let sum = 0;
   for (let i = 0; i < tokens; i++) {
     const k = views.findIndex(
       (v) => v.exit in thresholds && !v.closed?.[i] && !v.deferred[i] && v.confidence[i]! >= thresholds[v.exit]!,
     );
-    sum += k === -1 ? layers : exits[k]!.layer;
+    sum += k === -1 ? last : layers[k]!;
   }
-  return tokens ? sum / tokens : layers;
+  return tokens ? sum / tokens : last;
 }

@@ -99,6 +99,18 @@ describe('after a calibration', () => {
       "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
     ],
     [
+      'the promise is kept but little is gained',
+      { ...slow, ...exit(0.8, 1, 3), tried: { speedup: { value: 1.01, error: 0.02 }, busy: 0 } },
+      /keeps the promise, but does not pay here: by itself it is 1\.01 × as fast/,
+      "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
+    ],
+    [
+      'the machine was busy meanwhile',
+      { ...slow, ...exit(0.8, 1, 3), tried: { speedup: { value: 1.01, error: 0.02 }, busy: 1 } },
+      /keeps the promise, but does not pay here/,
+      "calibrate --model m.gguf --exits my.exits --data 'src/**'",
+    ],
+    [
       'there is little to save',
       { ...slow, ...exit(0.95, 0.2, 0.5) },
       /saves only 0\.50 of 10\.00 ms/,

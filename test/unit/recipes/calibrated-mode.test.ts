@@ -53,9 +53,10 @@ test('thresholds that pay by themselves are kept for mode fast if drafts alone a
 });
 
 test('thresholds that do not clearly pay are dropped', () => {
-  const { mode, thresholds, brought } = fastestOf([candidate], trial(0.9, figure(1), figure(1.03, 0.05)));
+  const { mode, thresholds, brought, tried } = fastestOf([candidate], trial(0.9, figure(1), figure(1.03, 0.05)));
   expect(mode).toBe('full');
   expect(thresholds).toEqual({});
   expect(brought).toBeNull();
+  expect(tried).toEqual(figure(1.03, 0.05));
   expect(fastestOf([], { ...trial(1, figure(1), figure(1)), fast: [], beside: [], alone: [] }).mode).toBe('lossless');
 });
