@@ -4,12 +4,13 @@
  */
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { renderChat } from '../../../backend/data/chat.ts';
-import { decode } from '../../../backend/decoding/decode.ts';
+import type { BatchEvent, BatchRequest } from '../../../backend/decoding/batch.ts';
+import type { DraftOptions } from '../../../backend/decoding/block.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { openSession } from '../../../backend/decoding/session.ts';
+import { openSession, type Session } from '../../../backend/decoding/session.ts';
+import { timeSideBySide } from '../../../backend/evaluation/side-by-side.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
-import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import { endlessRequest } from '../contestants/ours.ts';
@@ -32,7 +33,7 @@ export const draftsSection: Section = {
     return {
       ...(await measureModel(file, options)),
       notes: [
-        `${newTokens} greedy tokens after each prompt, precision \`fast\`, ${options.threads} threads, at most ${draftLimit} drafts at a time; the prompt's own pass is not counted. Full depth and \`lossless\` write the same texts in turn, each with a session that lasts.`,
+        `${newTokens} greedy tokens after each prompt, precision \`fast\`, ${options.threads} threads, at most ${draftLimit} drafts at a time; the prompt's own pass is not counted. Full depth and \`lossless\` write each text side by side, a pass each in turn, with sessions that last.`,
         `Code: 128 tokens of TypeScript (${typescriptText('heldout').origin}). Chat: a story is asked for in which something happens (${englishText().origin}). Repetitive: 160 tokens of code, and its first 32 again.`,
         'Tokens a pass: of `lossless`; right drafts: of those that were taken into a pass.',
       ],
@@ -41,7 +42,7 @@ export const draftsSection: Section = {
 };
 
 /** Prompts of the kinds of text, the nth of each. */
-export const kinds: Readonly<Record<string, (tokenizer: Tokenizer, n: number) => Promise<readonly number[]>>> = {
+const kinds: Readonly<Record<string, (tokenizer: Tokenizer, n: number) => Promise<readonly number[]>>> = {
   code: (tokenizer, n) => Promise.resolve(promptOf(tokenizer, 128, n)),
   async chat(tokenizer, n) {
     const [question] = englishText().documents[7 * n]!.split('\n');
@@ -67,12 +68,15 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     const measurements: Measurement[] = [];
     for (const [kind, promptFor] of Object.entries(kinds)) {
       const prompts = await Promise.all(Array.from({ length: options.rounds + 1 }, (_, n) => promptFor(tokenizer, n)));
-      const [full, lossless] = [way('full depth', null), way('lossless', textDrafts(draftLimit))];
-      const contestants = [full, lossless].map((one) => one(staged, tokenizer, prompts));
+      const ways = [
+        { name: 'full depth', drafts: null },
+        { name: 'lossless', drafts: textDrafts(draftLimit) },
+      ].map((one): Way => ({ ...one, session: openSession(staged), texts: [] }));
       const what = `${model.name}, ${kind}`;
-      const measured = await alternate(contestants, options.rounds, progress(what, options.rounds));
-      const [fullTimes, times] = [measured.get('full depth')!, measured.get('lossless')!];
-      const records = contestants[1]!.texts.slice(1).flat();
+      const together = sideBySide(ways, tokenizer, prompts);
+      const measured = await alternate([together], options.rounds, progress(what, options.rounds));
+      const [fullTimes, times] = ways.map(({ name }) => measured.get(name)!) as [Measurement, Measurement];
+      const records = ways[1]!.texts.slice(1).flat();
       const drafted = records.filter(({ draft }) => draft !== undefined);
       const right = drafted.filter(({ draft }) => draft!.accepted).length;
       const ratio = total(fullTimes) / total(times);
@@ -112,28 +116,41 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   }
 }
 
-/** One who writes the next prompt's text at each turn. */
-export const way =
-  (name: string, drafts: ReturnType<typeof textDrafts> | null) =>
-  (
-    staged: StagedModel,
-    tokenizer: Tokenizer,
-    prompts: readonly (readonly number[])[],
-  ): Contestant & { readonly texts: TokenRecord[][] } => {
-    const session = openSession(staged);
-    const texts: TokenRecord[][] = [];
-    const turn = async (): Promise<Record<string, number>> => {
-      const request = { ...endlessRequest(tokenizer, [prompts[texts.length]!]), maxTokens: newTokens, drafts };
-      const records: TokenRecord[] = [];
-      texts.push(records);
-      let began = 0;
-      for await (const event of decode(session, request)) {
-        if (event.type === 'prompt') began = performance.now();
-        if (event.type === 'token') records.push(event.token);
-      }
-      return { [name]: (performance.now() - began) / 1000 };
-    };
-    return { name, turn, texts };
+/** A way of writing, with the texts that it has written. */
+interface Way {
+  readonly name: string;
+  readonly drafts: DraftOptions | null;
+  readonly session: Session;
+  readonly texts: TokenRecord[][];
+}
+
+/** Both ways as one contestant: in each turn they write the next prompt's text side by side. */
+function sideBySide(ways: readonly Way[], tokenizer: Tokenizer, prompts: readonly (readonly number[])[]): Contestant {
+  return {
+    name: 'ours',
+    async turn() {
+      const prompt = prompts[ways[0]!.texts.length]!;
+      const plain = { ...endlessRequest(tokenizer, [prompt]), prompt, number: 0, scores: null, begun: null };
+      const writing = ways.map(({ session, drafts, texts }) => {
+        const records: TokenRecord[] = [];
+        texts.push(records);
+        return recorded(session.write([{ ...plain, maxTokens: newTokens, drafts }]), records);
+      });
+      const timed = await timeSideBySide(writing);
+      return Object.fromEntries(ways.map(({ name }, i) => [name, timed[i]!.seconds]));
+    },
   };
+}
+
+/** The same events, their tokens added to `records`. */
+async function* recorded(
+  events: AsyncIterable<BatchEvent<BatchRequest>>,
+  records: TokenRecord[],
+): AsyncGenerator<BatchEvent<BatchRequest>> {
+  for await (const event of events) {
+    if (event.type === 'tokens') records.push(...event.tokens);
+    yield event;
+  }
+}
 
 const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);
