@@ -12,12 +12,14 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
   const [processor] = processors.sort((a, b) => of(b).length - of(a).length);
   if (processor === undefined) return null;
   const shades = ['exit1', 'exit4', 'exit6', 'exit2'] as const;
-  const series = of(processor).map((part, i): Series => ({
-    name: part.model.replace(/[-.](Q\d.*|Instruct.*)$/, ''),
-    shade: shades[i % shades.length]!,
-    isLine: false,
-    points: part.tables[0]!.rows.flatMap((row) => pointOf(part.tables[0]!.columns, row)),
-  }));
+  const series = of(processor)
+    .filter(hasThresholds)
+    .map((part, i): Series => ({
+      name: part.model.replace(/[-.](Q\d.*|Instruct.*)$/, ''),
+      shade: shades[i % shades.length]!,
+      isLine: false,
+      points: part.tables[0]!.rows.flatMap((row) => pointOf(part.tables[0]!.columns, row)),
+    }));
   return {
     id: 'quality-over-speed',
     title: `Agreement with the full model over measured speed, ${processor}`,
@@ -29,6 +31,10 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
     series: withRoom(series),
   };
 }
+
+/** Of large models bare thresholds are not measured, and a calibrated point alone draws no trade. */
+const hasThresholds = ({ tables }: Part): boolean =>
+  tables[0]!.rows.some(([way]) => way!.startsWith('fast, threshold'));
 
 /** Without labels that would cover others: the end of each model's thresholds comes first, then what is calibrated. */
 function withRoom(series: readonly Series[]): Series[] {
