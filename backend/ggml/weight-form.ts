@@ -155,8 +155,11 @@ function typeOf({ processor, parameters, form, inFewBits }: WeightSource, name: 
   return form === 'stored' && inFewBits(name) && paysInFewBits(processor, shapeOf(parameters, name)) ? fewBits : 'Q8_0';
 }
 
-/** In blocks that a kernel repacks, a matrix that comes from memory for each token takes half of the time of one in bytes. */
-const fewBits = 'Q4_0';
+/**
+ * Blocks of 4 bits, which a kernel repacks on most processors: a matrix that comes from memory for each token takes half of the time of one
+ * in bytes.
+ */
+export const fewBits = 'Q4_0';
 /** Numbers of such a matrix; a smaller one stays in the caches. */
 const smallestInFewBits = 1 << 21;
 

@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Processor } from '../ggml/processor.ts';
-import { loadScreen, roughBytes, roughCopy, roughType, screenOf, type Screen } from '../ggml/ops/screened.ts';
+import { loadScreen, roughBytes, roughCopy, screenOf, type Screen } from '../ggml/ops/screened.ts';
+import { fewBits } from '../ggml/weight-form.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { fileIdentity, writeFileAtomically } from '../formats/files.ts';
 import { userCache } from '../formats/user-cache.ts';
@@ -43,7 +44,7 @@ const mostKept = 2 ** 31;
 /** A name that changes with the model's files. */
 const copyName = ({ files }: Model, what: string): string =>
   `${createHash('sha256')
-    .update(JSON.stringify([files.map(fileIdentity), what, roughType]))
+    .update(JSON.stringify([files.map(fileIdentity), what, fewBits]))
     .digest('hex')
     .slice(0, 32)}.head`;
 

@@ -7,11 +7,9 @@ import type { Parameters } from '../../model/parameters.ts';
 import { buildGraph, type GraphSketch, type Value } from '../graph.ts';
 import { types, type TypeName } from '../library.ts';
 import type { Processor } from '../processor.ts';
-import { storedForm } from '../weight-form.ts';
+import { fewBits, storedForm } from '../weight-form.ts';
 import type { Weights } from '../weights.ts';
 
-/** What the copy is made of: blocks of 4 bits, which a kernel repacks on most processors. */
-export const roughType = 'Q4_0';
 /** Outputs that are computed again together: the kernels of repacked blocks take eight at a time. */
 const blockRows = 32;
 /**
@@ -50,11 +48,11 @@ export function screenOf(
   const type = storedForm(parameters, name);
   const [rows, columns] = parameters.shape(name) as [number, number];
   if (processor.isGpu || type === null || parameters.has(`${path}.bias`)) return null;
-  if (rows % blockRows !== 0 || columns % blockInfo(roughType).elements !== 0 || rows * columns < smallest) return null;
-  if (bits(roughType) > largestShare * bits(type)) return null;
+  if (rows % blockRows !== 0 || columns % blockInfo(fewBits).elements !== 0 || rows * columns < smallest) return null;
+  if (bits(fewBits) > largestShare * bits(type)) return null;
   const whole = processor.place(type, columns, rows);
   const inBlocks = processor.place(type, columns, blockRows, rows / blockRows);
-  const rough = processor.place(roughType, columns, rows);
+  const rough = processor.place(fewBits, columns, rows);
   const areEven = [whole, inBlocks, rough].every(({ isEven }) => isEven);
   if (rough.bufferType === processor.plain || !areEven || inBlocks.type !== whole.type) return null;
   const isInPlace = inBlocks.bufferType === whole.bufferType;
@@ -79,7 +77,7 @@ export async function loadScreen(
   const name = `${whole}.weight`;
   const shape = parameters.shape(name) as [number, number];
   const type = storedForm(parameters, name)!;
-  await weights.keep(`${rough}.weight`, roughType, shape, () => roughBytes(type, shape));
+  await weights.keep(`${rough}.weight`, fewBits, shape, () => roughBytes(type, shape));
   if (blocks === whole) return;
   await weights.keep(`${blocks}.weight`, type, shape, () => parameters.stored(name), blockRows);
 }
@@ -107,7 +105,7 @@ export function screenedLinear(
 const roundedTogether = 256;
 
 export const roughBytes = ({ library }: Processor, [rows, columns]: readonly [rows: number, columns: number]): number =>
-  rows * library.rowSize(types[roughType], columns);
+  rows * library.rowSize(types[fewBits], columns);
 
 /** The bytes of a copy. `stored`: those of the weight. */
 export function roughCopy(
@@ -117,14 +115,14 @@ export function roughCopy(
   [rows, columns]: readonly [rows: number, columns: number],
 ): Uint8Array {
   const { library: g } = processor;
-  const [from, to] = [g.rowSize(types[type], columns), g.rowSize(types[roughType], columns)];
+  const [from, to] = [g.rowSize(types[type], columns), g.rowSize(types[fewBits], columns)];
   const copy = new Uint8Array(roughBytes(processor, [rows, columns]));
   for (let first = 0; first < rows;) {
     const count = Math.min(roundedTogether, rows - first);
     const graph = buildGraph(processor, 8, (sketch) => {
       const x = sketch.input('stored', type, columns, count);
       const values = type === 'F32' ? x : g.cast(sketch.context, x, types.F32);
-      sketch.output('rough', g.cast(sketch.context, values, types[roughType]));
+      sketch.output('rough', g.cast(sketch.context, values, types[fewBits]));
     });
     for (; first + count <= rows; first += count) {
       graph.set('stored', stored.subarray(first * from, (first + count) * from));
