@@ -323,6 +323,8 @@ function findings(
   const speed = ({ name }: Way): number => ratioOfTotals(full, measured.get(name)!);
   const ofKind = (kind: Way['kind']): Way[] => ways.filter((way) => way.kind === kind);
   const best = (among: readonly Way[]): number => Math.max(...among.map(speed));
+  const besideExact = (among: readonly Way[]): number => ratioOfTotals(measured.get(exactHead)!, full) * best(among);
+  const beside = besideExactHead(model);
   const calibrated = ways.filter(({ name }) => name.startsWith(asCalibrated));
   const alone = calibrated.filter(({ name }) => name.endsWith('exits alone'));
   const agreeing = ofKind('fast').filter(({ name }) => scores.get(name)!.agreement >= 0.99);
@@ -341,12 +343,16 @@ function findings(
       ...(alone.length
         ? [
             goal('exits alone ÷ own full depth', best(alone), 1.08, 1.2),
-            goal(
-              'exits alone ÷ own full depth with the exact head',
-              ratioOfTotals(measured.get(exactHead)!, full) * best(alone),
-              1.2,
-              1.35,
-            ),
+            goal('exits alone ÷ own full depth with the exact head', besideExact(alone), ...beside.alone),
+            ...(beside.drafts
+              ? [
+                  goal(
+                    'exits and drafts ÷ own full depth with the exact head',
+                    besideExact(calibrated),
+                    ...beside.drafts,
+                  ),
+                ]
+              : []),
           ]
         : []),
       ...(agreeing.length ? [goal('`fast` at 99 % agreement ÷ own full depth', best(agreeing), 1.15, 1.6)] : []),
@@ -400,6 +406,15 @@ function findings(
     notes: [],
     measurements: [...measured.values()].map((one) => ({ ...one, name: `${model.name}: ${one.name}` })),
   };
+}
+
+type Bounds = readonly [limit: number, reach: number];
+
+/** What leaving early must bring beside the exact head: more, the more of a token's time that head takes. */
+function besideExactHead(model: Model): { readonly alone: Bounds; readonly drafts: Bounds | null } {
+  if (isBillions(model)) return { alone: [1.2, 1.35], drafts: [1.4, 1.6] };
+  if (model.spec.vocabulary > 100_000) return { alone: [1.35, 1.55], drafts: [1.7, 2] };
+  return { alone: [1.25, 1.4], drafts: null };
 }
 
 /** Over all texts together, since texts differ: theirs ÷ ours. */
