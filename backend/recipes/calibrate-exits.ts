@@ -86,7 +86,6 @@ export async function* calibrateExits(
   request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, void> {
-  const { exits } = on;
   const { promise } = request;
   const began = performance.now();
   const elapsed = (): number => (performance.now() - began) / 1000;
@@ -109,7 +108,7 @@ export async function* calibrateExits(
   const brought = best.brought && { ...best.brought, machine: machineName(), busy };
 
   saveCalibration(on.directory, {
-    step: exits.step,
+    step: on.exits.step,
     promise,
     brought,
     fastest: best.mode,

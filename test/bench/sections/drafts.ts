@@ -4,18 +4,14 @@
  */
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { renderChat } from '../../../backend/data/chat.ts';
-import type { BatchEvent, BatchRequest } from '../../../backend/decoding/batch.ts';
-import type { DraftOptions } from '../../../backend/decoding/block.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { openSession, type Session } from '../../../backend/decoding/session.ts';
-import { timeSideBySide } from '../../../backend/evaluation/side-by-side.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { parseOptions } from '../../../protocol/options.ts';
-import type { TokenRecord } from '../../../protocol/trace.ts';
-import { endlessRequest } from '../contestants/ours.ts';
+import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
 import { englishText, typescriptText } from '../material.ts';
-import { alternate, type Contestant, type Measurement } from '../measure.ts';
+import { alternate, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
 import { progress, type BenchOptions, type Section } from './section.ts';
@@ -69,11 +65,11 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     for (const [kind, promptFor] of Object.entries(kinds)) {
       const prompts = await Promise.all(Array.from({ length: options.rounds + 1 }, (_, n) => promptFor(tokenizer, n)));
       const ways = [
-        { name: 'full depth', drafts: null },
-        { name: 'lossless', drafts: textDrafts(draftLimit) },
-      ].map((one): Way => ({ ...one, session: openSession(staged), texts: [] }));
+        { name: 'full depth', different: {} },
+        { name: 'lossless', different: { drafts: textDrafts(draftLimit) } },
+      ].map((one): Writer => ({ ...one, session: openSession(staged), texts: [] }));
       const what = `${model.name}, ${kind}`;
-      const together = sideBySide(ways, tokenizer, prompts);
+      const together = sideBySide(ways, tokenizer, prompts, newTokens);
       const measured = await alternate([together], options.rounds, progress(what, options.rounds));
       const [fullTimes, times] = ways.map(({ name }) => measured.get(name)!) as [Measurement, Measurement];
       const records = ways[1]!.texts.slice(1).flat();
@@ -113,43 +109,6 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   } finally {
     await staged.dispose();
     model.close();
-  }
-}
-
-/** A way of writing, with the texts that it has written. */
-interface Way {
-  readonly name: string;
-  readonly drafts: DraftOptions | null;
-  readonly session: Session;
-  readonly texts: TokenRecord[][];
-}
-
-/** Both ways as one contestant: in each turn they write the next prompt's text side by side. */
-function sideBySide(ways: readonly Way[], tokenizer: Tokenizer, prompts: readonly (readonly number[])[]): Contestant {
-  return {
-    name: 'ours',
-    async turn() {
-      const prompt = prompts[ways[0]!.texts.length]!;
-      const plain = { ...endlessRequest(tokenizer, [prompt]), prompt, number: 0, scores: null, begun: null };
-      const writing = ways.map(({ session, drafts, texts }) => {
-        const records: TokenRecord[] = [];
-        texts.push(records);
-        return recorded(session.write([{ ...plain, maxTokens: newTokens, drafts }]), records);
-      });
-      const timed = await timeSideBySide(writing);
-      return Object.fromEntries(ways.map(({ name }, i) => [name, timed[i]!.seconds]));
-    },
-  };
-}
-
-/** The same events, their tokens added to `records`. */
-async function* recorded(
-  events: AsyncIterable<BatchEvent<BatchRequest>>,
-  records: TokenRecord[],
-): AsyncGenerator<BatchEvent<BatchRequest>> {
-  for await (const event of events) {
-    if (event.type === 'tokens') records.push(...event.tokens);
-    yield event;
   }
 }
 

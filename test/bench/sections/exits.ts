@@ -5,14 +5,12 @@
  */
 import { cpSync, existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
-import type { BatchEvent, BatchRequest } from '../../../backend/decoding/batch.ts';
-import { openSession, type Session } from '../../../backend/decoding/session.ts';
+import { openSession } from '../../../backend/decoding/session.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
-import { timeSideBySide } from '../../../backend/evaluation/side-by-side.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
@@ -23,7 +21,7 @@ import { parseOptions } from '../../../protocol/options.ts';
 import { shownPromise } from '../../../protocol/options-promise.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';
-import { endlessRequest } from '../contestants/ours.ts';
+import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
 import { benchCache, typescriptText } from '../material.ts';
 import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
@@ -63,20 +61,9 @@ export const exitsSection: Section = {
   },
 };
 
-/** A text as a way of decoding wrote it. */
-interface Written {
-  readonly ids: number[];
-  /** Mean over its tokens. */
-  layers: number;
-}
-
-/** One way of decoding; texts by prompt, written once. */
-interface Way {
-  readonly name: string;
+/** One way of decoding. */
+interface Way extends Writer {
   readonly kind: 'full' | 'fast' | 'lossless';
-  readonly session: Session;
-  readonly different: Partial<BatchRequest>;
-  readonly texts: Written[];
 }
 
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
@@ -110,7 +97,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       (_, i) => promptOf(tokenizer, promptTokens, i),
     );
     const ways = waysOf({ plain, exact, staged, calibrated }, isLarge ? [] : thresholds);
-    const contestants: Contestant[] = [sideBySide(ways, tokenizer, prompts)];
+    const contestants: Contestant[] = [sideBySide(ways, tokenizer, prompts, newTokens)];
     if (file.endsWith('.gguf') && (await installLlama())) {
       const contextSize = promptTokens + newTokens + 8;
       const llama = await llamaDecoder({ model: path.resolve(file), threads, contextSize });
@@ -209,43 +196,6 @@ function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readon
   ];
 }
 
-/** All ways as one contestant: in each turn they write the next prompt's text side by side. */
-function sideBySide(ways: readonly Way[], tokenizer: Tokenizer, prompts: readonly (readonly number[])[]): Contestant {
-  let turns = 0;
-  return {
-    name: 'ours',
-    async turn() {
-      const at = turns % prompts.length;
-      // None always follows the same one.
-      const order = ways.map((_, i) => ways[(i + turns) % ways.length]!);
-      turns++;
-      const prompt = prompts[at]!;
-      const plain = { ...endlessRequest(tokenizer, [prompt]), prompt, number: 0, scores: null, begun: null };
-      const writing = order.map(({ session, different, texts }) => {
-        texts[at] = { ids: [], layers: 0 };
-        return recorded(session.write([{ ...plain, maxTokens: newTokens, ...different }]), texts[at]);
-      });
-      const timed = await timeSideBySide(writing);
-      return Object.fromEntries(order.map(({ name }, i) => [name, timed[i]!.seconds]));
-    },
-  };
-}
-
-/** The same events, noted in `text`. */
-async function* recorded(
-  events: AsyncIterable<BatchEvent<BatchRequest>>,
-  text: Written,
-): AsyncGenerator<BatchEvent<BatchRequest>> {
-  for await (const event of events) {
-    if (event.type === 'tokens')
-      for (const { id, layer } of event.tokens) {
-        text.ids.push(id);
-        text.layers += (layer - text.layers) / text.ids.length;
-      }
-    yield event;
-  }
-}
-
 interface Score {
   readonly agreement: number;
   readonly loss: number;
@@ -262,14 +212,15 @@ async function scoreTexts(
   const known = new Map<string, { agreed: number; loss: number }>();
   for (const { name, texts } of ways) {
     let [agreed, loss, count, layers] = [0, 0, 0, 0];
-    for (const [i, { ids, layers: meanLayer }] of texts.entries()) {
+    for (const [i, text] of texts.entries()) {
+      const ids = text.map(({ id }) => id);
       const key = `${i}: ${ids.join()}`;
       const one = known.get(key) ?? (await scoreText(plain, prompts[i]!, ids));
       known.set(key, one);
       agreed += one.agreed;
       loss += one.loss;
       count += ids.length;
-      layers += meanLayer / texts.length;
+      layers += text.reduce((sum, { layer }) => sum + layer, 0) / text.length / texts.length;
     }
     scores.set(name, { agreement: agreed / count, loss: loss / count, layers });
   }
