@@ -2,7 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { Steps } from './steps.ts';
 import { fits } from './healing.ts';
-import { eachToken, isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
+import { eachToken, isPairs, isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 export interface TokenBytes {
   /** Largest id + 1. */
@@ -21,6 +21,8 @@ export interface TokenBytes {
   isText(id: number): boolean;
   /** Ordinary tokens that begin with these bytes, or are a beginning of them. */
   fitting(bytes: Uint8Array): readonly number[];
+  /** The ordinary token of a text. */
+  idOf(text: string): number | undefined;
 }
 
 export interface StreamDecoder {
@@ -42,6 +44,7 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
       `The tokenizer of ${path} decodes by ${[...types].join(', ') || 'nothing'}, which is not supported.`,
       'Use a model with a byte-level or SentencePiece tokenizer.',
     );
+  const spelled = byteLevel ? byteLevelText : pieceText;
   const encode = byteLevel ? byteLevelBytes : pieceBytes(types.has('ByteFallback'));
   const texts: (string | undefined)[] = [];
   eachToken(file, (text, id) => (texts[id] = text));
@@ -72,6 +75,9 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     }
     return lists;
   };
+  /** Of texts as the file has them; made on demand if the file has a list. */
+  let ids: ReadonlyMap<string, number> | null = isPairs(file.model.vocab) ? null : file.model.vocab;
+  const listedIds = (): ReadonlyMap<string, number> => new Map([...texts.entries()].map(([id, text]) => [text!, id]));
   /** Of a text as the file has it. */
   const firstByte = (text: string): number | undefined =>
     (byteLevel ? byteOfCharacter.get(text[0] ?? '') : undefined) ?? encode(text)[0];
@@ -93,6 +99,10 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     isOrdinary,
     isText: (id) => !special.has(id) && (added.has(id) || texts[id] !== undefined),
     fitting: (bytes) => (byFirst ??= index())[bytes[0]!]!.filter((id) => fits(bytes, of(id))),
+    idOf(text) {
+      const id = (ids ??= listedIds()).get(spelled(text));
+      return id !== undefined && isOrdinary(id) ? id : undefined;
+    },
   };
 }
 
@@ -151,6 +161,7 @@ const pieceBytes =
     const byte = byteFallback ? /^<0x([0-9A-Fa-f]{2})>$/.exec(piece)?.[1] : undefined;
     return byte === undefined ? Buffer.from(piece.replaceAll('▁', ' ')) : Uint8Array.of(parseInt(byte, 16));
   };
+const pieceText = (text: string): string => text.replaceAll(' ', '▁');
 
 /** GPT-2's printable character for each byte, reversed: printable bytes are themselves, the rest follow from U+0100 on. */
 const byteOfCharacter: ReadonlyMap<string, number> = (() => {
@@ -174,3 +185,12 @@ function byteLevelBytes(token: string): Uint8Array {
   }
   return Uint8Array.from(bytes);
 }
+
+const characterOfByte: readonly string[] = (() => {
+  const characters: string[] = [];
+  for (const [character, byte] of byteOfCharacter) characters[byte] = character;
+  return characters;
+})();
+
+const byteLevelText = (text: string): string =>
+  Array.from(Buffer.from(text), (byte) => characterOfByte[byte]!).join('');

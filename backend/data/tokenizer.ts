@@ -14,6 +14,7 @@ import { stepEncoder, type StepEncoder } from './encoding.ts';
 import { fimTokens, type FimTokens } from './fim.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
 import { healed, type HealedPrompt } from './healing.ts';
+import { otherSpellings } from './spellings.ts';
 import { finish, type Steps } from './steps.ts';
 import { leastIdsOf } from './token-length.ts';
 import { decodeSteps, streamDecoder, tokenBytes, type StreamDecoder } from './token-bytes.ts';
@@ -71,6 +72,8 @@ export interface Tokenizer {
   tokenBytes(id: number): Uint8Array;
   /** Whether a token's text is its spelling: an ordinary one, or an added one that is not special. */
   isText(id: number): boolean;
+  /** The tokens that spell a token's word otherwise, with another sign or blank before it or other capitals: spellings.ts. */
+  spellings(id: number): readonly number[];
   /** A hash of all that decides which ids a text or a conversation gets. */
   fingerprint(): string;
   /** Decodes a continuation token by token; text comes out only as whole characters. */
@@ -161,6 +164,7 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
   const encodePlainSteps = (text: string): Steps<number[], number> => checked(path, plainly(text), text, false);
   const encodeText = (text: string, options?: EncodeOptions): number[] => finish(encodeSteps(text, options));
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const tokenText = (id: number): string => textDecoder.decode(bytes.of(id));
   const index = {
     bytesOf: (id: number) => bytes.of(id),
     fitting: (beginning: Uint8Array) => bytes.fitting(beginning),
@@ -184,7 +188,8 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     fim,
     decode: (ids) => finish(decodeSteps(bytes, ids)),
     decodeSteps: (ids) => decodeSteps(bytes, ids),
-    tokenText: (id) => textDecoder.decode(bytes.of(id)),
+    tokenText,
+    spellings: (id) => (bytes.isOrdinary(id) ? otherSpellings(tokenText(id), bytes.idOf) : []),
     fingerprint: () =>
       createHash('sha256')
         .update(JSON.stringify([tokenizerJson(file), chatTemplate, namedTokens, eosIds]))

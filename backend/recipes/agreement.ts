@@ -44,7 +44,7 @@ export async function* measureAgreement(
     const staged = await placeStagedModel(
       placeOn(device, () => {}),
       model,
-      exits,
+      { ...exits, spellings: tokenizer.spellings },
       runtimeOptions(options),
     );
     try {

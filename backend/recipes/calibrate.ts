@@ -34,7 +34,7 @@ export async function* calibrate(
   const { model, tokenizer } = openWithTokenizer(options.model);
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
-    const exits = await readExits(directory, model, signal);
+    const exits = await readExits(directory, { model, tokenizer }, signal);
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
     const warnings: string[] = [];
     const running: Running = {

@@ -62,7 +62,7 @@ export async function* evaluateTasks(
   const closing: (() => void | Promise<void>)[] = [() => opened.model.close()];
   try {
     const { model, tokenizer } = opened;
-    const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
+    const tuned = options.exits === null ? null : await readExits(options.exits, opened, signal);
     const loaded = tuned ?? noExits;
     const open = { model, tokenizer, exits: loaded.specs, calibration: tuned?.calibration ?? null };
     const { ways, warnings } = findWays(options, open);

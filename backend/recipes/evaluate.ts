@@ -26,7 +26,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   const closing: (() => void | Promise<void>)[] = [() => model.close()];
   try {
     const { spec } = model;
-    const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
+    const tuned = options.exits === null ? null : await readExits(options.exits, { model }, signal);
     const loaded = tuned ?? noExits;
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', loaded), signal);
     const warnings: string[] = [];

@@ -19,7 +19,7 @@ export async function* exportExit(options: ExportOptions, signal: AbortSignal): 
   yield { type: 'phase', phase: 'load', detail: options.model };
   const model = openModel(options.model);
   try {
-    const { base: known, specs, parameters, scores, tokens, tuning } = await readExits(directory, model, signal);
+    const { base: known, specs, parameters, scores, tokens, tuning } = await readExits(directory, { model }, signal);
     const exit = exitOf(specs, options.exit);
     const format = options.format === 'auto' ? formatOf(model) : options.format;
     const plain = await plainModel(model, exit, parameters, format);

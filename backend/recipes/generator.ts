@@ -156,7 +156,8 @@ async function open(
   const { signal } = new AbortController();
   const { model, tokenizer } = openWithTokenizer(options.model);
   try {
-    const exits = directory === null ? { ...noExits, calibration: null } : await readExits(directory, model, signal);
+    const exits =
+      directory === null ? { ...noExits, calibration: null } : await readExits(directory, { model, tokenizer }, signal);
     const { specs, calibration } = exits;
     const isWanted = enabledExits(options, calibration, model.spec.layers.length);
     const promptLayer = promptLayerOf(options, calibration);

@@ -62,8 +62,15 @@ export interface OpenedExits extends ExitSet {
   readonly tuning: Readonly<Record<string, unknown>>;
 }
 
-/** Reads a checkpoint's exits into memory. @throws UserError if it is damaged, belongs to another model or does not fit it. */
-export async function readExits(directory: string, model: Model, signal?: AbortSignal): Promise<OpenedExits> {
+/**
+ * Reads a checkpoint's exits into memory, with the tokenizer's spellings if they are to decode.
+ * @throws UserError if it is damaged, belongs to another model or does not fit it.
+ */
+export async function readExits(
+  directory: string,
+  { model, tokenizer }: Pick<OpenedModel, 'model'> & Partial<OpenedModel>,
+  signal?: AbortSignal,
+): Promise<OpenedExits> {
   const checkpoint = openCheckpoint(directory, await identify(model, signal));
   try {
     checkFit(checkpoint, model);
@@ -74,7 +81,8 @@ export async function readExits(directory: string, model: Model, signal?: AbortS
     for (const [name, values] of memories) parameters.set(name, values);
     const { scores, step, tokens } = progress;
     const remembers = memories.size > 0;
-    return { base, specs: exits, parameters, remembers, calibration, scores, step, tokens, tuning };
+    const read = { base, specs: exits, parameters, remembers, calibration, scores, step, tokens, tuning };
+    return tokenizer ? { ...read, spellings: tokenizer.spellings } : read;
   } finally {
     checkpoint.close();
   }

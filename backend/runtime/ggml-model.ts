@@ -25,6 +25,7 @@ import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } f
 import { openHeadRows, type HeadRows } from './head-rows.ts';
 import { headScreen, loadHeadScreen } from './rough-head.ts';
 import { tokensOf } from './readouts.ts';
+import { openSpellings } from './spellings.ts';
 import type { ExitPoint, Slots, StagedModel, StageSpec } from './staged-model.ts';
 
 /** Bytes of keys, values and streams that stay for the next text, at most. */
@@ -80,6 +81,9 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
       if (spare === null) store.dispose();
     },
   };
+  const shortlists = points.map(({ spec: exit, readsUnlisted }) =>
+    readsUnlisted && exit?.head.kind === 'shortlist' ? new Set(exit.head.tokens) : null,
+  );
   const ggml: GgmlModel = {
     processors,
     model,
@@ -88,9 +92,8 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     stages,
     exits: points,
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
-    shortlists: points.map(({ spec: exit, readsUnlisted }) =>
-      readsUnlisted && exit?.head.kind === 'shortlist' ? new Set(exit.head.tokens) : null,
-    ),
+    shortlists,
+    spellings: shortlists.map((list) => (list && exits.spellings ? openSpellings(model, exits.spellings, list) : null)),
     tokensOfClasses: points.map(({ spec: exit }) => tokensOf(exit)),
     headRows: (k) => place(points[k]!.reads).headRows(),
     screens: (k) => screen !== null && processors[points[k]!.reads] === behind && readsHead(points[k]!),

@@ -5,7 +5,17 @@ import type { Tensor } from '../ggml/library.ts';
 import { cutWidth } from '../model/spec.ts';
 import { headRowLimit, type HeadRows } from './head-rows.ts';
 import type { GgmlModel, ReadShape, Store } from './ggml-store.ts';
-import { readoutsFrom, unread, vocabularyRows, type ReadUnlisted } from './readouts.ts';
+import {
+  defer,
+  joined,
+  positionsOf,
+  readoutOf,
+  unread,
+  vocabularyRows,
+  type Position,
+  type ReadUnlisted,
+  type Scored,
+} from './readouts.ts';
 import type { Place, Readout, RowReadout } from './staged-model.ts';
 import { countUntil, mostUnlisted, sizeFor, type Unlisted } from './unlisted.ts';
 
@@ -97,10 +107,31 @@ function readPart(
   );
   if (unlisted && read) setUnlisted(graph, ggml.headRows(k), rows.map(unlisted), read);
   graph.compute();
+  const found = positionsOf(graph, positions, toToken, toToken?.length ?? vocabulary, read);
+  const others = read ? spellingsAt(ggml, k, graph, found, read) : found.map(() => []);
   return {
-    readouts: readoutsFrom(graph, positions, toToken, vocabulary, read),
-    logits: withLogits ? vocabularyRows(graph, positions, toToken, vocabulary, read) : null,
+    readouts: found.map((one, p) => readoutOf(joined(one, others[p]!))),
+    logits: withLogits ? vocabularyRows(graph, positions, toToken, vocabulary, read, others) : null,
   };
+}
+
+/** The other spellings of the best token of each position; none where the defer class is better. */
+function spellingsAt(
+  { spellings, model: { spec } }: GgmlModel,
+  k: number,
+  graph: BuiltGraph,
+  found: readonly Position[],
+  { of, counts }: ReadUnlisted,
+): Scored[][] {
+  const reader = spellings[k];
+  if (!reader) return found.map(() => []);
+  const states = new Float32Array(found.length * spec.hidden);
+  graph.get('state', states);
+  return found.map(({ best }, p) => {
+    const guess = best[0]!.id;
+    const state = states.subarray(p * spec.hidden, (p + 1) * spec.hidden);
+    return guess === defer ? [] : reader.read(guess, state, of(p).slice(0, counts[p]));
+  });
 }
 
 /** What is read at some places beside a list. */

@@ -68,6 +68,7 @@ export function readGraph(
     const own = capLogits(ops, spec, ops.linear(state, exit ? headPath(exit) : modelHead));
     const classes = classCount(spec, exit);
     if (unlisted === null) return readouts(processor, sketch, own.tensor, classes, positions);
+    sketch.output('state', state.tensor);
     const others = unlistedLogits(processor, sketch, headRows().tensor, unlisted, { ops, spec, state, positions });
     // In one part, so that sums do not depend on the number of unlisted tokens.
     readouts(processor, sketch, ops.concat(own, others).tensor, classes + unlisted.tokens, positions, 1);

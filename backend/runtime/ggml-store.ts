@@ -13,6 +13,7 @@ import { cutWidth, inputCut, type Cut } from '../model/spec.ts';
 import type { Progress } from './progress.ts';
 import type { HeadRows } from './head-rows.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
+import type { SpellingReader } from './spellings.ts';
 import type { Shortlists } from './unlisted.ts';
 
 /** What slots ask of the model that they belong to. */
@@ -28,6 +29,8 @@ export interface GgmlModel {
   stageGraph(first: number, last: number, shape: PassShape, store: SlotsStore): BuiltGraph;
   /** Of exits that also read what they lack: unlisted.ts. */
   readonly shortlists: Shortlists;
+  /** Of exits that read them: spellings.ts. */
+  readonly spellings: readonly (SpellingReader | null)[];
   /** See `tokensOf` of readouts.ts, of each exit. */
   readonly tokensOfClasses: readonly (readonly number[] | null)[];
   /** Rows of the model's head where an exit is read. */

@@ -7,7 +7,7 @@ import type { Readout } from './staged-model.ts';
 /** How many candidates a readout carries; one more than shown, since a shortlist's defer class may be among them. */
 export const candidateCount = mostCandidates + 1;
 
-const defer = -1;
+export const defer = -1;
 
 /** The token of each class of an exit with a shortlist, its defer class last; null if classes are tokens. */
 export const tokensOf = (exit: ExitSpec | null): readonly number[] | null =>
@@ -21,9 +21,13 @@ export const partsOf = (classes: number): number => (classes >= longRow && class
 
 const longRow = 2 ** 14;
 
-export interface Best {
+/** A class, or a token, and its logit. */
+export interface Scored {
   readonly id: number;
   readonly score: number;
+}
+
+export interface Best extends Scored {
   readonly probability: number;
 }
 
@@ -31,7 +35,7 @@ export interface Best {
 export interface Position {
   /** The best classes, best first; a shortlist's are tokens, the last of them −1. */
   readonly best: readonly Best[];
-  /** The mean logit. */
+  /** The mean logit, by the probabilities. */
   readonly expected: number;
 }
 
@@ -103,37 +107,48 @@ function sharesOf(logSums: readonly number[]): number[] {
   return logSums.map((one) => Math.exp(one - most) / sum);
 }
 
-export function readoutsFrom(
-  graph: BuiltGraph,
-  positions: number,
-  toToken: readonly number[] | null,
-  vocabulary: number,
-  unlisted: ReadUnlisted | null,
-): Readout[] {
-  return positionsOf(graph, positions, toToken, toToken?.length ?? vocabulary, unlisted).map(({ best, expected }) => {
-    const candidates = best.filter(({ id }) => id !== defer).map(({ id, probability }) => ({ id, probability }));
-    const confidence = candidates[0]!.probability;
-    return {
-      token: best[0]!.id,
-      confidence,
-      margin: confidence - (candidates[1]?.probability ?? 0),
-      // log Σ exp(logit) − Σ p · logit.
-      entropy: logSum(best[0]!) - expected,
-      candidates,
-    };
-  });
+/** The same position with tokens that its graph did not read, at their share of the probability. */
+export function joined({ best, expected }: Position, others: readonly Scored[]): Position {
+  if (others.length === 0) return { best, expected };
+  const read = logSum(best[0]!);
+  const most = Math.max(read, ...others.map(({ score }) => score));
+  const total = others.reduce((sum, { score }) => sum + Math.exp(score - most), Math.exp(read - most));
+  const share = (logSum: number): number => Math.exp(logSum - most) / total;
+  const added = others.map((one): Best => ({ ...one, probability: share(one.score) }));
+  const kept = best.map((one) => ({ ...one, probability: one.probability * share(read) }));
+  return {
+    best: [...kept, ...added].sort(byScore).slice(0, best.length),
+    expected: added.reduce((sum, { score, probability }) => sum + score * probability, share(read) * expected),
+  };
+}
+
+export function readoutOf({ best, expected }: Position): Readout {
+  const candidates = best.filter(({ id }) => id !== defer).map(({ id, probability }) => ({ id, probability }));
+  const confidence = candidates[0]!.probability;
+  return {
+    token: best[0]!.id,
+    confidence,
+    margin: confidence - (candidates[1]?.probability ?? 0),
+    // log Σ exp(logit) − Σ p · logit.
+    entropy: logSum(best[0]!) - expected,
+    candidates,
+  };
 }
 
 /** log Σ exp(logit), from the best class. */
 export const logSum = ({ score, probability }: Best): number => score - Math.log(probability);
 
-/** Rows of logits over the vocabulary, −∞ for tokens that are not read; a shortlist's defer class has no place there. */
+/**
+ * Rows of logits over the vocabulary, −∞ for tokens that are not read; a shortlist's defer class has no place there. `others`: what each
+ * position reads beside its graph.
+ */
 export function vocabularyRows(
   graph: BuiltGraph,
   positions: number,
   toToken: readonly number[] | null,
   vocabulary: number,
   unlisted: ReadUnlisted | null,
+  others: readonly (readonly Scored[])[],
 ): Float32Array {
   const listed = toToken?.length ?? vocabulary;
   const classes = listed + (unlisted?.size ?? 0);
@@ -144,8 +159,9 @@ export function vocabularyRows(
   for (let p = 0; p < positions; p++) {
     const [from, to] = [p * classes, p * vocabulary];
     for (let c = 0; c < listed - 1; c++) all[to + toToken[c]!] = logits[from + c]!;
-    const others = unlisted?.of(p).slice(0, unlisted.counts[p]) ?? [];
-    for (const [n, id] of others.entries()) all[to + id] = logits[from + listed + n]!;
+    const beside = unlisted?.of(p).slice(0, unlisted.counts[p]) ?? [];
+    for (const [n, id] of beside.entries()) all[to + id] = logits[from + listed + n]!;
+    for (const { id, score } of others[p]!) all[to + id] = score;
   }
   return all;
 }

@@ -74,8 +74,8 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     const tokenizer = loadTokenizer(file);
     const isLarge = isBillions(model);
     const directory = options.exits ?? (await tunedExits(file, model));
-    const exits = await readExits(directory, model);
-    const strict = isLarge ? [] : [await readExits(await strictly(directory, file), model)];
+    const exits = await readExits(directory, { model, tokenizer });
+    const strict = isLarge ? [] : [await readExits(await strictly(directory, file), { model, tokenizer })];
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const exact = await openStagedModel(model, noExits, { arithmetic, threads, head: 'exact' });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });

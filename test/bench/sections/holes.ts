@@ -123,7 +123,7 @@ async function openWays(
 ): Promise<Way[]> {
   const drafts = textDrafts(parseOptions('generate', {}).drafts);
   const directory = exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
-  const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, model) : null;
+  const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, { model, tokenizer }) : null;
   const calibration = read?.calibration ?? null;
   const usedExits = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
   const staged = await openStagedModel(model, usedExits, { arithmetic: 'int8', threads });

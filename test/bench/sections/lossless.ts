@@ -52,7 +52,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   const tokenizer = loadTokenizer(file);
   const arithmetic = 'int8';
   const plain = await openStagedModel(model, noExits, { arithmetic, threads });
-  const exits = await readExits(options.exits ?? (await tunedExits(file, model)), model);
+  const exits = await readExits(options.exits ?? (await tunedExits(file, model)), { model, tokenizer });
   const staged = await openStagedModel(model, exits, { arithmetic, threads });
   try {
     const prompts = manyPrompts(tokenizer, isDraft ? 16 : 200, promptTokens);

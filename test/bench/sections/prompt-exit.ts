@@ -38,7 +38,7 @@ export const promptExitSection: Section = {
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
   const model = openModel(file);
   const tokenizer = loadTokenizer(file);
-  const exits = await readExits(options.exits ?? (await tunedExits(file, model)), model);
+  const exits = await readExits(options.exits ?? (await tunedExits(file, model)), { model, tokenizer });
   const staged = await openStagedModel(model, exits, { arithmetic: 'int8', threads: options.threads });
   try {
     const layers = [...new Set(staged.exits.filter(({ remembers }) => remembers).map(({ layer }) => layer))];

@@ -192,7 +192,7 @@ async function addTimes(
   record: EvaluationRecord,
   signal: AbortSignal,
 ) {
-  const tuned = options.exits === null ? null : await readExits(options.exits, model, signal);
+  const tuned = options.exits === null ? null : await readExits(options.exits, { model, tokenizer }, signal);
   const exits = tuned ?? noExits;
   const open = { model, tokenizer, exits: exits.specs, calibration: tuned?.calibration ?? null };
   const { ways } = findWays(options, open);

@@ -85,7 +85,7 @@ async function imported(given: Record<string, unknown>): Promise<Imported> {
   const events = await all(importExits(parseOptions('import', { model: shippedModel, out, ...given }), signal));
   const warnings = events.flatMap((event) => (event.type === 'warning' ? [event.message] : []));
   const notes = events.flatMap((event) => (event.type === 'note' ? [event.message] : []));
-  return { exits: await readExits(out, model), warnings, notes };
+  return { exits: await readExits(out, { model }), warnings, notes };
 }
 
 describe.each(['hf', 'gguf'] as const)('import(export(exit)) by way of %s', (format) => {
@@ -95,7 +95,7 @@ describe.each(['hf', 'gguf'] as const)('import(export(exit)) by way of %s', (for
       const { exits, warnings } = await imported({ from: await exported(id, format) });
       expect(exits.specs).toEqual([exit]);
       expect(warnings).toEqual([]);
-      const before = await readExits(tuned, model);
+      const before = await readExits(tuned, { model });
       const names = [...before.parameters.keys()].filter((name) => name.startsWith(`${exitPath(exit)}.`));
       expect([...exits.parameters.keys()].sort()).toEqual(names.sort());
       for (const name of names) {

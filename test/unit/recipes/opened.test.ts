@@ -38,7 +38,7 @@ async function checkpoint(
 
 describe('readExits', () => {
   it('takes what fits', async () => {
-    expect((await readExits(await checkpoint(right), model)).parameters.size).toBe(right.size);
+    expect((await readExits(await checkpoint(right), { model })).parameters.size).toBe(right.size);
   });
 
   it.each<[string, [string, readonly number[]][], RegExp]>([
@@ -47,7 +47,7 @@ describe('readExits', () => {
     ['that it does not know', [['exits.2.norm.attic', [1]]], /unknown parameter "exits.2.norm.attic"/],
   ])('refuses parameters %s', async (_, changed, message) => {
     const directory = await checkpoint(new Map([...right, ...changed]));
-    const failed = readExits(directory, model);
+    const failed = readExits(directory, { model });
     await expect(failed).rejects.toMatchObject({ code: 'bad-checkpoint' });
     await expect(failed).rejects.toThrow(message);
     await expect(failed).rejects.toThrow(directory);
@@ -57,7 +57,7 @@ describe('readExits', () => {
     const weights = Buffer.from(new Float32Array(model.spec.hidden - 1).buffer).toString('base64');
     const gates = { '2:norm': { weights, bias: 0, least: 0.5 } };
     const directory = await checkpoint(right, { step: 0, agreement: 1, thresholds: {}, gates });
-    await expect(readExits(directory, model)).rejects.toThrow(
+    await expect(readExits(directory, { model })).rejects.toThrow(
       `${join(directory, 'exits.json')}: the gate of exit 2:norm is not ${model.spec.hidden} wide.`,
     );
   });
