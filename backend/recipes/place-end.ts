@@ -54,23 +54,70 @@ function placeOf({ prefix, suffix }: Around): Place {
   return { line, missing, next, unit: line.trim() === '' || isComment(line) ? beyond : 'statement', beyond };
 }
 
+/** The brackets of what is written. */
+interface Brackets {
+  /** How many are open; those of the cursor's line count, too, if its statement goes on. */
+  readonly depth: number;
+  /** Whether one has been closed that the text before the cursor opened. */
+  readonly hasClosedOuter: boolean;
+  /** Whether another of those may be closed: nothing behind the cursor closes it. */
+  readonly mayCloseOuter: boolean;
+  readonly isQuoted: boolean;
+  /** Whether one is open that is no block's, so that a statement goes on. */
+  readonly isInStatement: boolean;
+  /** Reads a sign; false if it closes a bracket that the text after the cursor closes. */
+  push(sign: string): boolean;
+}
+
+/** `depth`: how many are open at the cursor; `missing`: how many of those before it nothing behind it closes. */
+function writtenBrackets(depth: number, missing: number): Brackets {
+  const reader = bracketReader();
+  let hasClosedOuter = false;
+  return {
+    get depth() {
+      return depth;
+    },
+    get hasClosedOuter() {
+      return hasClosedOuter;
+    },
+    get mayCloseOuter() {
+      return missing > 0;
+    },
+    get isQuoted() {
+      return reader.isQuoted;
+    },
+    get isInStatement() {
+      return reader.open.some((sign) => sign !== '{');
+    },
+    push(sign) {
+      const before = reader.open.length;
+      const { closes } = reader.push(sign);
+      depth += reader.open.length - before;
+      if (!closes) return true;
+      if (missing === 0) return false;
+      missing--;
+      hasClosedOuter = true;
+      depth = Math.max(0, depth - 1);
+      return true;
+    },
+  };
+}
+
 /** `holdsBlanks`: blanks are shown only together with the text after them, so that shown text never ends in blanks. */
 export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true): TextEnd {
   const { line: cursorLine, next, beyond, ...place } = placeOf(around);
-  let { missing, unit } = place;
+  let { unit } = place;
+  const depthAtCursor = unit === 'statement' ? readBrackets(cursorLine).open.length : 0;
+  const brackets = writtenBrackets(depthAtCursor, place.missing);
   let text = '';
   let line = cursorLine;
   let lineStart = 0;
   let count = 0;
-  /** Brackets of the cursor's line count into its statement. */
-  let depth = unit === 'statement' ? readBrackets(cursorLine).open.length : 0;
-  const inText = bracketReader();
   let base: number | null = unit === 'statement' || !isBlank(cursorLine) ? indentOf(cursorLine) : null;
   /** A block of more than one line was begun at the base, by a bracket or an indent. */
   let isDeep = false;
   /** The cursor's line is complete: the next line decides whether the statement continues. */
   let isLineLeft = false;
-  let hasClosedOuter = false;
   let isIndented = unit === 'statement' && opensIndent.test(cursorLine);
   /** Number of characters at which the text is over, unless the next line continues it. */
   let over: number | null = null;
@@ -89,11 +136,11 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
     if (whole(line) === next && (isFirst ? /^\s*$/.test(cursorLine) : true) && line.trim() !== '')
       return end(lineStart, 'block-end');
     if (newLength(text.slice(0, at), around) < text.slice(0, at).trimEnd().length) return end(at, 'block-end');
-    if (isFirst && isBlank(written)) isLineLeft = depth <= 0 && !isIndented && !unfinished.test(cursorLine);
+    if (isFirst && isBlank(written)) isLineLeft = brackets.depth <= 0 && !isIndented && !unfinished.test(cursorLine);
     if (isLineLeft) return;
-    if (count >= maxTokens && !inText.open.some((sign) => sign !== '{')) return end(at, 'length');
-    if (hasClosedOuter && depth <= 0) return end(at, 'block-end');
-    if (depth > 0 || inText.isQuoted) {
+    if (count >= maxTokens && !brackets.isInStatement) return end(at, 'length');
+    if (brackets.hasClosedOuter && brackets.depth <= 0) return end(at, 'block-end');
+    if (brackets.depth > 0 || brackets.isQuoted) {
       isDeep = true;
       return;
     }
@@ -116,11 +163,11 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
     isLineLeft = false;
     const closes = /^\s*[)\]}]/.test(line);
     if (over !== null) {
-      const isDone = !continuing.test(`${line} `) || (closes && missing === 0);
+      const isDone = !continuing.test(`${line} `) || (closes && !brackets.mayCloseOuter);
       if (isDone) return end(over, 'block-end');
       over = null;
     }
-    if (lineStart === 0 || depth > 0 || closes) return;
+    if (lineStart === 0 || brackets.depth > 0 || closes) return;
     if (indent > base) isDeep = true;
     else if (isIndented && indent <= base && !continuing.test(`${line} `)) end(lineStart, 'block-end');
     else if (indent < base) end(lineStart, 'block-end');
@@ -130,7 +177,7 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
     const at = text.length;
     text += sign;
     if (sign === '\n') {
-      inText.push(sign);
+      brackets.push(sign);
       lineEnded(at);
       lineStart = text.length;
       line = '';
@@ -141,15 +188,7 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
     if (isFirstSign && lineStart > 0) lineBegan();
     if (ended) return;
     if (isFirstSign && lineStart === 0) base ??= indentOf(line);
-    const wasOpen = inText.open.length;
-    const { closes } = inText.push(sign);
-    depth += inText.open.length - wasOpen;
-    if (!closes) return;
-    depth--;
-    if (missing === 0) return end(at, 'block-end');
-    missing--;
-    hasClosedOuter = true;
-    depth = Math.max(0, depth);
+    if (!brackets.push(sign)) end(at, 'block-end');
   };
 
   return {
@@ -160,7 +199,7 @@ export function placeEnd(around: Around, maxTokens: number, holdsBlanks = true):
         push(sign);
       }
       if (ended) return ended;
-      if (count >= maxTokens && line.trim() === '' && text.trim() !== '' && !inText.open.some((sign) => sign !== '{')) {
+      if (count >= maxTokens && line.trim() === '' && text.trim() !== '' && !brackets.isInStatement) {
         end(text.length, 'length');
         return ended!;
       }
