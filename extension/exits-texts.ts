@@ -4,13 +4,18 @@ import type { CalibratedEvent, TuneEvent } from '../protocol/events.ts';
 import type { ExitsSummary, JobOutcome } from '../protocol/server.ts';
 
 /** What a calibration found, in a sentence or two. */
-export function calibrationText({ brought, speedups, fastest }: CalibratedEvent): string {
+export function calibrationText({ brought, tried, speedups, fastest }: CalibratedEvent): string {
   if (brought === null) {
+    const leaving = tried
+      ? `leaving early keeps the promise, but by itself it is only ${tried.speedup.value.toFixed(2)} × as fast as full depth here.`
+      : 'leaving early brings nothing within the promise here.';
     const drafts =
       fastest === 'lossless'
-        ? `drafting tokens ahead alone brings ${speedups.lossless.toFixed(2)} ×`
-        : 'nor does drafting tokens ahead';
-    return `leaving early brings nothing within the promise here, ${drafts}; the default mode is ${fastest}.`;
+        ? `Drafting tokens ahead alone brings ${speedups.lossless.toFixed(2)} ×`
+        : 'Drafting tokens ahead brings nothing either';
+    return [leaving, `${drafts}, so the default mode is ${fastest}.`, tried && busyText(tried)]
+      .filter(Boolean)
+      .join(' ');
   }
   const others = `Drafting tokens ahead alone brings ${speedups.lossless.toFixed(2)} × and changes no text, so the default mode is ${fastest}.`;
   return [`${broughtText(brought)}.`, fastest === 'fast' ? null : others, busyText(brought)].filter(Boolean).join(' ');

@@ -47,7 +47,11 @@ describe('what a calibration brought', () => {
   it('is said in a sentence', () => {
     expect(calibrationText(calibrated)).toMatch(/^1\.40 × as fast as full depth; 99\.3 % of tokens/);
     expect(calibrationText({ ...calibrated, brought: null, fastest: 'lossless' })).toBe(
-      'leaving early brings nothing within the promise here, drafting tokens ahead alone brings 1.20 ×; the default mode is lossless.',
+      'leaving early brings nothing within the promise here. Drafting tokens ahead alone brings 1.20 ×, so the default mode is lossless.',
+    );
+    const tried = { speedup: { value: 1.014, error: 0.01 }, busy: 0.5 };
+    expect(calibrationText({ ...calibrated, brought: null, tried, fastest: 'full' })).toBe(
+      'leaving early keeps the promise, but by itself it is only 1.01 × as fast as full depth here. Drafting tokens ahead brings nothing either, so the default mode is full. Other programs kept 0.5 cores busy meanwhile: calibrate again on a quiet machine for reliable speeds.',
     );
     expect(calibrationText({ ...calibrated, fastest: 'lossless' })).toMatch(
       /^1\.40 × as fast .* alone brings 1\.20 × and changes no text, so the default mode is lossless\./,
