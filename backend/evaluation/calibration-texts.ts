@@ -29,6 +29,8 @@ export interface CalibrationRequest extends Guarantee {
 /** Length of the prompts, which are pieces of held-out text, and of the model's continuations. */
 export const promptTokens = 48;
 export const newTokens = 64;
+/** The same where there is too little held-out text for more prompts, at most. */
+export const mostNewTokens = 256;
 /** Prompts written on at once, at most. */
 export const largestBatch = 32;
 /** The same if the time is limited: smaller batches allow to stop at more points. */
@@ -60,7 +62,9 @@ export async function* writeTexts(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
   const { planned, most } = request.time;
-  const total = Math.min(wanted, prompts.length * newTokens);
+  const each = textLength(prompts.length, fewest);
+  const textsOf = (tokens: number): number => Math.ceil(tokens / each);
+  const total = Math.min(wanted, prompts.length * each);
   yield {
     type: 'phase',
     phase: 'generate',
@@ -72,7 +76,7 @@ export async function* writeTexts(
   const marks: number[] = [elapsed()];
   while (observed < total && texts.length < prompts.length) {
     const batch = prompts.slice(texts.length, texts.length + Math.min(size, textsOf(total - observed)));
-    const observing = observeExits(staged, batch, newTokens, tokenizer.eosIds);
+    const observing = observeExits(staged, batch, each, tokenizer.eosIds);
     let next = await observing.next();
     for (; !next.done; next = await observing.next()) {
       const done = Math.min(total, observed + next.value.done * batch.length);
@@ -81,10 +85,10 @@ export async function* writeTexts(
       signal.throwIfAborted();
       if (marks.push(elapsed()) !== measuredPasses + 1) continue;
       const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
-      const aBatch = first - start + ((newTokens - 1) * (last - first)) / (measuredPasses - 1);
-      const aToken = aBatch / (size * newTokens);
+      const aBatch = first - start + ((each - 1) * (last - first)) / (measuredPasses - 1);
+      const aToken = aBatch / (size * each);
       const until = (tokens: number): number =>
-        start + aBatch * Math.ceil(tokens / (size * newTokens)) + behind(aToken, tokens);
+        start + aBatch * Math.ceil(tokens / (size * each)) + behind(aToken, tokens);
       if (until(fewest) > most) {
         yield { type: 'warning', message: tooLittleTime(most, until(fewest)) };
         return null;
@@ -94,7 +98,7 @@ export async function* writeTexts(
     texts.push(...next.value);
     observed = texts.flat().length;
     const aText = (elapsed() - marks[0]!) / texts.length;
-    const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed, observed + size * newTokens);
+    const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed, observed + size * each);
     if (observed >= fewest) {
       if (soonest > planned) break;
     } else if (soonest > most) {
@@ -106,8 +110,9 @@ export async function* writeTexts(
   return texts;
 }
 
-/** How many texts have `tokens` tokens if none ends early. */
-const textsOf = (tokens: number): number => Math.ceil(tokens / newTokens);
+/** Tokens of each text: more than usual if so many prompts would not give the fewest that are needed, since some texts end early. */
+export const textLength = (prompts: number, fewest: number): number =>
+  Math.min(mostNewTokens, Math.max(newTokens, Math.ceil((1.25 * fewest) / prompts)));
 
 /** Passes of the first batch, that of its prompts among them, after which the time of the rest is known. */
 const measuredPasses = 8;

@@ -28,6 +28,7 @@ import type { Model } from '../model/open.ts';
 import type { Running } from '../devices/fallback.ts';
 import {
   alternating,
+  mostNewTokens,
   newTokens,
   promptsOf,
   promptTokens,
@@ -141,7 +142,8 @@ async function* observe(
 ): AsyncGenerator<CalibrateEvent, Seen | null> {
   const { model, tokenizer, exits, running } = on;
   const separator = tokenizer.separatorId;
-  requireTokens(promptsOf(on.windows, wantedTokens(request), separator).length * newTokens, fewestTokens(request));
+  const most = promptsOf(on.windows, wantedTokens(request), separator).length * mostNewTokens;
+  requireTokens(most, fewestTokens(request));
   // Text that candidates are chosen from judges none of them.
   const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
