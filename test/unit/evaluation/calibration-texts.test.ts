@@ -1,6 +1,13 @@
 /** Beginnings of the texts of a calibration. */
 import { expect, test } from 'vitest';
-import { alternating, promptsOf, promptTokens } from '../../../backend/evaluation/calibration-texts.ts';
+import {
+  alternating,
+  mostNewTokens,
+  newTokens,
+  promptsOf,
+  promptTokens,
+  textLength,
+} from '../../../backend/evaluation/calibration-texts.ts';
 import type { Windows } from '../../../backend/features/features.ts';
 
 /** Every id is its place in the text. */
@@ -29,6 +36,13 @@ test('of little text pieces are shorter, rather than fewer', () => {
   expect(prompts).toHaveLength(16);
   expect(prompts[0]).toHaveLength(64);
   expect(promptsOf(text(1, 512), 16, null, 128)[0]).toHaveLength(promptTokens);
+});
+
+test('texts are longer where prompts are too few for the promise', () => {
+  expect(textLength(42, 2666)).toBeGreaterThan(newTokens);
+  expect(42 * textLength(42, 2666)).toBeGreaterThan(2666);
+  expect(textLength(100, 2666)).toBe(newTokens);
+  expect(textLength(4, 2666)).toBe(mostNewTokens);
 });
 
 test('text that candidates are chosen from and text that judges them have no window in common', () => {
