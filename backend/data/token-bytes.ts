@@ -22,7 +22,7 @@ export interface TokenBytes {
   /** Ordinary tokens that begin with these bytes, or are a beginning of them. */
   fitting(bytes: Uint8Array): readonly number[];
   /** The ordinary token of a text. */
-  idOf(text: string): number | undefined;
+  readonly idOf: (text: string) => number | undefined;
 }
 
 export interface StreamDecoder {

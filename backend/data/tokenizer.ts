@@ -73,7 +73,7 @@ export interface Tokenizer {
   /** Whether a token's text is its spelling: an ordinary one, or an added one that is not special. */
   isText(id: number): boolean;
   /** The tokens that spell a token's word otherwise, with another sign or blank before it or other capitals: spellings.ts. */
-  spellings(id: number): readonly number[];
+  readonly spellings: (id: number) => readonly number[];
   /** A hash of all that decides which ids a text or a conversation gets. */
   fingerprint(): string;
   /** Decodes a continuation token by token; text comes out only as whole characters. */

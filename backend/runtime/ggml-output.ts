@@ -121,7 +121,7 @@ function spellingsAt(
   k: number,
   graph: BuiltGraph,
   found: readonly Position[],
-  { of, counts }: ReadUnlisted,
+  read: ReadUnlisted,
 ): Scored[][] {
   const reader = spellings[k];
   if (!reader) return found.map(() => []);
@@ -130,7 +130,7 @@ function spellingsAt(
   return found.map(({ best }, p) => {
     const guess = best[0]!.id;
     const state = states.subarray(p * spec.hidden, (p + 1) * spec.hidden);
-    return guess === defer ? [] : reader.read(guess, state, of(p).slice(0, counts[p]));
+    return guess === defer ? [] : reader.read(guess, state, read.of(p).slice(0, read.counts[p]));
   });
 }
 
