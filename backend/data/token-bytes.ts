@@ -77,7 +77,11 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
   };
   /** Of texts as the file has them; made on demand if the file has a list. */
   let ids: ReadonlyMap<string, number> | null = isPairs(file.model.vocab) ? null : file.model.vocab;
-  const listedIds = (): ReadonlyMap<string, number> => new Map([...texts.entries()].map(([id, text]) => [text!, id]));
+  const listedIds = (): ReadonlyMap<string, number> => {
+    const listed = new Map<string, number>();
+    eachToken(file, (text, id) => listed.set(text, id));
+    return listed;
+  };
   /** Of a text as the file has it. */
   const firstByte = (text: string): number | undefined =>
     (byteLevel ? byteOfCharacter.get(text[0] ?? '') : undefined) ?? encode(text)[0];

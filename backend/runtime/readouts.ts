@@ -110,15 +110,13 @@ function sharesOf(logSums: readonly number[]): number[] {
 /** The same position with tokens that its graph did not read, at their share of the probability. */
 export function joined({ best, expected }: Position, others: readonly Scored[]): Position {
   if (others.length === 0) return { best, expected };
-  const read = logSum(best[0]!);
-  const most = Math.max(read, ...others.map(({ score }) => score));
-  const total = others.reduce((sum, { score }) => sum + Math.exp(score - most), Math.exp(read - most));
-  const share = (logSum: number): number => Math.exp(logSum - most) / total;
-  const added = others.map((one): Best => ({ ...one, probability: share(one.score) }));
-  const kept = best.map((one) => ({ ...one, probability: one.probability * share(read) }));
+  // The graph's classes together are one more part.
+  const [share, ...shares] = sharesOf([logSum(best[0]!), ...others.map(({ score }) => score)]);
+  const kept = best.map((one) => ({ ...one, probability: one.probability * share! }));
+  const added = others.map((one, i): Best => ({ ...one, probability: shares[i]! }));
   return {
     best: [...kept, ...added].sort(byScore).slice(0, best.length),
-    expected: added.reduce((sum, { score, probability }) => sum + score * probability, share(read) * expected),
+    expected: added.reduce((sum, { score, probability }) => sum + score * probability, share! * expected),
   };
 }
 

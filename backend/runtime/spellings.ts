@@ -12,8 +12,8 @@ import { modelHead } from './rough-head.ts';
 const keptRows = 2048;
 
 export interface SpellingReader {
-  /** The spellings of `guess` that the list lacks, those of `read` left out, with their logits by an exit's state `[hidden]`. */
-  read(guess: number, state: Float32Array, read: readonly number[]): Scored[];
+  /** The spellings of `guess` that the list lacks, those of `known` left out, with their logits by an exit's state `[hidden]`. */
+  read(guess: number, state: Float32Array, known: readonly number[]): Scored[];
 }
 
 /** `spellings`: see `ExitSet`; `list`: the exit's shortlist. */
@@ -42,9 +42,9 @@ export function openSpellings(
   const capped = (logit: number): number =>
     spec.finalSoftcap === null ? logit : spec.finalSoftcap * Math.tanh(logit / spec.finalSoftcap);
   return {
-    read: (guess, state, read) =>
+    read: (guess, state, known) =>
       othersOf(guess)
-        .filter((id) => !read.includes(id))
+        .filter((id) => !known.includes(id))
         .map((id) => ({ id, score: capped(dot(rowOf(id), state)) + (biases?.[id] ?? 0) })),
   };
 }
