@@ -7,7 +7,7 @@ import type { ExitsSummary, JobOutcome } from '../protocol/server.ts';
 export function calibrationText({ brought, tried, speedups, fastest }: CalibratedEvent): string {
   if (brought === null) {
     const leaving = tried
-      ? `leaving early keeps the promise, but by itself it is only ${tried.speedup.value.toFixed(2)} × as fast as full depth here.`
+      ? `leaving early keeps the promise, but does not pay by itself here (${tried.speedup.value.toFixed(2)} × full depth).`
       : 'leaving early brings nothing within the promise here.';
     const drafts =
       fastest === 'lossless'

@@ -51,7 +51,7 @@ describe('what a calibration brought', () => {
     );
     const tried = { speedup: { value: 1.014, error: 0.01 }, busy: 0.5 };
     expect(calibrationText({ ...calibrated, brought: null, tried, fastest: 'full' })).toBe(
-      'leaving early keeps the promise, but by itself it is only 1.01 × as fast as full depth here. Drafting tokens ahead brings nothing either, so the default mode is full. Other programs kept 0.5 cores busy meanwhile: calibrate again on a quiet machine for reliable speeds.',
+      'leaving early keeps the promise, but does not pay by itself here (1.01 × full depth). Drafting tokens ahead brings nothing either, so the default mode is full. Other programs kept 0.5 cores busy meanwhile: calibrate again on a quiet machine for reliable speeds.',
     );
     expect(calibrationText({ ...calibrated, fastest: 'lossless' })).toMatch(
       /^1\.40 × as fast .* alone brings 1\.20 × and changes no text, so the default mode is lossless\./,
