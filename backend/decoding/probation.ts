@@ -2,9 +2,9 @@
  * Calibrated exits are on probation in every text, since it may be of another kind than the text by which they were calibrated. An exit is not
  * asked where it contradicts the full model at the end of the prompt about as often as its probabilities allow (prompt-checks.ts), or less
  * often if the prompt has many tokens that its shortlist lacks: text of its own kind it knows better than that. Elsewhere the full model is
- * asked for the tokens of which the exit is sure. Once it has agreed often enough, in the prompt or in the text, the exit decides,
- * and the full model checks some tokens. What is decided of a token depends only on tokens at least `lag` before it, so that it
- * is the same whichever tokens are decided together.
+ * asked for the tokens of which the exit is sure. Once it has agreed often enough, in the prompt or in the text, the exit decides, and the
+ * full model checks some tokens. The more of the prompt is strange to an exit, the more often it must have agreed. What is decided of a
+ * token depends only on tokens at least `lag` before it, so that it is the same whichever tokens are decided together.
  */
 import type { ExitPoint } from '../runtime/staged-model.ts';
 
@@ -12,8 +12,14 @@ import type { ExitPoint } from '../runtime/staged-model.ts';
 export const lag = 8;
 /** Tokens at the end of a prompt by which exits are judged before the text begins. */
 export const judgedTokens = 192;
-/** Checks that must have been right before an exit decides. */
+/** Checks that must have been right before an exit decides, in a prompt without strange tokens. */
 const proofs = 8;
+/**
+ * By how many that rises for each tenth of the prompt that is strange; behind a prompt of which more than 13 % is strange, an exit is not
+ * asked. Right checks in a docstring say little of the code behind it: by exits of TypeScript, a quarter to a half of the large errors in
+ * functions of Python are left (docs/lab.md).
+ */
+const riseByTenth = 18;
 /** Right checks that a wrong one outweighs. */
 const weight = 16;
 /** Right checks beyond which they count no more, and the shortage of them from which an exit is not asked any more. */
@@ -73,13 +79,15 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
       const settled = Math.max(prompt.length, prompt.length + index - lag);
       const counted = checks.filter((one) => one.exit === exit.id && isJudged(one) && one.position < settled);
       const within = counted.filter(({ position }) => position < prompt.length);
-      if (contradicts(within, strangeTo(exit))) return 'off';
+      const strange = strangeTo(exit);
+      const needed = proofs + 10 * riseByTenth * strange;
+      if (needed > most || contradicts(within, strange)) return 'off';
       let score = 0;
       for (const { isRight } of counted.filter(({ isSure }) => isSure)) {
         score = isRight ? Math.min(most, score + 1) : score - weight;
         if (score <= -most) return 'off';
       }
-      return score >= proofs && (index + 1) % every !== 0 ? 'decides' : 'checked';
+      return score >= needed && (index + 1) % every !== 0 ? 'decides' : 'checked';
     },
     checked(exit, index, what) {
       checks.push({ exit, position: prompt.length + index, isSure: true, ...what });

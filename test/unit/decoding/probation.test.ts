@@ -74,6 +74,19 @@ test('the more of the prompt an exit could not have said, the fewer contradictio
   expect(fewEnough(listed, [1, 2, 500])).toBe(8);
 });
 
+test('the more of the prompt an exit could not have said, the more checks must have been right', () => {
+  // Of a prompt of two hundred tokens, this many are strange.
+  const standing = (strange: number, checks: number): string => {
+    const prompt = range(200);
+    return on(prompt, within(20, rights(checks))).standing(exitOf(range(200 - strange)), 0);
+  };
+  expect([8, 9, 26, 31].map((checks) => standing(0, checks))).toEqual(Array(4).fill('decides'));
+  expect([25, 26].map((checks) => standing(20, checks))).toEqual(['checked', 'decides']);
+  // 26 of 200 need 31.4 of the 32 checks that count; one more is too strange for any number.
+  expect([31, 32].map((checks) => standing(26, checks))).toEqual(['checked', 'decides']);
+  expect([0, 32, 150].map((checks) => standing(27, checks))).toEqual(['off', 'off', 'off']);
+});
+
 test('one token in sixteen is checked all the same', () => {
   const probation = on(range(20), within(10, rights(9)));
   const checked = range(100).filter((place) => probation.standing(lens, place) === 'checked');
