@@ -75,13 +75,14 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
   const isJudged = ({ position }: Check): boolean => position >= prompt.length - judgedTokens;
   return {
     standing(exit, index) {
+      const strange = strangeTo(exit);
+      const needed = proofs + 10 * riseByTenth * strange;
+      if (needed > most) return 'off';
       // What the prompt shows is known before the text begins.
       const settled = Math.max(prompt.length, prompt.length + index - lag);
       const counted = checks.filter((one) => one.exit === exit.id && isJudged(one) && one.position < settled);
       const within = counted.filter(({ position }) => position < prompt.length);
-      const strange = strangeTo(exit);
-      const needed = proofs + 10 * riseByTenth * strange;
-      if (needed > most || contradicts(within, strange)) return 'off';
+      if (contradicts(within, strange)) return 'off';
       let score = 0;
       for (const { isRight } of counted.filter(({ isSure }) => isSure)) {
         score = isRight ? Math.min(most, score + 1) : score - weight;
