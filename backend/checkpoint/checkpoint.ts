@@ -9,7 +9,7 @@ import * as path from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
-import { exitArchitectures, exitId, exitPath, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
+import { exitArchitectures, exitId, exitPath, shortlistOf, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import { fileError, readText, statOf, writeFileAtomically } from '../formats/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
@@ -257,7 +257,7 @@ function readExit(file: string, value: unknown, base: BaseModel): ExitSpec {
 }
 
 function withShortlist(directory: string, source: TensorSource, exit: ExitSpec, vocabulary: number): ExitSpec {
-  if (exit.head.kind !== 'shortlist') return exit;
+  if (!shortlistOf(exit)) return exit;
   const name = shortlistName(exit);
   const tensor = source.tensors.get(name);
   const file = path.join(directory, parametersFile);

@@ -4,7 +4,7 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import type { ExitSpec } from '../exits/spec.ts';
+import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../formats/files.ts';
 import type { Lock } from '../formats/lock.ts';
 import { bytesOf, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
@@ -225,7 +225,8 @@ function floats(
 
 const lists = (exits: readonly ExitSpec[]): TensorData[] =>
   exits.flatMap((exit) => {
-    if (exit.head.kind !== 'shortlist') return [];
-    const tokens = Int32Array.from(exit.head.tokens);
+    const list = shortlistOf(exit);
+    if (!list) return [];
+    const tokens = Int32Array.from(list);
     return [{ name: shortlistName(exit), type: 'I32' as const, shape: [tokens.length], bytes: bytesOf(tokens) }];
   });

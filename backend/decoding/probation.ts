@@ -6,6 +6,7 @@
  * full model checks some tokens. The more of the prompt is strange to an exit, the more often it must have agreed. What is decided of a
  * token depends only on tokens at least `lag` before it, so that it is the same whichever tokens are decided together.
  */
+import { shortlistOf } from '../exits/spec.ts';
 import type { ExitPoint } from '../runtime/staged-model.ts';
 
 /** Tokens; also the most drafts in a block of such a text. */
@@ -106,8 +107,9 @@ function contradicts(checks: readonly Check[], strange: number): boolean {
 
 /** Share of a prompt's tokens that an exit could not have said: its shortlist lacks them, and the text before, too, if it reads that. */
 function strangeShare({ spec, readsUnlisted }: ExitPoint, prompt: readonly number[]): number {
-  if (spec?.head.kind !== 'shortlist') return 0;
-  const listed = new Set(spec.head.tokens);
+  const list = shortlistOf(spec);
+  if (!list) return 0;
+  const listed = new Set(list);
   const unlisted = prompt.filter((id) => !listed.has(id));
   return (readsUnlisted ? new Set(unlisted).size : unlisted.length) / Math.max(fewestTokens, prompt.length);
 }

@@ -5,7 +5,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { ExitScore } from '../../protocol/events.ts';
 import { exitCut, hasBranch } from '../exits/architectures.ts';
-import { exitId, type ExitSpec } from '../exits/spec.ts';
+import { exitId, shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import type { ParameterValues } from '../model/overlay.ts';
 import { cutName, finalCut, type ModelSpec } from '../model/spec.ts';
 import type { ExitScorer, Scores } from '../runtime/open.ts';
@@ -216,8 +216,10 @@ async function scoreBatch(
 }
 
 /** Class of each token of a shortlist; null if classes are token ids. */
-const classesOf = (exit: ExitSpec | null): ReadonlyMap<number, number> | null =>
-  exit?.head.kind === 'shortlist' ? new Map(exit.head.tokens.map((token, i) => [token, i])) : null;
+function classesOf(exit: ExitSpec | null): ReadonlyMap<number, number> | null {
+  const list = shortlistOf(exit);
+  return list && new Map(list.map((token, i) => [token, i]));
+}
 
 /**
  * What a token outside a shortlist of `listed` tokens costs beyond the defer class: that class's probability is shared

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { after } from '../autodiff/recorder.ts';
 import { correction, transposed, type Multiply, type RegressionSums } from './ridge.ts';
 import { architectures } from './architectures.ts';
-import { exitPath, type ExitSpec } from './spec.ts';
+import { exitPath, shortlistOf, type ExitSpec } from './spec.ts';
 
 /** A head's matrix `[classes, size]`, and its bias `[classes]` if it has one. */
 export interface FitHead<T> {
@@ -79,7 +79,7 @@ export async function fittedParameters(
     if (translates) fitted.set(`${path}.translator.weight`, translator);
     else fitted.set(headName, await machine.fold(initial.get(headName)!, translator));
   }
-  if (exit.head.kind !== 'shortlist') return fitted;
+  if (!shortlistOf(exit)) return fitted;
 
   const head = fitted.get(headName)!.slice();
   const bias = initial.get(`${path}.head.bias`) ?? null;

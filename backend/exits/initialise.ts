@@ -5,7 +5,7 @@
 import type { Parameters } from '../model/parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { exitParameters, parameterSize, type ExitParameter } from './parameters.ts';
-import type { ExitSpec } from './spec.ts';
+import { shortlistOf, type ExitSpec } from './spec.ts';
 
 export type Initialisation = { readonly kind: 'copy' } | { readonly kind: 'random'; readonly seed: number };
 
@@ -43,10 +43,10 @@ function copied(
   backbone: BackboneValues,
 ): Float32Array {
   if (source === null) return identity(spec.hidden);
-  if (exit.head.kind === 'shortlist' && /\.head\.(weight|bias)$/.test(name)) {
-    return shortlistRows(backbone, source, exit.head.tokens);
-  }
-  return Float32Array.from(backbone.values(source));
+  const list = shortlistOf(exit);
+  return list && /\.head\.(weight|bias)$/.test(name)
+    ? shortlistRows(backbone, source, list)
+    : Float32Array.from(backbone.values(source));
 }
 
 /** Tokens outside a list whose rows give that of its defer class, at most. */

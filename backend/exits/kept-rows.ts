@@ -1,7 +1,7 @@
 /** Whether the model's own rows can stand beside those of an exit's shortlist. */
 import type { ParameterValues } from '../model/overlay.ts';
 import type { Parameters } from '../model/parameters.ts';
-import { exitPath, type ExitSpec } from './spec.ts';
+import { exitPath, shortlistOf, type ExitSpec } from './spec.ts';
 
 /** Rows that are compared, from all over the list. */
 const compared = 64;
@@ -18,8 +18,8 @@ export function keepsRows(
   tuned: ReadonlyMap<string, ParameterValues>,
 ): boolean {
   const own = exit && tuned.get(`${exitPath(exit)}.head.weight`)?.data;
-  if (!own || exit.head.kind !== 'shortlist' || exit.head.tokens.length === 0) return false;
-  const { tokens } = exit.head;
+  const tokens = shortlistOf(exit);
+  if (!own || !tokens?.length) return false;
   const step = Math.ceil(tokens.length / compared);
   const classes = Array.from({ length: Math.ceil(tokens.length / step) }, (_, i) => i * step);
   const rows = parameters.rows(

@@ -21,22 +21,27 @@ export interface ExitSpec {
   readonly head: HeadSpec;
 }
 
-/** Number of classes of an exit's head, null for the final exit: the vocabulary, or a shortlist and its defer class. */
-export const classCount = ({ vocabulary }: ModelSpec, exit: ExitSpec | null): number =>
-  exit?.head.kind === 'shortlist' ? exit.head.tokens.length + 1 : vocabulary;
+/** An exit's shortlist: the tokens of all its classes but the last. Null if it has none; so has the final exit, which is null. */
+export const shortlistOf = (exit: ExitSpec | null): readonly number[] | null =>
+  exit?.head.kind === 'shortlist' ? exit.head.tokens : null;
+
+/** Number of classes of an exit's head, or of the final exit's: the vocabulary, or a shortlist and its defer class. */
+export function classCount({ vocabulary }: ModelSpec, exit: ExitSpec | null): number {
+  const list = shortlistOf(exit);
+  return list ? list.length + 1 : vocabulary;
+}
 
 /** The different shortlists of some exits, in their order. */
 export function shortlistsOf(exits: readonly ExitSpec[]): (readonly number[])[] {
   const lists = new Map<string, readonly number[]>();
-  for (const { head } of exits) if (head.kind === 'shortlist') lists.set(head.tokens.join(), head.tokens);
+  for (const list of exits.map(shortlistOf)) if (list) lists.set(list.join(), list);
   return [...lists.values()];
 }
 
-/** Which of `lists` an exit has; null for none. */
-export function shortlistOf({ head }: ExitSpec, lists: readonly (readonly number[])[]): number | null {
-  if (head.kind !== 'shortlist') return null;
-  const { tokens } = head;
-  return lists.findIndex((list) => list === tokens || list.join() === tokens.join());
+/** Which of `lists` is the exit's; null if it has none. */
+export function shortlistIndex(exit: ExitSpec, lists: readonly (readonly number[])[]): number | null {
+  const own = shortlistOf(exit);
+  return own && lists.findIndex((list) => list === own || list.join() === own.join());
 }
 
 /** `8:mlp`: how an exit is named in commands, settings, metrics and traces. */

@@ -1,7 +1,7 @@
 /** The card of a plain model: its base and its exit, its quality, and how other programs load it. */
 import type { ExitScore } from '../../protocol/events.ts';
 import { basename } from 'node:path';
-import { exitId } from '../exits/spec.ts';
+import { exitId, shortlistOf } from '../exits/spec.ts';
 import { cardTag } from '../formats/written.ts';
 import { plural } from '../../protocol/plural.ts';
 import { shown } from '../../protocol/shown.ts';
@@ -54,9 +54,9 @@ const dataLine = ({ data, tokens }: CardFacts): string =>
     ? ''
     : `\nData: ${data.map((each) => `\`${shown(basename(each), { limit: 100 })}\``).join(', ')}${tokens === 0 ? '' : `, of which the exit saw ${plural(tokens, 'token')}`}.\n`;
 
-const rowsLine = ({ borrowsRows, exit: { head } }: PlainModel): string =>
-  borrowsRows && head.kind === 'shortlist'
-    ? `\nThe head is the exit's for ${plural(head.tokens.length, 'token')}, and the base's own for all others, which share one probability in the exit.\n`
+const rowsLine = ({ borrowsRows, exit }: PlainModel): string =>
+  borrowsRows
+    ? `\nThe head is the exit's for ${plural(shortlistOf(exit)!.length, 'token')}, and the base's own for all others, which share one probability in the exit.\n`
     : '';
 
 function scoreLines(scores: readonly ExitScore[], id: string): string {

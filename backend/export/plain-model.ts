@@ -4,7 +4,7 @@
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import { architectures } from '../exits/architectures.ts';
-import { exitId, exitPath, type ExitSpec } from '../exits/spec.ts';
+import { exitId, exitPath, shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import type { ParameterValues } from '../model/overlay.ts';
 import { takesHeadBias, type PlainFormat } from './families.ts';
@@ -43,7 +43,7 @@ export async function plainModel(
   for (const [from, to] of plain.modules(exit)) take(from, to);
   for (const [kind, value] of await plainHead(backbone, exit, exitParameters, format))
     found.set(`lm_head.${kind}`, value);
-  const borrowsRows = exit.head.kind === 'shortlist' && !canShare(backbone, format);
+  const borrowsRows = shortlistOf(exit) !== null && !canShare(backbone, format);
   return { exit, layers: exit.layer + plain.layersBehind, parameters: found, borrowsRows };
 }
 
@@ -56,7 +56,7 @@ async function plainHead(
 ): Promise<Map<string, ParameterValues>> {
   const { spec, parameters } = backbone;
   const path = exitPath(exit);
-  const { head } = exit;
+  const list = shortlistOf(exit);
   const own = exitParameters.get(`${path}.head.weight`) ?? null;
   const translator = exitParameters.get(`${path}.translator.weight`) ?? null;
   if (own === null && translator === null) return new Map();
@@ -67,9 +67,9 @@ async function plainHead(
   const fold = (rows: ParameterValues): ParameterValues => (translator === null ? rows : folded(rows, translator));
   if (own === null) return new Map([['weight', fold(base())]]);
   const bias = exitParameters.get(`${path}.head.bias`) ?? null;
-  if (head.kind !== 'shortlist') return new Map([['weight', fold(own)], ...(bias ? [['bias', bias] as const] : [])]);
-  if (canShare(backbone, format)) return expanded(fold(own), bias, head.tokens, spec.vocabulary);
-  return new Map([['weight', fold(completed(own, base(), head.tokens))]]);
+  if (!list) return new Map([['weight', fold(own)], ...(bias ? [['bias', bias] as const] : [])]);
+  if (canShare(backbone, format)) return expanded(fold(own), bias, list, spec.vocabulary);
+  return new Map([['weight', fold(completed(own, base(), list))]]);
 }
 
 /** Whether tokens outside a shortlist can have their share of one probability: that is a bias of the head, and nothing caps logits. */

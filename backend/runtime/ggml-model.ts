@@ -3,7 +3,7 @@ import { exitBranch } from '../exits/forward.ts';
 import { memoryCuts, memoryPath } from '../exits/memory.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { keepsRows } from '../exits/kept-rows.ts';
-import { exitPath, type ExitSpec } from '../exits/spec.ts';
+import { exitPath, shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../ggml/graph.ts';
 import type { Tensor } from '../ggml/library.ts';
 import type { Processor } from '../ggml/processor.ts';
@@ -81,9 +81,10 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
       if (spare === null) store.dispose();
     },
   };
-  const shortlists = points.map(({ spec: exit, readsUnlisted }) =>
-    readsUnlisted && exit?.head.kind === 'shortlist' ? new Set(exit.head.tokens) : null,
-  );
+  const shortlists = points.map(({ spec: exit, readsUnlisted }) => {
+    const list = readsUnlisted ? shortlistOf(exit) : null;
+    return list && new Set(list);
+  });
   const ggml: GgmlModel = {
     processors,
     model,

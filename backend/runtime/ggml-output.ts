@@ -130,29 +130,29 @@ function spellingsAt(
   return found.map(({ best }, p) => {
     const guess = best[0]!.id;
     const state = states.subarray(p * spec.hidden, (p + 1) * spec.hidden);
-    return guess === defer ? [] : reader.read(guess, state, read.of(p).slice(0, read.counts[p]));
+    return guess === defer ? [] : reader.read(guess, state, read.tokens[p]!);
   });
 }
 
 /** What is read at some places beside a list. */
 function unlistedAt(unlisted: UnlistedOf, places: readonly Place[]): ReadUnlisted {
-  const counts = places.map(({ row, position }) => countUntil(unlisted(row), position));
-  return { size: sizeFor(Math.max(...counts)), counts, of: (p) => unlisted(places[p]!.row).ids };
+  const tokens = places.map(({ row, position }) => {
+    const own = unlisted(row);
+    return own.ids.slice(0, countUntil(own, position));
+  });
+  return { size: sizeFor(Math.max(...tokens.map(({ length }) => length))), tokens };
 }
 
 /** The inputs of a graph that reads the unlisted tokens of some rows. */
 function setUnlisted(graph: BuiltGraph, head: HeadRows, rows: readonly Unlisted[], read: ReadUnlisted): void {
-  const { size, counts } = read;
+  const { size, tokens } = read;
   const any = rows.find(({ ids }) => ids.length > 0)?.ids[0] ?? 0;
   const ids = new Int32Array(rows.length * size).fill(any);
   for (const [i, row] of rows.entries()) ids.set(row.ids.length > size ? row.ids.slice(0, size) : row.ids, i * size);
   graph.set('rows', head.places(ids));
-  const offsets = new Float32Array(counts.length * size).fill(unread);
-  for (const [p, count] of counts.entries()) {
-    const from = p * size;
-    offsets.fill(0, from, from + count);
-    if (head.biases) for (let n = 0; n < count; n++) offsets[from + n] = head.biases[read.of(p)[n]!]!;
-  }
+  const offsets = new Float32Array(tokens.length * size).fill(unread);
+  for (const [p, own] of tokens.entries())
+    for (const [n, id] of own.entries()) offsets[p * size + n] = head.biases?.[id] ?? 0;
   graph.set('offsets', offsets);
 }
 

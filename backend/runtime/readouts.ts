@@ -1,6 +1,6 @@
 /** Readouts out of what ggml's graphs give: the best classes, their logits and probabilities. Knows classes and tokens, no model. */
 import { mostCandidates } from '../../protocol/options-decoding.ts';
-import type { ExitSpec } from '../exits/spec.ts';
+import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { Readout } from './staged-model.ts';
 
@@ -10,8 +10,10 @@ export const candidateCount = mostCandidates + 1;
 export const defer = -1;
 
 /** The token of each class of an exit with a shortlist, its defer class last; null if classes are tokens. */
-export const tokensOf = (exit: ExitSpec | null): readonly number[] | null =>
-  exit?.head.kind === 'shortlist' ? [...exit.head.tokens, defer] : null;
+export function tokensOf(exit: ExitSpec | null): readonly number[] | null {
+  const list = shortlistOf(exit);
+  return list && [...list, defer];
+}
 
 /**
  * A long row of logits is read in equal parts, which threads share. The results of the whole are put together here, so it
@@ -41,12 +43,10 @@ export interface Position {
 
 /** Unlisted tokens, whose classes are behind those of a shortlist: unlisted.ts. */
 export interface ReadUnlisted {
-  /** Classes of the graph. */
+  /** Their classes in the graph, as many for each position; it does not read the last ones. */
   readonly size: number;
-  /** How many a position reads. */
-  readonly counts: readonly number[];
-  /** Those of its row, those that it reads first. */
-  of(position: number): readonly number[];
+  /** What each position reads. */
+  readonly tokens: readonly (readonly number[])[];
 }
 
 /** The logit of a class that a position does not read: its probability is 0. */
@@ -62,7 +62,7 @@ export function positionsOf(
 ): Position[] {
   const classes = listed + (unlisted?.size ?? 0);
   const tokenOf = (id: number, p: number): number =>
-    id >= listed ? unlisted!.of(p)[id - listed]! : toToken ? toToken[id]! : id;
+    id >= listed ? unlisted!.tokens[p]![id - listed]! : toToken ? toToken[id]! : id;
   const parts = unlisted ? 1 : partsOf(classes);
   const each = classes / parts;
   const k = Math.min(candidateCount, each);
@@ -157,8 +157,7 @@ export function vocabularyRows(
   for (let p = 0; p < positions; p++) {
     const [from, to] = [p * classes, p * vocabulary];
     for (let c = 0; c < listed - 1; c++) all[to + toToken[c]!] = logits[from + c]!;
-    const beside = unlisted?.of(p).slice(0, unlisted.counts[p]) ?? [];
-    for (const [n, id] of beside.entries()) all[to + id] = logits[from + listed + n]!;
+    for (const [n, id] of (unlisted?.tokens[p] ?? []).entries()) all[to + id] = logits[from + listed + n]!;
     for (const { id, score } of others[p]!) all[to + id] = score;
   }
   return all;

@@ -18,7 +18,7 @@ import { exitParameters, frozenParameters } from '../exits/parameters.ts';
 import { emptySums, type RegressionSums } from '../exits/ridge.ts';
 import type { FittedMemory } from '../exits/memory.ts';
 import { exitCut, isFitted } from '../exits/architectures.ts';
-import { exitPath, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
+import { exitPath, shortlistIndex, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
@@ -143,7 +143,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       const data = window.features.get(cutName(exitCut(exit)));
       if (!data) throw new Error(`the batch has no features at ${cutName(exitCut(exit))}`);
       const features: Value = { data, shape: inputs['features']!.shape as number[] };
-      const own = shares[shortlistOf(exit, lists) ?? -1];
+      const own = shares[shortlistIndex(exit, lists) ?? -1];
       const results = await session.run({ ...feeds, features, final, weights }, ['xx', 'xr', ...(own ? ['x'] : [])]);
       addTo(apart ? sums.apart : sums.learned, results);
       if (own) kept.push({ x: results['x']!, weights, logOdds: oddsOf(own), isApart: apart });

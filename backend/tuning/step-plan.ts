@@ -10,7 +10,7 @@ import {
   type ExitParameter,
 } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
-import { classCount, exitId, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
+import { classCount, exitId, shortlistIndex, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, type ModelSpec } from '../model/spec.ts';
 import type { StepBatch } from '../features/features.ts';
@@ -76,9 +76,9 @@ export function planStep({ spec, exits, initial, model, objective }: Omit<StepOp
     cut: cutName(exitCut(exit)),
     parameters: exitParameters(spec, exit, model),
     frozen: frozenParameters(exit, model, distils),
-    classes: exit.head.kind === 'shortlist' ? shortlistClasses(exit.head.tokens, spec.vocabulary) : null,
-    defer: exit.head.kind === 'shortlist' ? exit.head.tokens.length : -1,
-    list: shortlistOf(exit, lists),
+    classes: shortlistClasses(exit, spec.vocabulary),
+    defer: shortlistOf(exit)?.length ?? -1,
+    list: shortlistIndex(exit, lists),
   }));
   checkParameters(
     planned.flatMap(({ parameters }) => parameters),
@@ -95,10 +95,12 @@ export function planStep({ spec, exits, initial, model, objective }: Omit<StepOp
   };
 }
 
-/** Class of each token id under a shortlist: its place in the list, or the last class, *defer*. */
-export function shortlistClasses(tokens: readonly number[], vocabulary: number): Int32Array {
-  const classes = new Int32Array(vocabulary).fill(tokens.length);
-  tokens.forEach((token, place) => (classes[token] = place));
+/** Class of each token id under an exit's shortlist: its place in the list, or the last class, *defer*. Null for an exit without one. */
+export function shortlistClasses(exit: ExitSpec, vocabulary: number): Int32Array | null {
+  const list = shortlistOf(exit);
+  if (!list) return null;
+  const classes = new Int32Array(vocabulary).fill(list.length);
+  list.forEach((token, place) => (classes[token] = place));
   return classes;
 }
 

@@ -5,7 +5,7 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { exitParameters, type ExitParameter, type ParameterShapes } from '../exits/parameters.ts';
-import { exitId, shortlistOf, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
+import { exitId, shortlistIndex, shortlistsOf, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import type { Value } from '../onnx/session.ts';
 import { chunkTokens, listMask, targetPairs } from './objective.ts';
@@ -59,9 +59,7 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
   const ids = [...exits.map(exitId), finalId];
   const ofExits = exits.flatMap((exit) => exitParameters(spec, exit, model));
   const chunk = chunkTokens(spec.vocabulary);
-  const classes = exits.map(({ head }) =>
-    head.kind === 'shortlist' ? shortlistClasses(head.tokens, spec.vocabulary) : null,
-  );
+  const classes = exits.map((exit) => shortlistClasses(exit, spec.vocabulary));
   // Exits with the same list share its tensor, and so the teacher's targets for it.
   const lists = shortlistsOf(exits);
   const distils = objective.distillation > 0;
@@ -87,7 +85,7 @@ export function wholeGraph(options: WholeGraphOptions): WholeGraph {
       embedded: tensors['embedded']!,
       parameters: named([...names, ...ofExits.map(({ name }) => name)]),
       exits: exits.map((exit) => {
-        const list = shortlistOf(exit, lists);
+        const list = shortlistIndex(exit, lists);
         const shortlist = list === null ? null : tensors[`list ${list}`]!;
         return { exit, targets: tensors[`targets ${exitId(exit)}`]!, shortlist };
       }),

@@ -2,7 +2,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { exitId, exitPath } from '../../../backend/exits/spec.ts';
+import { exitId, exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import type { StepOptions } from '../../../backend/tuning/step.ts';
 import { padBatch, planStep, shortlistClasses, targetClasses } from '../../../backend/tuning/step-plan.ts';
 import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
@@ -279,7 +279,9 @@ describe('a plan', () => {
   });
 
   test('maps targets outside a shortlist to the defer class', () => {
-    expect([...shortlistClasses([3, 0], 5)]).toEqual([1, 2, 2, 0, 2]);
+    const exit: ExitSpec = { layer: 1, architecture: 'norm', head: { kind: 'shortlist', tokens: [3, 0] } };
+    expect([...shortlistClasses(exit, 5)!]).toEqual([1, 2, 2, 0, 2]);
+    expect(shortlistClasses({ ...exit, head: { kind: 'own' } }, 5)).toBeNull();
     const planned = planStep(options).exits[2]!; // Tokens 5, 3, 40, 7.
     const targets = Int32Array.of(7, 6, -1, 5);
     expect([...targetClasses({ ...batch, targets }, planned)]).toEqual([3, 4, 0, 0]);
