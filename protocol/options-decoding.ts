@@ -65,7 +65,7 @@ export const decodingOptions = {
     placeholder: 'N|auto|off',
     expected: 'off, auto or a whole number of at least 1',
     parse: (text) => (text === 'auto' || text === 'off' ? text : /^[1-9]\d{0,3}$/.test(text) ? Number(text) : null),
-    help: 'In mode fast: layer of the exit at which prompts stop, except for their first 4 and last 32 tokens; its memory fills the layers behind, so that long prompts are read sooner. auto: as calibrated, else off.',
+    help: 'In mode fast: layer of the exit at which prompts stop, except for their first 64 tokens and their last third; its memory fills the layers behind, so that long prompts are read sooner. auto: as calibrated, else off.',
   }),
   policy: oneOf({
     advanced: true,

@@ -1,9 +1,9 @@
 /**
- * Prompts that stop at an exit: for all tokens but the first and the last ones, the exit's memory fills the keys and values of the later
+ * Prompts that stop at an exit: for all tokens but the first and the last third, the exit's memory fills the keys and values of the later
  * layers.
  */
 import { userError } from '../../protocol/errors.ts';
-import { firstTokens } from '../exits/memory.ts';
+import { tileTokens } from '../runtime/tiles.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 
 /** Tokens of a prompt that stop at exit k: `[from, to)`. */
@@ -13,10 +13,16 @@ export interface Stopping {
   readonly to: number;
 }
 
-/** The next tokens depend mostly on the last tokens of the prompt, so these are always computed in full. */
-export const lastTokens = 32;
-/** Fewer would save no pass: those of a prompt are of 64 tokens. */
-const fewestTokens = 64;
+/**
+ * Share of a prompt, at its end, that is always computed in full, since the next tokens depend most on it: a shallow exit with a third loses
+ * less than a deeper one with the last few tokens, and saves more (docs/lab.md).
+ */
+const lastShare = 1 / 3;
+/** First tokens that are, since much attention rests on them, and fewest last ones: the layers behind take as long for fewer. */
+export const fewestInFull = tileTokens;
+
+/** Last tokens of a prompt that are computed in full. */
+export const lastTokens = (promptTokens: number): number => Math.max(fewestInFull, Math.ceil(promptTokens * lastShare));
 
 /**
  * Which tokens of a prompt of this length stop at the exit at a layer; null if none was requested (`layer` null) or the prompt is short.
@@ -38,6 +44,7 @@ export function stoppingAt(
       ids === '' ? 'tune with --initialise fit gives exits one.' : `Those with one are ${ids}.`,
     );
   }
-  const to = promptTokens - lastTokens;
-  return to - firstTokens >= fewestTokens ? { k, from: firstTokens, to } : null;
+  const [from, to] = [fewestInFull, promptTokens - lastTokens(promptTokens)];
+  // Fewer would save no pass.
+  return to - from >= tileTokens ? { k, from, to } : null;
 }

@@ -10,7 +10,7 @@ import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { endlessRequest } from '../contestants/ours.ts';
 import { typescriptText } from '../material.ts';
 import { alternate, type Contestant, type Measurement } from '../measure.ts';
-import { promptOf } from '../prompts.ts';
+import { manyPrompts, promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
 import { tunedExits } from './exits.ts';
 import { fitting, progress, type BenchOptions, type Section } from './section.ts';
@@ -28,7 +28,7 @@ export const promptExitSection: Section = {
     return {
       ...(await measureModel(file, options)),
       notes: [
-        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), read in pieces of ${pieceTokens}, precision \`fast\`, ${options.threads} threads; each way reads each prompt in turn. All tokens but the first 4 and the last 32 stop at the layer.`,
+        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), read in pieces of ${pieceTokens}, precision \`fast\`, ${options.threads} threads; each way reads each prompt in turn. All tokens but the first 64 and the last third stop at the layer.`,
         `Regret: what the tokens that the full model would say behind such a prompt cost under the full model with the whole prompt, in nats a token; over ${windows} prompts and the ${following} tokens of text that follow each. Equal: of those, how many are the same.`,
       ],
     };
@@ -114,8 +114,7 @@ async function costOf(
   layer: number | null,
 ): Promise<{ regret: number; equal: number }> {
   const regrets: number[] = [];
-  for (let n = 0; n < count; n++) {
-    const ids = promptOf(tokenizer, tokens + following, 11 * n);
+  for (const ids of manyPrompts(tokenizer, count, tokens + following)) {
     for await (const behind of regretsBehind(staged, ids, following, [layer])) regrets.push(...behind.regrets);
   }
   return { regret: mean(regrets), equal: regrets.filter((regret) => regret === 0).length / regrets.length };

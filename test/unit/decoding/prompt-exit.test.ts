@@ -5,10 +5,9 @@ import type { Calibration } from '../../../backend/checkpoint/calibration.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { promptLayerOf } from '../../../backend/decoding/mode.ts';
-import { lastTokens, stoppingAt } from '../../../backend/decoding/prompt-exit.ts';
+import { fewestInFull, lastTokens, stoppingAt } from '../../../backend/decoding/prompt-exit.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
-import { firstTokens } from '../../../backend/exits/memory.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { maxDifference } from '../../support/golden.ts';
@@ -21,7 +20,7 @@ const specs: ExitSpec[] = [
   { layer: 3, architecture: 'norm', head: own },
 ];
 const random = seededRandom(9);
-const tokens = 140;
+const tokens = 210;
 
 describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
   const model = tinyModel(family);
@@ -44,7 +43,7 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     const [stopped, whole] = [openKvCache(exact, 1), openKvCache(exact, 1)];
     for (const cache of [stopped, whole]) cache.enter(0, prompt);
     const stopping = stoppingAt(exact, layers - 1, tokens);
-    expect(stopping).toEqual({ k: 1, from: firstTokens, to: tokens - lastTokens });
+    expect(stopping).toEqual({ k: 1, from: fewestInFull, to: tokens - lastTokens(tokens) });
     await stopped.fill(0, [], tokens, { lastOnly: true, stopping });
     await whole.fill(0, [], tokens, { lastOnly: true });
     const slot = exact.stages.at(-1)!.slots.at(-1)!;
@@ -79,10 +78,10 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
         b.subarray(position * width, (position + 1) * width),
       ) === 0;
     const same = Array.from({ length: tokens }, (_, position) => isSame(position));
-    expect(same.slice(0, firstTokens)).not.toContain(false);
-    expect(same.slice(firstTokens, tokens - lastTokens)).not.toContain(true);
+    expect(same.slice(0, fewestInFull)).not.toContain(false);
+    expect(same.slice(fewestInFull, tokens - lastTokens(tokens))).not.toContain(true);
     // Keys of the last layer come of the layers before, which have attended to nothing that was filled.
-    expect(same.slice(tokens - lastTokens)).not.toContain(false);
+    expect(same.slice(tokens - lastTokens(tokens))).not.toContain(false);
     for (const cache of [stopped, whole]) cache.dispose();
   });
 
@@ -123,7 +122,8 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
   });
 
   test('short prompts do not stop, and prompts that are scored neither', async () => {
-    expect(stoppingAt(noisy, layers - 1, firstTokens + lastTokens + 63)).toBeNull();
+    expect(stoppingAt(noisy, layers - 1, 3 * fewestInFull)).not.toBeNull();
+    expect(stoppingAt(noisy, layers - 1, 3 * fewestInFull - 1)).toBeNull();
     expect(stoppingAt(noisy, null, tokens)).toBeNull();
     const scored = async (different: object): Promise<unknown> => {
       const session = openSession(noisy);
