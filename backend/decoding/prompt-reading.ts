@@ -106,8 +106,8 @@ export async function readPiece(
   const isWhole = scorer !== null || readFrom(request) !== undefined || Boolean(pool && !pool.lastOnly);
   // Scores and vectors are those of the whole model.
   const stopping = isWhole || pool ? null : stoppingAt(model, promptExit, prompt.length);
-  // Most tokens of a prompt that stops at an exit have no stream behind the last layer.
-  const judgedFrom = probation && !stopping ? Math.max(read, prompt.length - judgedTokens) : Infinity;
+  // Tokens of a prompt that stop at an exit have no stream behind the last layer.
+  const judgedFrom = probation ? Math.max(read, prompt.length - judgedTokens, stopping?.to ?? 0) : Infinity;
   const lastOnly = !isWhole && end <= judgedFrom;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
   if (scorer) {

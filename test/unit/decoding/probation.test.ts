@@ -4,11 +4,12 @@ import type { TokenRecord } from '../../../protocol/trace.ts';
 import { judgedTokens, lag, newProbation, type Check, type Probation } from '../../../backend/decoding/probation.ts';
 import { checksOf } from '../../../backend/decoding/prompt-checks.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
-import { openSession } from '../../../backend/decoding/session.ts';
+import { openSession, type Session } from '../../../backend/decoding/session.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { ExitPoint } from '../../../backend/runtime/staged-model.ts';
 import { confidenceAt, decodeAll, eagerSession, plainRequest } from '../../support/decoding.ts';
-import { copiedExits, tinyModel } from '../../support/models.ts';
+import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
 
 const exitOf = (tokens: readonly number[] | null): ExitPoint => ({
   ...{ id: '2:lens', layer: 2, stages: 1, reads: 0, remembers: false, readsUnlisted: false },
@@ -174,6 +175,19 @@ test('an exit that agreed within the prompt decides at once, also where the prom
   const inPieces = await decodeAll(pieces, plainRequest([long], 20, leaving));
   expect(summary(again.tokens)).toEqual(summary(first.tokens));
   expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
+});
+
+test('of a prompt that stops at an exit, the end that all layers computed counts, however it is read', async () => {
+  const specs = [layers.length - 1, layers.length].map((layer): ExitSpec => ({ layer, architecture: 'norm', head: { kind: 'shared' } })); // prettier-ignore
+  const staged = await openStagedModel(tinyModel(), withMemories(tinyModel(), copiedExits(tinyModel(), specs)));
+  const prompt = [...long, ...long];
+  const stopping = { ...leaving, remembers: true, promptExit: layers.length - 1 };
+  const written = async (session: Session): Promise<string[][]> =>
+    summary((await decodeAll(session, plainRequest([prompt], 12, stopping))).tokens);
+  const whole = await written(openSession(staged));
+  expect(whole[0]!.slice(0, 8).every((token) => !token.endsWith('@final'))).toBe(true);
+  for (const pieceTokens of [25, 100])
+    expect(await written(openSession(staged, { rows: 1, positions: 0, pieceTokens }))).toEqual(whole);
 });
 
 test('a text leaves where it would alone, also if its prompt was read at full depth before', async () => {
