@@ -17,8 +17,9 @@ interface Question {
 
 const missing = (what: string): string => `Not answered yet: ${what}`;
 
+/** Those that are not empty, each once: studies may say the same. */
 const paragraphs = (...parts: readonly (string | null)[]): string =>
-  parts.filter((part) => part !== null && part !== '').join('\n\n');
+  [...new Set(parts)].filter((part) => part !== null && part !== '').join('\n\n');
 
 type OfKind<Kind extends Study['kind']> = Extract<Study, { readonly kind: Kind }>;
 
@@ -28,27 +29,39 @@ const answersOf =
   (
     kept: Kept,
     names: readonly string[],
-    answer: (study: OfKind<Kind>) => string,
+    answer: (study: OfKind<Kind>, name: string) => string,
     without: string,
     across: (studies: readonly OfKind<Kind>[]) => string = () => '',
   ): string => {
-    const found = names.map(kept).filter((study): study is OfKind<Kind> => study?.kind === kind);
-    return found.length === 0 ? missing(without) : paragraphs(...found.map(answer), across(found));
+    const isOfKind = (study: Study | null): study is OfKind<Kind> => study?.kind === kind;
+    const found = names.flatMap((name) => {
+      const study = kept(name);
+      return isOfKind(study) ? [{ name, study }] : [];
+    });
+    if (found.length === 0) return missing(without);
+    return paragraphs(...found.map(({ study, name }) => answer(study, name)), across(found.map(({ study }) => study)));
   };
 const ofSweeps = answersOf('sweep');
 const ofTasks = answersOf('tasks');
 
 const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((size) => `${study}-${size}`);
 
-/** Kept studies of judged tasks, by their names. */
-export const judged = [
-  'infilling-smollm2',
-  'infilling-05b-python',
-  'infilling-05b-typescript',
-  'infilling-05b',
-  'infilling-15b',
-  'humaneval-05b',
-];
+/** Kept studies of judged tasks: what was asked, and of which exits. */
+export const judged: Readonly<Record<string, string>> = {
+  'infilling-05b-python':
+    '**Holes of one line in Python**, by exits that were tuned for ten minutes on modules of Python’s own library and calibrated on them. Exits have to prove themselves in each text ([probation](decoding.md#probation)), so that of lines as short as these few tokens leave early. Before that rule, exits tuned for 16 minutes on the same text ran 22.7 of 24 layers on average, at 0.3 points less (−1.1 to +0.5).',
+  'infilling-05b-typescript':
+    '**The same holes**, by exits that were tuned and calibrated on TypeScript. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
+  'infilling-05b':
+    '**A hundred of these holes at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
+  'infilling-15b':
+    '**The holes by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
+  'humaneval-05b':
+    '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
+  'humaneval-15b':
+    '**Whole functions by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
+};
+export const judgedNames = Object.keys(judged);
 
 /** Ways beside full depth that a picture needs to say more than the table. */
 const fewestDrawn = 2;
@@ -63,7 +76,7 @@ export function overSpeedOf(kept: Kept, name: string): LinesFigure | null {
 
 /** The pictures that `guide-pictures.ts` draws. */
 const pictured = (kept: Kept): string =>
-  judged
+  judgedNames
     .filter((name) => overSpeedOf(kept, name) !== null)
     .map((name) => `![Scores over measured speed, each with its 95 % interval](images/${name}.svg)`)
     .join('\n\n');
@@ -153,10 +166,14 @@ export const questions: readonly Question[] = [
     paper: '1.2 to 1.6 times as fast at equal scores, on models of 7 to 70 billion parameters.',
     answer: (kept) =>
       paragraphs(
-        ofTasks(kept, judged, judgedText, 'no judged tasks with exits are kept.'),
+        ofTasks(
+          kept,
+          judgedNames,
+          (study, name) => paragraphs(judged[name]!, judgedText(study)),
+          'no judged tasks with exits are kept.',
+        ),
         pictured(kept),
-        'The first three tables have the same model, and tasks of the same set, in Python. The exits of the first were tuned for ten minutes on modules of Python’s own library and calibrated on them for the default promise. In each text they have to prove themselves ([probation](decoding.md#probation)), so that of lines as short as these few tokens leave early, and the score stays within a point of full depth. Before that rule, exits tuned for 16 minutes on the same text ran 22.7 of 24 layers on average, at 0.3 points less (−1.1 to +0.5). Those of the second were tuned and calibrated on TypeScript: they cost 9.6 points before that rule, and next to nothing with it ([figures](lab.md#text-of-another-kind)). Those of the third were tuned for ten minutes on TypeScript, whose 8,192 most frequent tokens are their shortlist, and their thresholds are not calibrated: a token outside the shortlist makes an exit sure of a wrong one. So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
-        'The last table has whole functions in Python, by exits that were tuned for ten minutes on TypeScript and calibrated on it for the default promise: answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
+        'So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
         'Three things decide: how deep the exit hangs, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
       ),
   },
@@ -186,7 +203,7 @@ export const questions: readonly Question[] = [
     paper: 'no claim of it is known to us.',
     answer: (kept) =>
       paragraphs(
-        ofTasks(kept, judged, whereNot, 'no judged tasks with exits are kept.'),
+        ofTasks(kept, judgedNames, whereNot, 'no judged tasks with exits are kept.'),
         'Do not leave early if no loss is allowed: `lossless` uses the same exits as drafts, and drafts from the text itself need none. Do not expect much of models below a billion parameters, of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of answers of few tokens, where the prompt is the wait.',
       ),
   },
