@@ -1,15 +1,15 @@
 /** Prompts that stop at an exit: how much sooner they are read, and what that costs of what is said behind them. */
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { openSession } from '../../../backend/decoding/session.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { stoppingAt } from '../../../backend/decoding/prompt-exit.ts';
 import { promptRegret, regretsBehind } from '../../../backend/evaluation/prompts.ts';
 import { mean } from '../../../backend/evaluation/tasks/statistics.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import { endlessRequest } from '../contestants/ours.ts';
 import { typescriptText } from '../material.ts';
-import { alternate, type Contestant, type Measurement } from '../measure.ts';
+import { alternate, timed, type Contestant, type Measurement } from '../measure.ts';
 import { manyPrompts, promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
 import { tunedExits } from './exits.ts';
@@ -28,7 +28,7 @@ export const promptExitSection: Section = {
     return {
       ...(await measureModel(file, options)),
       notes: [
-        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), read in pieces of ${pieceTokens}, precision \`fast\`, ${options.threads} threads; each way reads each prompt in turn. All tokens but the first 64 and the last third stop at the layer.`,
+        `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), read in pieces of ${pieceTokens}, precision \`fast\`, ${options.threads} threads; all ways read each prompt side by side, a piece each in turn. All tokens but the first 64 and the last third stop at the layer.`,
         `Regret: what the tokens that the full model would say behind such a prompt cost under the full model with the whole prompt, in nats a token; over ${windows} prompts and the ${following} tokens of text that follow each. Equal: of those, how many are the same.`,
       ],
     };
@@ -45,8 +45,13 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     if (layers.length === 0) return { goals: [], tables: [], notes: [], measurements: [] };
     const [tokens] = fitting([promptTokens], following, model) as [number];
     const prompts = Array.from({ length: options.rounds + 1 }, (_, n) => promptOf(tokenizer, tokens, n));
-    const contestants = [null, ...layers].map((layer) => reader(staged, tokenizer, prompts, layer));
-    const measured = await alternate(contestants, options.rounds, progress(`${model.name}, prompts`, options.rounds));
+    const readers = sideBySide(staged, prompts, [null, ...layers]);
+    const measured = await alternate([readers], options.rounds, progress(`${model.name}, prompts`, options.rounds));
+    const regrets = await regretsOf(
+      staged,
+      manyPrompts(tokenizer, options.isDraft ? 3 : windows, tokens + following),
+      layers,
+    );
     const whole = measured.get(nameOf(null))!;
     const rows: string[][] = [];
     const goals: Goal[] = [];
@@ -54,7 +59,8 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     for (const layer of [null, ...layers]) {
       const one = measured.get(nameOf(layer))!;
       const speedup = total(whole) / total(one);
-      const { regret, equal } = await costOf(staged, tokenizer, tokens, options.isDraft ? 3 : windows, layer);
+      const lost = layer === null ? [0] : regrets.get(layer)!;
+      const [regret, equal] = [mean(lost), lost.filter((each) => each === 0).length / lost.length];
       if (regret <= promptRegret) fastest = Math.max(fastest, speedup);
       const share = `${(100 * equal).toFixed(1)} %`;
       rows.push([nameOf(layer), figures(speedup), figures(1000 * one.median), regret.toFixed(4), share]);
@@ -87,37 +93,45 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
 
 const nameOf = (layer: number | null): string => (layer === null ? 'nowhere' : `layer ${layer}`);
 
-/** One who reads the next prompt at each turn, in one session that lasts. */
-function reader(
+/** One who reads the next prompt at each turn in all ways side by side, a piece each, since a machine's speed drifts. */
+function sideBySide(
   staged: StagedModel,
-  tokenizer: Tokenizer,
   prompts: readonly (readonly number[])[],
-  layer: number | null,
+  layers: readonly (number | null)[],
 ): Contestant {
-  const session = openSession(staged, { rows: 1, positions: 0, pieceTokens });
   let at = 0;
   const turn = async (): Promise<Record<string, number>> => {
-    const request = { ...endlessRequest(tokenizer, []), maxTokens: 0, promptExit: layer };
-    const text = { ...request, prompt: prompts[at++]!, number: 0, scores: null };
-    let seconds = 0;
-    for await (const event of session.write([text])) if (event.type === 'prompt') seconds = event.seconds;
-    return { [nameOf(layer)]: seconds };
+    const prompt = prompts[at++]!;
+    const ways = layers.map((layer) => ({
+      name: nameOf(layer),
+      cache: openKvCache(staged, 1),
+      options: { lastOnly: true, stopping: stoppingAt(staged, layer, prompt.length) },
+      seconds: 0,
+    }));
+    for (const { cache } of ways) cache.enter(0, prompt);
+    for (let read = 0; read < prompt.length; read += pieceTokens) {
+      const end = Math.min(prompt.length, read + pieceTokens);
+      for (const way of ways) way.seconds += await timed(() => way.cache.fill(0, [], end, way.options));
+      // Another one is first with the next piece.
+      ways.push(ways.shift()!);
+    }
+    for (const { cache } of ways) cache.dispose();
+    return Object.fromEntries(ways.map(({ name, seconds }) => [name, seconds]));
   };
-  return { name: nameOf(layer), turn };
+  return { name: 'all ways', turn };
 }
 
-async function costOf(
+/** Of each layer, what each token behind these texts' prompts costs. */
+async function regretsOf(
   staged: StagedModel,
-  tokenizer: Tokenizer,
-  tokens: number,
-  count: number,
-  layer: number | null,
-): Promise<{ regret: number; equal: number }> {
-  const regrets: number[] = [];
-  for (const ids of manyPrompts(tokenizer, count, tokens + following)) {
-    for await (const behind of regretsBehind(staged, ids, following, [layer])) regrets.push(...behind.regrets);
-  }
-  return { regret: mean(regrets), equal: regrets.filter((regret) => regret === 0).length / regrets.length };
+  texts: readonly (readonly number[])[],
+  layers: readonly number[],
+): Promise<Map<number, number[]>> {
+  const all = new Map(layers.map((layer) => [layer, [] as number[]]));
+  for (const ids of texts)
+    for await (const { layer, regrets } of regretsBehind(staged, ids, following, layers))
+      all.get(layer)!.push(...regrets);
+  return all;
 }
 
 const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);
