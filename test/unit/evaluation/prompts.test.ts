@@ -31,7 +31,7 @@ const windowsOf = (count: number, tokens: number) => {
   );
   return { count, tokens, hash: '', window: (i: number) => ({ ids: all[i]!, targets: all[i]! }) };
 };
-const judged = async (staged: StagedModel, windows = windowsOf(5, 200), seconds = Infinity) => {
+const judged = async (staged: StagedModel, windows = windowsOf(5, 280), seconds = Infinity) => {
   const judging = judgePrompts(staged, windows, (needed) => needed < seconds, new AbortController().signal);
   for (;;) {
     const next = await judging.next();
@@ -41,9 +41,9 @@ const judged = async (staged: StagedModel, windows = windowsOf(5, 200), seconds 
 
 test('a memory that is exact may be used, one of noise not', async () => {
   expect(await judged(copying)).not.toBeNull();
-  const ids = [...windowsOf(1, 200).window(0).ids];
-  for await (const { layer, regrets } of regretsBehind(noisy, ids, 50, [1, null])) {
-    expect(regrets).toHaveLength(50);
+  const ids = [...windowsOf(1, 280).window(0).ids];
+  for await (const { layer, regrets } of regretsBehind(noisy, ids, 70, [1, null])) {
+    expect(regrets).toHaveLength(70);
     if (layer === null) expect(mean(regrets)).toBe(0);
     else expect(mean(regrets)).toBeGreaterThan(promptRegret);
   }
@@ -52,14 +52,14 @@ test('a memory that is exact may be used, one of noise not', async () => {
 
 test('layers that surely lose too much are given up after two windows', async () => {
   const progress: number[] = [];
-  for await (const event of judgePrompts(noisy, windowsOf(8, 200), () => true, new AbortController().signal))
+  for await (const event of judgePrompts(noisy, windowsOf(8, 280), () => true, new AbortController().signal))
     if (event.type === 'progress') progress.push(event.done);
   expect(progress.length).toBeLessThan(8);
 });
 
 test('where there is no memory, too little text, or no time, prompts go through all layers', async () => {
   expect(await judged(plain)).toBeNull();
-  expect(await judged(copying, windowsOf(5, 100))).toBeNull();
-  expect(await judged(copying, windowsOf(3, 200))).toBeNull();
-  expect(await judged(copying, windowsOf(5, 200), 0)).toBeNull();
+  expect(await judged(copying, windowsOf(5, 140))).toBeNull();
+  expect(await judged(copying, windowsOf(3, 280))).toBeNull();
+  expect(await judged(copying, windowsOf(5, 280), 0)).toBeNull();
 });
