@@ -54,8 +54,6 @@ export const judged: Readonly<Record<string, string>> = {
     '**The same holes**, by exits that were tuned and calibrated on TypeScript. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
   'infilling-05b':
     '**A hundred of these holes at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
-  'infilling-15b':
-    '**The holes by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
   'humaneval-05b':
     '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
   'humaneval-15b':

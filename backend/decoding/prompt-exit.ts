@@ -18,7 +18,7 @@ export interface Stopping {
  * less than a deeper one with the last few tokens, and saves more (docs/lab.md).
  */
 const lastShare = 1 / 3;
-/** First tokens that are, since much attention rests on them, and fewest last ones: the layers behind take as long for fewer. */
+/** Fewest tokens at either end that are computed in full: much attention rests on the first ones, and a pass of a prompt takes as long for fewer. */
 export const fewestInFull = tileTokens;
 
 /** Last tokens of a prompt that are computed in full. */

@@ -21,7 +21,7 @@ export interface ExitSpec {
   readonly head: HeadSpec;
 }
 
-/** An exit's shortlist: the tokens of all its classes but the last. Null if it has none; so has the final exit, which is null. */
+/** An exit's shortlist: the tokens of all its classes but the last, which is *defer*. Null if it has none; the final exit (null) has none. */
 export const shortlistOf = (exit: ExitSpec | null): readonly number[] | null =>
   exit?.head.kind === 'shortlist' ? exit.head.tokens : null;
 

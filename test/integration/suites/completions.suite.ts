@@ -38,7 +38,7 @@ async function shownOnLine(): Promise<string> {
 }
 
 /** What is asked ahead has come: it takes `maxMilliseconds` and its prompt at most. */
-const aheadHasCome = (): Promise<void> => delay(10_000);
+const aheadHasCome = (): Promise<void> => delay(4_000);
 
 const nothingShown = (): Promise<unknown> => until('no ghost text', async () => (await ghostText()) === '');
 const act = (command: string): Thenable<unknown> => vscode.commands.executeCommand(command);
