@@ -4,6 +4,8 @@ import type { TextEnd } from './text.ts';
 /** Lines of a group that is looked for as a repetition, at most. */
 const mostLines = 8;
 const times = 3;
+/** Groups of a repetition that are shown: of lines in turn two, since text that is held back for longer would come in jerks. */
+const shownGroups = (size: number): number => (size === 1 ? 1 : 2);
 
 /** Whether a line has words: closing brackets and the like repeat as often as they are needed. */
 const hasWords = (line: string): boolean => /[\p{L}\p{N}]{2}/u.test(line);
@@ -21,7 +23,7 @@ const timesInLine = 5;
 const charactersInLine = 60;
 const longestWords = 80;
 
-/** Ends a text after the second of three repetitions; the possible third is held back. `before`: the text before the cursor on its line. */
+/** Ends a text at the third of three repetitions; what may become one is held back, from `shownGroups` on. `before`: the text before the cursor on its line. */
 export function repetitionEnd(before = ''): TextEnd {
   const lines: Line[] = [];
   let text = '';
@@ -39,20 +41,22 @@ export function repetitionEnd(before = ''): TextEnd {
   };
   const sizes = Array.from({ length: mostLines }, (_, i) => i + 1);
 
-  /** Beginning of the third group among lines that may become a repetition; null if none can. */
+  /** Beginning of what is not shown of lines that may become a repetition; null if none can. */
   const heldBackFrom = (): number | null => {
     const rest = (start === 0 ? before : '') + text.slice(start);
     let from: number | null = null;
-    for (const size of sizes)
-      for (let begun = 0; begun < size; begun++) {
-        const groups = lines.slice(0, lines.length - begun);
-        const before = groups.slice(-size * (times - 1));
-        if (before.length < size * (times - 1) || !before.slice(0, size).some((line) => hasWords(line.text))) continue;
-        if (!before.every((line, i) => line.text === before[i % size]!.text)) continue;
-        const third = lines.slice(lines.length - begun);
-        if (third.every((line, i) => line.text === before[i]!.text) && before[begun]!.text.startsWith(rest))
-          from = Math.min(from ?? Infinity, before.at(-1)!.end);
+    for (const size of sizes) {
+      const shown = size * shownGroups(size);
+      for (let begun = 0; begun < size * times - shown; begun++) {
+        const before = lines.slice(0, lines.length - begun).slice(-shown);
+        if (before.length < shown) continue;
+        const group = before.slice(0, size);
+        if (!group.some((line) => hasWords(line.text))) continue;
+        const isLike = (some: readonly Line[]): boolean => some.every((line, i) => line.text === group[i % size]!.text);
+        if (!isLike(before) || !isLike(lines.slice(lines.length - begun))) continue;
+        if (group[begun % size]!.text.startsWith(rest)) from = Math.min(from ?? Infinity, before.at(-1)!.end);
       }
+    }
     return from;
   };
 
@@ -67,7 +71,8 @@ export function repetitionEnd(before = ''): TextEnd {
         if (blank > 0) continue;
         lines.push({ text: line, end: at });
         const size = sizes.find((each) => repeats(each, times));
-        if (size !== undefined) return { safe: lines.at(-1 - size)!.end, reason: 'repetition' };
+        if (size !== undefined)
+          return { safe: lines.at(-1 - size * (times - shownGroups(size)))!.end, reason: 'repetition' };
       }
       if (repeatsWords(text.slice(start))) return { safe: text.length, reason: 'repetition' };
       return { safe: heldBackFrom() ?? text.length, reason: null };

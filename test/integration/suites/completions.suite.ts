@@ -149,12 +149,12 @@ export const run = suite([
 
   test('are asked for ahead, as if what is shown were taken', async () => {
     await editorAt(beginning);
-    await ask({ do: 'type', text: 'let' });
+    await ask({ do: 'type', text: 'while' });
     await shown();
     await aheadHasCome();
     await withBackendStopped(async () => {
       await press('Tab');
-      await until('the text', () => document.getText().length > `${beginning}let`.length + 1);
+      await until('the text', () => document.getText().length > `${beginning}while`.length + 1);
       await shown();
       await ask({ do: 'screenshot', name: 'asked-ahead' });
     });

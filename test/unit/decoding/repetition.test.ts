@@ -15,10 +15,10 @@ function kept(text: string, size = 4): { shown: string; reason: string | null } 
 
 describe('a repetition', () => {
   const line = '  total += value;\n';
-  it('of a line is noticed at the third, which is not shown, nor begun', () => {
+  it('of a line is noticed at the third, and one is shown', () => {
     for (const size of [1, 4, 100])
       expect(kept(`a();\n${line.repeat(6)}`, size)).toEqual({
-        shown: `a();\n${line.repeat(2)}`.trimEnd(),
+        shown: `a();\n${line}`.trimEnd(),
         reason: 'repetition',
       });
   });
@@ -43,10 +43,18 @@ describe('a repetition', () => {
     const end = repetitionEnd('  ');
     expect(end.push(`total();\n  total();\n  total();\n`).reason).toBe('repetition');
   });
-  it('holds a third line back until it differs', () => {
+  it('holds an equal line back until one differs', () => {
     const end = repetitionEnd();
-    end.push(line + line);
-    expect(end.push('  total').safe).toBe(2 * line.length - 1);
-    expect(end.push(' -').safe).toBe(2 * line.length + '  total -'.length);
+    end.push(line);
+    expect(end.push('  total').safe).toBe(line.length - 1);
+    expect(end.push(' += value;\n  to').safe).toBe(line.length - 1);
+    expect(end.push('tal -').safe).toBe(2 * line.length + '  total -'.length);
+  });
+  it('holds a third group of lines back until it differs', () => {
+    const end = repetitionEnd();
+    const group = 'one();\ntwo();\n';
+    end.push(group + group);
+    expect(end.push('one();\ntw').safe).toBe(2 * group.length - 1);
+    expect(end.push('i').safe).toBe(2 * group.length + 'one();\ntwi'.length);
   });
 });
