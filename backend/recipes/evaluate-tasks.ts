@@ -113,7 +113,7 @@ export async function* evaluateTasks(
       closing.push(() => session.dispose());
       const judge = openJudge(sandbox);
       const work = (piece: Piece): Promise<AnswerLine> => answerOne(session, judge, piece, signal);
-      const clock = progressClock('generate', 'answers', pieces.length, pieces.length - left.length);
+      const clock = progressClock('generate', 'answers', pieces.length, pieces.length - left.length, options.together);
       for await (const line of pooled(left, options.together + judgedMeanwhile, work)) {
         signal.throwIfAborted();
         record.addAnswer(line);
@@ -129,7 +129,7 @@ export async function* evaluateTasks(
     const untimed = timed.filter((each) => !known.has(keyOfTask({ set: each.set, task: each.task.id })));
     if (ways.length > 1 && untimed.length > 0) {
       yield { type: 'phase', phase: 'measure', detail: plural(timed.length, 'task') };
-      const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length);
+      const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length, 0);
       const tasks = untimed.map(({ set, task, prompt }) => ({ set, task: task.id, prompt }));
       for await (const line of timeWays({ model, exits: loaded, running }, ways, tasks, signal)) {
         record.addTimes(line);
@@ -179,7 +179,7 @@ async function* put(
   for (const { name, tasks } of sets)
     for (const task of tasks) {
       puts.push({ set: name, task, prompt: await askFor(task, asking, signal) });
-      if (puts.length % 64 === 0) {
+      if (puts.length % 64 === 0 || puts.length === total) {
         yield { type: 'progress', phase: 'tokenize', done: puts.length, total, unit: 'tasks' };
         signal.throwIfAborted();
       }
@@ -221,14 +221,22 @@ function timedOf(puts: readonly Put[], count: number): Put[] {
   });
 }
 
-/** Counts answers, and estimates the remaining time from the speed so far. */
-function progressClock(phase: Phase, unit: string, total: number, before: number): () => ProgressEvent {
+/** Counts answers, and estimates the remaining time from the speed so far. Those that are written `together` are taken to be half done. */
+function progressClock(
+  phase: Phase,
+  unit: string,
+  total: number,
+  before: number,
+  together: number,
+): () => ProgressEvent {
   const started = performance.now();
   let done = 0;
   return () => {
     done++;
+    const left = total - before - done;
+    const begun = Math.min(together, left) / 2;
     const seconds = (performance.now() - started) / 1000;
-    const secondsLeft = (seconds / done) * (total - before - done);
+    const secondsLeft = (seconds / (done + begun)) * (left - begun);
     return { type: 'progress', phase, done: before + done, total, unit, secondsLeft };
   };
 }
