@@ -4,8 +4,9 @@ import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { configSchema, settingsPage } from '../protocol/options-documents.ts';
 import { commandNames } from '../protocol/options.ts';
-import { guide, keptIn } from './guide.ts';
+import { guide } from './guide.ts';
 import { pictures } from './guide-pictures.ts';
+import { keptIn } from './kept-studies.ts';
 import { picture, pictureName } from './quality-speed.ts';
 import { readResults } from '../test/bench/report.ts';
 

@@ -6,7 +6,7 @@ import { inPercent, spreadText } from '../protocol/spread-text.ts';
 import { plural } from '../protocol/plural.ts';
 import { acrossText, besideFirstText, parametersText, riseText, tokensText } from './guide-sentences.ts';
 import { comparedText, elsewhereTable, judgedText, sweepTable } from './guide-tables.ts';
-import type { Kept } from './guide.ts';
+import type { Kept } from './kept-studies.ts';
 import type { Study, SweepStudy, TasksStudy } from './study.ts';
 
 interface Question {

@@ -1,18 +1,6 @@
 /** docs/guide.md: what runs that are kept (docs/study/*.json) say to the questions of the paper. Sentences with figures follow from them. */
-import { existsSync, readFileSync } from 'node:fs';
-import path from 'node:path';
 import { questions } from './guide-questions.ts';
-import type { Study } from './study.ts';
-
-/** A kept study by its name; null if there is none. */
-export type Kept = (study: string) => Study | null;
-
-export const keptIn =
-  (root: string): Kept =>
-  (study) => {
-    const file = path.join(root, 'docs/study', `${study}.json`);
-    return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Study) : null;
-  };
+import type { Kept } from './kept-studies.ts';
 
 /** The page: each question with the paper's claim and our answer, or what is missing for one. */
 export function guide(kept: Kept): string {
