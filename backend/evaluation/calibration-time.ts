@@ -13,7 +13,7 @@ const enoughIfJudged = 1536;
  */
 const judgingShare = 1.75;
 /** Tokens that usually judge the most cautious candidate, as a multiple of those that would do if none of them lost anything. */
-const usualJudged = 2.5;
+const usualJudged = 3;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
 /** Seconds of a token outside of passes: of a model with a few million parameters it is most of the time. */

@@ -31,24 +31,28 @@ export const chanceOf = (promise: Promised, losses: ArrayLike<number>): number =
  * (Ville). So the test may look after every token, and stop. It is tighter than Hoeffding's and Bentkus's bounds, since most losses are 0.
  */
 function betChance(allowed: number, losses: ArrayLike<number>): number {
-  const capitals = Float64Array.from(stakes, () => 1);
+  const bet = newPlayers(allowed);
   let highest = 1;
-  for (let i = 0; i < losses.length; i++) {
-    const odds = (allowed - losses[i]!) / (1 - allowed);
-    let sum = 0;
-    for (let s = 0; s < stakes.length; s++) {
-      capitals[s]! *= 1 + stakes[s]! * odds;
-      sum += capitals[s]!;
-    }
-    if (sum > highest * stakes.length) highest = sum / stakes.length;
-  }
+  for (let i = 0; i < losses.length; i++) highest = Math.max(highest, bet(losses[i]!));
   return 1 / highest;
 }
 
 /**
- * Shares of the capital that are bet, each by a player of its own: the best share depends on the losses, which are not known in advance.
+ * Shares of the capital that are bet, each by a player of its own: the best share depends on the losses, which are not known in advance. These
+ * two need a tenth to an eighth fewer tokens than four from 0.25 to 0.95 do (simulated, means from 0 to half of what is allowed).
  */
-const stakes = [0.25, 0.5, 0.75, 0.95] as const;
+const stakes = [0.75, 0.9] as const;
+
+/** Takes one loss after the other, and answers the mean capital of the players, who begin with 1 each. */
+function newPlayers(allowed: number): (loss: number) => number {
+  const capitals = stakes.map(() => 1);
+  return (loss) => {
+    const odds = (allowed - loss) / (1 - allowed);
+    let sum = 0;
+    for (const [s, stake] of stakes.entries()) sum += capitals[s]! *= 1 + stake * odds;
+    return sum / stakes.length;
+  };
+}
 
 /** Tokens without any loss that `chanceOf` needs to rule out, but for this probability, that the loss is larger than allowed. */
 export function fewestTested(promise: Promised, chance: number): number {
@@ -60,8 +64,12 @@ export function fewestTested(promise: Promised, chance: number): number {
 }
 
 /** The same of `betChance`. */
-const fewestBets = (allowed: number, chance: number): number =>
-  Math.ceil(Math.log(stakes.length / chance) / Math.log1p((stakes.at(-1)! * allowed) / (1 - allowed)));
+function fewestBets(allowed: number, chance: number): number {
+  const bet = newPlayers(allowed);
+  let tokens = 1;
+  while (1 / bet(0) > chance) tokens++;
+  return tokens;
+}
 
 /** Tokens that judge a way of writing at least. */
 export const fewestJudged = ({ promise, certainty }: Guarantee): number =>

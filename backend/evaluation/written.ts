@@ -20,8 +20,8 @@ import { leavingBy, type Candidate } from './trial.ts';
 
 /**
  * Loss of each candidate on the full model's own text ÷ the allowed loss, the most cautious candidate first. It only orders the candidates.
- * In its own text the most cautious one loses about a tenth of the allowed, which some thirteen hundred tokens confirm; one that loses a
- * third takes twice as many.
+ * In its own text the most cautious one loses about a tenth of the allowed, which some thousand tokens confirm; one that loses two fifths
+ * takes twice as many.
  */
 const shares = [0.3, 0.6, 1, 1.5, 2.2, 3.3, 5];
 /**
@@ -35,7 +35,7 @@ const leastGain = 1.02;
  * Most tokens that a candidate may write, as a multiple of the number needed if none of them loses anything: the closer its loss is to the
  * allowed one, the more it needs.
  */
-const patience = 4;
+const patience = 5;
 /** Tokens of a judged text. It is longer than texts at full depth, since its prompt is read twice and losses of memories add up. */
 const textTokens = 128;
 /** Texts written at once after the first batch, which is large enough if nothing is lost. */

@@ -1,7 +1,7 @@
 /** A screened head beside the exact one: the speed of a token at full depth, and on how many positions of text what they say differs. */
 import path from 'node:path';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { openModel } from '../../../backend/model/open.ts';
+import { openModel, type Model } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { Readout } from '../../../backend/runtime/staged-model.ts';
 import { childDecoder } from '../contestants/decoder.ts';
@@ -10,7 +10,7 @@ import { englishText, typescriptText, type Text } from '../material.ts';
 import { alternate, speedup } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { both, milliseconds, rate, type Findings, type Goal, type Table } from '../report.ts';
-import { fitting, named, progress, type BenchOptions, type Section } from './section.ts';
+import { fitting, isBillions, named, progress, type BenchOptions, type Section } from './section.ts';
 
 export const headSection: Section = {
   title: 'The screened head',
@@ -59,8 +59,17 @@ async function measureSpeed(
       const what = `${model.name}, heads, ${context} tokens of context`;
       const measured = await alternate(contestants, rounds, progress(what, rounds));
       const [exact, screened] = [measured.get('exact')!, measured.get('screened')!];
+      const [limit, reach] = bounds(model);
+      const goal: Goal = {
+        what: `full depth with the screened head ÷ with the exact one, ${model.name}, ${context} tokens of context`,
+        value: speedup(screened, exact).median,
+        unit: '×',
+        bound: 'at least',
+        limit,
+        reach,
+      };
       found.push({
-        goals: [],
+        goals: [goal],
         tables: [
           {
             caption: `${model.name}: next tokens by head`,
@@ -93,12 +102,19 @@ async function measureSpeed(
   }
 }
 
+/** What screening must bring: more, the more of a token's time the head takes. */
+function bounds(model: Model): readonly [limit: number, reach: number] {
+  if (isBillions(model)) return [1.07, 1.12];
+  return model.spec.vocabulary > 100_000 ? [1.25, 1.37] : [1.12, 1.18];
+}
+
 /** Tables of the same caption are one. */
 function merged(found: readonly Findings[]): Findings {
   const [first] = found as [Findings];
   const [table] = first.tables as [Table];
   return {
     ...first,
+    goals: found.flatMap(({ goals }) => goals),
     tables: [{ ...table, rows: found.flatMap(({ tables }) => tables[0]!.rows) }],
     measurements: found.flatMap(({ measurements }) => measurements),
   };

@@ -42,7 +42,7 @@ test('it grows as the machine gets slower, and as the promise gets stricter', ()
 });
 
 test('text is judged only of exits with memories and under a promise that allows a loss', () => {
-  expect(judgingSeconds(promised, true, 0.01)).toBeCloseTo(1.75 * 2.5 * fewestJudged(promised) * 0.01, 6);
+  expect(judgingSeconds(promised, true, 0.01)).toBeCloseTo(1.75 * 3 * fewestJudged(promised) * 0.01, 6);
   expect(judgingSeconds(promised, false, 0.01)).toBe(0);
   const lossless = { ...promised, promise: { measure: 'agreement' as const, limit: 1 } };
   expect(judgingSeconds(lossless, true, 0.01)).toBe(0);
