@@ -65,30 +65,43 @@ export interface Probation {
   judged(checks: readonly Check[]): void;
 }
 
+/** What the checks of an exit have shown so far. They are added up as they come, since an exit is asked at every token. */
+interface Shown {
+  /** Of all checks, how many were looked at. */
+  seen: number;
+  /** Of the prompt. */
+  readonly strange: number;
+  /** Within the prompt: contradictions, and how many its probabilities allow. */
+  contradictions: number;
+  allowed: number;
+  /** Checks at which it was sure, with the score behind each; a score of `-most` stays. */
+  readonly sure: { readonly position: number; readonly score: number }[];
+}
+
 /** `checks`: those of the prompt's row so far, in its order; further ones are added. */
 export function newProbation(prompt: readonly number[], checks: Check[]): Probation {
-  const shares = new Map<string, number>();
-  const strangeTo = (exit: ExitPoint): number => {
-    const share = shares.get(exit.id) ?? strangeShare(exit, prompt);
-    shares.set(exit.id, share);
-    return share;
+  const known = new Map<string, Shown>();
+  const shownBy = (exit: ExitPoint): Shown => {
+    let shown = known.get(exit.id);
+    if (!shown) {
+      shown = { seen: 0, strange: strangeShare(exit, prompt), contradictions: 0, allowed: 0, sure: [] };
+      known.set(exit.id, shown);
+    }
+    while (shown.seen < checks.length) {
+      const one = checks[shown.seen++]!;
+      if (one.exit === exit.id && one.position >= prompt.length - judgedTokens) add(shown, one, prompt.length);
+    }
+    return shown;
   };
-  const isJudged = ({ position }: Check): boolean => position >= prompt.length - judgedTokens;
   return {
     standing(exit, index) {
-      const strange = strangeTo(exit);
-      const needed = proofs + 10 * riseByTenth * strange;
-      if (needed > most) return 'off';
+      const shown = shownBy(exit);
+      const needed = proofs + 10 * riseByTenth * shown.strange;
+      if (needed > most || contradicts(shown)) return 'off';
       // What the prompt shows is known before the text begins.
       const settled = Math.max(prompt.length, prompt.length + index - lag);
-      const counted = checks.filter((one) => one.exit === exit.id && isJudged(one) && one.position < settled);
-      const within = counted.filter(({ position }) => position < prompt.length);
-      if (contradicts(within, strange)) return 'off';
-      let score = 0;
-      for (const { isRight } of counted.filter(({ isSure }) => isSure)) {
-        score = isRight ? Math.min(most, score + 1) : score - weight;
-        if (score <= -most) return 'off';
-      }
+      const score = shown.sure.findLast(({ position }) => position < settled)?.score ?? 0;
+      if (score <= -most) return 'off';
       return score >= needed && (index + 1) % every !== 0 ? 'decides' : 'checked';
     },
     checked(exit, index, what) {
@@ -98,11 +111,21 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
   };
 }
 
-/** Whether an exit contradicts the full model nearly as often as its probabilities allow, and not by chance. */
-function contradicts(checks: readonly Check[], strange: number): boolean {
-  const allowed = checks.reduce((sum, { confidence }) => sum + 1 - confidence, 0);
+function add(shown: Shown, { position, confidence, isSure, isRight }: Check, promptTokens: number): void {
+  if (position < promptTokens) {
+    shown.allowed += 1 - confidence;
+    if (!isRight) shown.contradictions++;
+  }
+  if (!isSure) return;
+  const before = shown.sure.at(-1)?.score ?? 0;
+  const score = isRight ? Math.min(most, before + 1) : before - weight;
+  shown.sure.push({ position, score: before <= -most ? before : score });
+}
+
+/** Whether an exit contradicts the full model within a prompt nearly as often as its probabilities allow, and not by chance. */
+function contradicts({ strange, contradictions, allowed }: Shown): boolean {
   const share = Math.max(0, mostContradictions - 10 * fallByTenth * strange);
-  return checks.filter(({ isRight }) => !isRight).length > Math.max(1, share * allowed + chance * Math.sqrt(allowed));
+  return contradictions > Math.max(1, share * allowed + chance * Math.sqrt(allowed));
 }
 
 /** Share of a prompt's tokens that an exit could not have said: its shortlist lacks them, and the text before, too, if it reads that. */

@@ -48,12 +48,13 @@ export function repetitionEnd(before = ''): TextEnd {
     for (const size of sizes) {
       const shown = size * shownGroups(size);
       for (let begun = 0; begun < size * times - shown; begun++) {
-        const before = lines.slice(0, lines.length - begun).slice(-shown);
-        if (before.length < shown) continue;
+        const end = lines.length - begun;
+        if (end < shown) break;
+        const before = lines.slice(end - shown, end);
         const group = before.slice(0, size);
         if (!group.some((line) => hasWords(line.text))) continue;
         const isLike = (some: readonly Line[]): boolean => some.every((line, i) => line.text === group[i % size]!.text);
-        if (!isLike(before) || !isLike(lines.slice(lines.length - begun))) continue;
+        if (!isLike(before) || !isLike(lines.slice(end))) continue;
         if (group[begun % size]!.text.startsWith(rest)) from = Math.min(from ?? Infinity, before.at(-1)!.end);
       }
     }
