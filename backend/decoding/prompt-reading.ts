@@ -1,6 +1,7 @@
 /** Prefill of a prompt, piece by piece: its progress, the scores of its tokens, what exits predict, and requested vectors. */
 import type { ExitOpinion } from '../../protocol/trace.ts';
 import type { ExitPoint, StagedModel } from '../runtime/staged-model.ts';
+import { tileTokens } from '../runtime/tiles.ts';
 import type { KvCache } from './kv-cache.ts';
 import { readOpinions } from './opinions.ts';
 import { tellStates, type Pool } from './pooled.ts';
@@ -23,6 +24,11 @@ export interface Prompt extends SequenceOptions {
   readonly judged?: readonly number[] | null;
   /** What it computes is remembered for texts of the same scope alone. */
   readonly scope?: string;
+  /**
+   * Whether the text has the same bits whatever is remembered of its prompt: a few tokens behind a remembered beginning would be computed by
+   * other kernels than a whole prompt is (`runtime/tiles.ts`).
+   */
+  readonly isRepeatable?: boolean;
   /** Called with the stream of the prompt's tokens. */
   readonly pool?: Pool | null;
 }
@@ -72,7 +78,9 @@ export function beginReading<Request extends Prompt>(
   const known = scores === null && !pool ? prompt : [];
   const checked = request.onProbation && !request.promptExit ? judgedTokens : 0;
   const from = readFrom(request);
-  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), checked, from);
+  const leastRead = request.isRepeatable ? tileTokens : 0;
+  const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
+  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), needs);
   if (!request.onProbation) row.checkedFrom = Infinity;
   const remembered = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(remembered));

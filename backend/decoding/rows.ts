@@ -17,15 +17,24 @@ export interface Row {
   isFree: boolean;
 }
 
+/** What a text needs of what is remembered of its prompt. */
+export interface RowNeeds {
+  /** Number of tokens at the end of the prompt of which most must have been compared with the full model, else they are read again. */
+  readonly checked?: number;
+  /** From this position on the final exit can be read; default: at the last token of the prompt. */
+  readonly readFrom?: number;
+  /** Fewest tokens that are read, unless all of the prompt is remembered. */
+  readonly leastRead?: number;
+}
+
 export interface Rows {
   /** The row's number in the cache, until rows are taken. */
   at(row: Row): number;
   /**
    * A row for a text of at most `length` tokens that begins with a prompt: its cache already has as much of the prompt as the best row of
-   * the same scope. `checked`: number of tokens at the end of the prompt of which most must have been compared with the full model, else
-   * they are read again. From `readFrom` on, the final exit can be read: by default at the last token of the prompt.
+   * the same scope.
    */
-  take(prompt: readonly number[], scope: string, length: number, checked?: number, readFrom?: number): Row;
+  take(prompt: readonly number[], scope: string, length: number, needs?: RowNeeds): Row;
   /** A row that no text needs any more remembers what its cache has. */
   remember(row: Row): void;
 }
@@ -77,11 +86,16 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   };
 
   /** See `Rows.take`. */
-  const take: Rows['take'] = (prompt, scope, length, checked = 0, readFrom = Math.max(0, prompt.length - 1)) => {
-    const usable = ({ ids, checkedFrom }: Row): number =>
-      checkedFrom <= prompt.length - checked / 2
-        ? commonLength(ids, prompt)
-        : Math.min(commonLength(ids, prompt), Math.max(0, prompt.length - checked));
+  const take: Rows['take'] = (prompt, scope, length, needs = {}) => {
+    const { checked = 0, readFrom = Math.max(0, prompt.length - 1), leastRead = 0 } = needs;
+    const usable = ({ ids, checkedFrom }: Row): number => {
+      const common = commonLength(ids, prompt);
+      const read = Math.max(
+        checkedFrom <= prompt.length - checked / 2 ? 0 : checked,
+        common < prompt.length ? leastRead : 0,
+      );
+      return Math.min(common, Math.max(0, prompt.length - read));
+    };
     const common = rows.map((row) => (row.scope === scope ? usable(row) : 0));
     const shared = Math.max(...common);
     const source = rows[common.indexOf(shared)]!;

@@ -77,6 +77,7 @@ export function requestOf(prompt: TaskPrompt, how: SequenceOptions, scores: numb
     begun: prompt.begun,
     number: 0,
     scores,
+    isRepeatable: true,
     maxTokens: prompt.maxTokens,
     stopStrings: prompt.stops,
     ends: prompt.ends,

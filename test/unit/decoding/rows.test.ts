@@ -63,7 +63,7 @@ test('of a prompt whose end must be checked, a row gives what is before it, or a
   write(rows, cache, 1, 100);
   const prompt = Array.from({ length: 100 }, () => 1);
   const remembered = (checkedFrom: number | null, ids: readonly number[] = prompt): number => {
-    const row = rows.take(ids, '', 100, 40);
+    const row = rows.take(ids, '', 100, { checked: 40 });
     const known = cache.position(rows.at(row));
     cache.enter(rows.at(row), ids.slice(known));
     row.ids = [...ids];
@@ -76,4 +76,26 @@ test('of a prompt whose end must be checked, a row gives what is before it, or a
   // A shorter prompt lacks some checks at first, and then too many.
   expect(remembered(null, prompt.slice(0, 90))).toBe(90);
   expect(remembered(Infinity, prompt.slice(0, 70))).toBe(30);
+});
+
+test('of a prompt that must have the bits of one read as a whole, a row gives all of it or leaves enough to read', () => {
+  const { cache } = countingCache();
+  const rows = openRows(cache, 64, Infinity);
+  const remembered = (ids: readonly number[]): number => {
+    const row = rows.take(ids, '', 200, { leastRead: 64 });
+    const known = cache.position(rows.at(row));
+    cache.enter(rows.at(row), ids.slice(known));
+    row.ids = [...ids];
+    rows.remember(row);
+    return known;
+  };
+  const prompt = (same: number, other: number): number[] => [
+    ...Array<number>(same).fill(1),
+    ...Array<number>(other).fill(2),
+  ];
+  expect(remembered(prompt(100, 0))).toBe(0);
+  expect(remembered(prompt(100, 0))).toBe(100);
+  expect(remembered(prompt(90, 20))).toBe(46);
+  expect(remembered(prompt(90, 80))).toBe(106);
+  expect(remembered(prompt(50, 10))).toBe(0);
 });
