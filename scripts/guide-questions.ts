@@ -58,6 +58,8 @@ export const judged: Readonly<Record<string, string>> = {
     '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
   'humaneval-15b':
     '**Whole functions by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
+  'gsm8k-05b':
+    '**Sums in words, as chats**, by exits that were tuned and calibrated on TypeScript. Such text is so strange to them that they are not asked, and all answers are those of full depth.',
 };
 export const judgedNames = Object.keys(judged);
 
