@@ -63,12 +63,20 @@ export function fewestTested(promise: Promised, chance: number): number {
     : fewestBets(allowed, chance);
 }
 
-/** The same of `betChance`. */
+/** The same of `betChance`: found by halving, for a strict promise needs millions of tokens. */
 function fewestBets(allowed: number, chance: number): number {
-  const bet = newPlayers(allowed);
-  let tokens = 1;
-  while (1 / bet(0) > chance) tokens++;
-  return tokens;
+  const rates = stakes.map((stake) => Math.log1p((stake * allowed) / (1 - allowed)));
+  const isEnough = (tokens: number): boolean =>
+    rates.reduce((sum, rate) => sum + Math.exp(tokens * rate), 0) * chance >= stakes.length;
+  let [tooFew, enough] = [0, 1];
+  while (!isEnough(enough)) [tooFew, enough] = [enough, 2 * enough];
+  for (;;) {
+    const middle = Math.floor((tooFew + enough) / 2);
+    // Beyond 2⁵³ neighbours have no whole number between them.
+    if (middle <= tooFew || middle >= enough) return enough;
+    if (isEnough(middle)) enough = middle;
+    else tooFew = middle;
+  }
 }
 
 /** Tokens that judge a way of writing at least. */

@@ -57,6 +57,11 @@ describe('a promised regret', () => {
       expect(chanceOf(regret, lossless(fewest - 1))).toBeGreaterThan(chance);
     }
   });
+
+  test('that is strict beyond any text takes no longer to count', () => {
+    for (const limit of [1e-6, 1e-12, 1e-300])
+      expect(fewestTested({ measure: 'regret', limit }, 0.05)).toBeGreaterThan(1 / limit);
+  });
 });
 
 describe('ways of writing, the most cautious first, until one breaks the promise', () => {
