@@ -7,7 +7,8 @@ import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { plainRequest } from '../../support/decoding.ts';
 import { shippedModel } from '../../support/golden.ts';
 
-const ids = (length: number, seed: number): number[] => Array.from({ length }, (_, i) => 300 + ((i * 37 + seed) % 4000));
+const ids = (length: number, seed: number): number[] =>
+  Array.from({ length }, (_, i) => 300 + ((i * 37 + seed) % 4000));
 const shared = ids(60, 0);
 
 /** The probabilities of the first tokens behind a prompt, and how many of the prompt's were remembered. */
