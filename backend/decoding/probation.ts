@@ -74,7 +74,7 @@ interface Shown {
   /** Within the prompt: contradictions, and how many its probabilities allow. */
   contradictions: number;
   allowed: number;
-  /** Checks at which it was sure, with the score behind each; a score of `-most` stays. */
+  /** Checks at which it was sure, with the score behind each; one of `-most` or less stays. */
   readonly sure: { readonly position: number; readonly score: number }[];
 }
 

@@ -39,7 +39,7 @@ function betChance(allowed: number, losses: ArrayLike<number>): number {
 
 /**
  * Shares of the capital that are bet, each by a player of its own: the best share depends on the losses, which are not known in advance. These
- * two need a tenth to an eighth fewer tokens than four from 0.25 to 0.95 do (simulated, means from 0 to half of what is allowed).
+ * two need a ninth to a sixth fewer tokens than four from 0.25 to 0.95 (simulated; mean losses from 0 to half of the allowed one).
  */
 const stakes = [0.75, 0.9] as const;
 
