@@ -157,6 +157,9 @@ export function halvesOf(tokens: number): { readonly learn: Range; readonly test
   return { learn: { from: 0, to: half }, test: { from: half, to: tokens } };
 }
 
+/** Milliseconds of a token at full depth. */
+export const fullPass = ({ stages, readings }: Costs): number => total(stages) + readings.at(-1)!;
+
 /** Milliseconds saved by a token that leaves at exit k, behind `stages` stages; reading the final exit included. */
 export const savedBy = (costs: Costs, k: number, stages: number): number =>
   total(costs.stages.slice(stages)) - laterBy(costs, k, stages) + costs.readings.at(-1)!;

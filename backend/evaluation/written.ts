@@ -10,7 +10,7 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { regretsOf } from '../decoding/reread.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession } from '../decoding/session.ts';
-import { likely, savedBy, type Costs } from './calibration.ts';
+import { fullPass, likely, savedBy, type Costs } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
@@ -29,8 +29,13 @@ const shares = [0.3, 0.6, 1, 1.5, 2.2, 3.3, 5];
  * probability of an error it has the part `chance`, and all others have the rest (the fallback procedure of Wiens 2003).
  */
 const fallback = { share: 0.07, chance: 0.2 };
-/** A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes. */
+/**
+ * A bolder candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes.
+ * It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
+ */
 const leastGain = 1.02;
+/** Milliseconds a token that a bolder candidate saves at least, if the last one saved `saved` of a token's time at full depth. */
+export const leastSaved = (fullDepth: number, saved: number): number => fullDepth - (fullDepth - saved) / leastGain;
 /**
  * Most tokens that a candidate may write, as a multiple of the number needed if none of them loses anything: the closer its loss is to the
  * allowed one, the more it needs.
@@ -72,7 +77,7 @@ export interface Judging {
 }
 
 export interface Judgement {
-  /** Of the candidates that keep the promise in their own text, the one that saved most; null if none does, or if there is too little text. */
+  /** Of the candidates that keep the promise in their own text, the boldest that is worth it; null if none does, or if there is too little text. */
   readonly kept: Judged | null;
   /** Whether the time ended before it was clear whether the next candidate keeps the promise. */
   readonly isLate: boolean;
@@ -89,7 +94,7 @@ export async function* judgeWritten(
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
-  let [soonest, longest, isFirst, saves] = [Infinity, 0, true, -1];
+  let [soonest, longest, isFirst, least] = [Infinity, 0, true, -Infinity];
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
   const judge: Judge<CalibrateEvent, Judged> = async function* (share, chance) {
     const found = likely(observed, costs, promise, share * allowedLoss(promise)).at(-1);
@@ -107,12 +112,12 @@ export async function* judgeWritten(
     const guarantee = partOf(request, chance);
     const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
       isLate(0) ? 'broken' : verdictOf(guarantee, regrets, most);
-    const text = yield* written(on, candidate, most, verdict, saves, signal);
+    const text = yield* written(on, candidate, most, verdict, least, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
     if (text === null) return isLate(0) ? 'late' : 'broken';
     isFirst = false;
     if (text === 'slower') return 'slower';
-    saves = text.saves;
+    least = leastSaved(fullPass(costs), text.saves);
     return { ...candidate, ...judgedBy(text.regrets) };
   };
   return yield* judgeInOrder(judge);
@@ -120,7 +125,7 @@ export async function* judgeWritten(
 
 /**
  * Judges the candidate that loses `share` of the allowed on the full model's own text, with `chance` of the probability of an error. `same`:
- * there is none, or it is hardly faster than the last one. `slower`: it saves no more than the last one, as exits that are bolder are wrong
+ * there is none, or it is hardly faster than the last one. `slower`: in its own text it is hardly faster, as exits that are bolder are wrong
  * more often, and then off for the rest of a text. `late`: the time ended before it was clear whether it keeps the promise.
  */
 export type Judge<Event, Found extends object> = (
@@ -129,8 +134,8 @@ export type Judge<Event, Found extends object> = (
 ) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'slower' | 'late'>;
 
 /**
- * Of the candidates that keep the promise, the one that saves most. They are judged in a fixed order, the most cautious first, until one
- * fails, so that no correction for their number is needed. If the first fails, one that is more cautious still is judged.
+ * Of the candidates that keep the promise, the boldest that is worth it. They are judged in a fixed order, the most cautious first, until
+ * one fails, so that no correction for their number is needed. If the first fails, one that is more cautious still is judged.
  */
 export async function* judgeInOrder<Event, Found extends object>(
   judge: Judge<Event, Found>,
@@ -150,7 +155,7 @@ export async function* judgeInOrder<Event, Found extends object>(
 
 /**
  * Text written with a candidate, as soon as it is clear that the promise is kept; null if it is broken, or if there is too little text to
- * decide; `slower` if its texts save at most `least` milliseconds a token.
+ * decide; `slower` if its texts save less than `least` milliseconds a token.
  */
 async function* written(
   { tokenizer, staged, observed, costs, prompts }: Judging,
@@ -193,7 +198,7 @@ async function* written(
         saved += savings.get(exit) ?? 0;
       }
       written += texts.flat().length;
-      if (saved <= least * written) {
+      if (saved < least * written) {
         yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
         return 'slower';
       }

@@ -17,6 +17,7 @@ import { placeStagedModel } from '../devices/fallback.ts';
 import {
   calibrate as findThresholds,
   fewestTokens,
+  fullPass,
   outcomeOf,
   savedBy,
   type Costs,
@@ -212,9 +213,6 @@ function broughtByThresholds(
     speedups: { ...speedups, exits: outcomeOf(gated, costs, promise, thresholds).speedup },
   };
 }
-
-/** Milliseconds of a token at full depth. */
-const fullPass = ({ stages, readings }: Costs): number => stages.reduce((sum, one) => sum + one, readings.at(-1)!);
 
 /** Each exit's predictions for every token of these texts, one text after the other. */
 function viewsOf(

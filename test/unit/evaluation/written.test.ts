@@ -11,6 +11,7 @@ import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import {
   judgeInOrder,
   judgeWritten,
+  leastSaved,
   type Judge,
   type Judgement,
   type Judging,
@@ -113,6 +114,11 @@ test('if the planned time is over, what the promise needs is done, and no bolder
   const first = await calibrated(promise, 1, (_, isFirst) => isFirst);
   expect(first).toMatchObject({ isLate: true });
   expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
+});
+
+test('a bolder candidate must make a token 2 % faster in its own text', () => {
+  expect(leastSaved(10.2, 0)).toBeCloseTo(0.2, 12);
+  expect((20 - 3) / (20 - leastSaved(20, 3))).toBeCloseTo(1.02, 12);
 });
 
 /** Judges by `verdicts`, by share of the allowed loss; notes each share with its chance. */
