@@ -7,6 +7,7 @@ import type { ExitsSummary, ModelSummary, StudySummary } from '../../protocol/se
 import { evaluationFile, sweepFile } from '../../protocol/tasks.ts';
 import { isGguf } from '../data/model-caches.ts';
 import { readTextBeside } from '../formats/files.ts';
+import { infoFile, parametersFile } from '../formats/written.ts';
 
 /** Depth of folders in which models of a workspace are searched. */
 const DEPTH = 4;
@@ -14,11 +15,11 @@ const DEPTH = 4;
 const MAX_FOLDERS = 5_000;
 const skipped = new Set(['node_modules', '.git', 'dist', 'out', 'build', 'target']);
 
-/** Every folder with a checkpoint (`exits.json`) below the folders. */
+/** Every folder with a checkpoint below the folders. Other programs may have an `exits.json`, too, so its parameters must lie beside it. */
 export async function exitsFolders(folders: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   await walk(folders, async (directory, names) => {
-    if (names.has('exits.json')) found.push(directory);
+    if (names.has(infoFile) && names.has(parametersFile)) found.push(directory);
   });
   return found;
 }
@@ -34,7 +35,7 @@ export async function findExits(folders: readonly string[]): Promise<ExitsSummar
 export async function exitsOfBase(folders: readonly string[], hashOf: () => Promise<string>): Promise<string | null> {
   const bases: { readonly directory: string; readonly sha256: string; readonly at: number }[] = [];
   for (const directory of await exitsFolders(folders)) {
-    const file = path.join(directory, 'exits.json');
+    const file = path.join(directory, infoFile);
     const sha256 = baseHash((await readTextBeside(file)) ?? '');
     if (sha256 !== null) bases.push({ directory, sha256, at: (await stat(file)).mtimeMs });
   }
@@ -121,7 +122,7 @@ async function readExits(directory: string): Promise<ExitsSummary> {
     calibration: null,
   };
   try {
-    const file: unknown = JSON.parse((await readTextBeside(path.join(directory, 'exits.json'))) ?? '');
+    const file: unknown = JSON.parse((await readTextBeside(path.join(directory, infoFile))) ?? '');
     if (!isRecord(file)) return summary;
     const { base, exits, progress, calibration } = file;
     return {

@@ -48,6 +48,7 @@ test('exits used last are listed from anywhere, with their bytes; damaged ones w
   });
   expect(own!['bytes']).toBeGreaterThan(500);
   fs.writeFileSync(path.join(exits, 'exits.json'), '{}');
+  fs.writeFileSync(path.join(exits, 'exits.safetensors'), '');
   const damaged = (await lines()).find(({ directory }) => directory === exits);
   expect(damaged!['problem']).toMatch(/exits\.json cannot be used/);
 });

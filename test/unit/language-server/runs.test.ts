@@ -37,6 +37,7 @@ let exits: string;
 const writeCheckpoint = (): void => {
   mkdirSync(exits);
   writeFileSync(path.join(exits, 'exits.json'), '{}');
+  writeFileSync(path.join(exits, 'exits.safetensors'), '');
 };
 let engine: ReturnType<typeof fakeEngine>;
 let reported: RunEvent[];

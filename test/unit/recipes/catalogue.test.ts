@@ -16,6 +16,7 @@ it('the newest exits of these weights are found, under whatever name; without an
     const directory = join(folder, name);
     mkdirSync(directory);
     writeFileSync(join(directory, 'exits.json'), content);
+    writeFileSync(join(directory, 'exits.safetensors'), '');
     utimesSync(join(directory, 'exits.json'), day, day);
     return directory;
   };
@@ -38,7 +39,11 @@ it('exits say what their calibration found', async () => {
   for (const [name, file] of Object.entries(files)) {
     mkdirSync(join(folder, name));
     writeFileSync(join(folder, name, 'exits.json'), JSON.stringify(file));
+    writeFileSync(join(folder, name, 'exits.safetensors'), '');
   }
+  // Another program's file of that name.
+  mkdirSync(join(folder, 'results'));
+  writeFileSync(join(folder, 'results', 'exits.json'), '{}');
   const found = await findExits([folder]);
   expect(found.map(({ calibration }) => calibration)).toEqual([
     { mode: 'fast', speedup: 1.31, agreement: 0.992 },
