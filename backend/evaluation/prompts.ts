@@ -30,32 +30,37 @@ export async function* judgePrompts(
   hasTime: (seconds: number) => boolean,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number | null> {
-  const layers = [...new Set(staged.exits.filter(({ remembers }) => remembers).map(({ layer }) => layer))];
+  const layers = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ layer }) => layer));
   const following = Math.floor(windows.tokens * followingShare);
-  if (layers.length === 0 || stoppingAt(staged, layers[0], windows.tokens - following) === null) return null;
   const count = Math.min(mostWindows, windows.count);
-  // The deepest first: if that loses too much, so do the layers before it.
-  const regrets = new Map(layers.sort((a, b) => b - a).map((layer) => [layer, [] as number[]]));
-  yield { type: 'phase', phase: 'evaluate', detail: 'what follows prompts that stop at an exit' };
   let longest = 0;
-  for (let w = windows.count - 1; w >= windows.count - count && regrets.size > 0 && hasTime(longest); w--) {
-    const started = performance.now();
-    const ids = [...windows.window(w).ids];
-    // A layer that is given up is not tried, for the keys of a map are those that it has when their turn comes.
-    for await (const { layer, regrets: lost } of regretsBehind(staged, ids, following, regrets.keys())) {
-      const means = regrets.get(layer)!;
-      means.push(mean(lost));
-      if (means.length < hopelessWindows || atLeast(means) <= promptRegret) continue;
-      for (const other of regrets.keys()) if (other <= layer) regrets.delete(other);
+  for (const layer of [...layers].sort((a, b) => a - b)) {
+    if (stoppingAt(staged, layer, windows.tokens - following) === null) return null;
+    yield { type: 'phase', phase: 'evaluate', detail: `what follows prompts that stop at layer ${layer}` };
+    const means: number[] = [];
+    const isHopeless = (): boolean => means.length >= hopelessWindows && atLeast(means) > promptRegret;
+    while (means.length < count && !isHopeless()) {
+      if (!hasTime(longest)) return isAllowed(means) ? layer : null;
+      const started = performance.now();
+      const ids = [...windows.window(windows.count - 1 - means.length).ids];
+      for await (const { regrets } of regretsBehind(staged, ids, following, [layer])) means.push(mean(regrets));
+      longest = Math.max(longest, (performance.now() - started) / 1000);
+      yield {
+        type: 'progress',
+        phase: 'evaluate',
+        done: isHopeless() ? count : means.length,
+        total: count,
+        unit: 'windows',
+      };
+      await setImmediate();
+      signal.throwIfAborted();
     }
-    longest = Math.max(longest, (performance.now() - started) / 1000);
-    yield { type: 'progress', phase: 'evaluate', done: windows.count - w, total: count, unit: 'windows' };
-    await setImmediate();
-    signal.throwIfAborted();
+    if (isAllowed(means)) return layer;
   }
-  const allowed = [...regrets].filter(([, means]) => means.length >= fewestWindows && atMost(means) <= promptRegret);
-  return allowed.length === 0 ? null : Math.min(...allowed.map(([layer]) => layer));
+  return null;
 }
+
+const isAllowed = (means: readonly number[]): boolean => means.length >= fewestWindows && atMost(means) <= promptRegret;
 
 /**
  * The regrets, under the full model, of what would be written at the last `following` places of a text, each token by itself, if the prompt

@@ -50,11 +50,27 @@ test('a memory that is exact may be used, one of noise not', async () => {
   expect(await judged(noisy)).toBeNull();
 });
 
+/** What is done for each layer, as it is told: the detail of its phase, and how many windows were read. */
+const windowsRead = async (staged: StagedModel): Promise<[detail: string, windows: number][]> => {
+  const found: [string, number][] = [];
+  for await (const event of judgePrompts(staged, windowsOf(8, 280), () => true, new AbortController().signal)) {
+    if (event.type === 'phase') found.push([event.detail!, 0]);
+    else if (event.type === 'progress') found.at(-1)![1]++;
+  }
+  return found;
+};
+
+test('the shallowest layer at which prompts may stop is found, from the first one on', async () => {
+  expect(await judged(copying)).toBe(last);
+  const tried = await windowsRead(copying);
+  expect(tried[0]![0]).toBe('what follows prompts that stop at layer 1');
+  expect(tried.at(-1)).toEqual([`what follows prompts that stop at layer ${last}`, 8]);
+});
+
 test('layers that surely lose too much are given up after two windows', async () => {
-  const progress: number[] = [];
-  for await (const event of judgePrompts(noisy, windowsOf(8, 280), () => true, new AbortController().signal))
-    if (event.type === 'progress') progress.push(event.done);
-  expect(progress.length).toBeLessThan(8);
+  const tried = await windowsRead(noisy);
+  expect(tried.map(([detail]) => detail.split(' ').at(-1))).toEqual(['1', `${last}`]);
+  expect(tried.map(([, windows]) => windows)).toEqual([2, 2]);
 });
 
 test('where there is no memory, too little text, or no time, prompts go through all layers', async () => {
