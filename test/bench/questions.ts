@@ -43,6 +43,7 @@ export const questions: readonly Question[] = [
     columns: ways,
     rows: /^(full depth|full depth, exact head|fast, calibrated for [\d.]+ (%|nats)(, exits alone)?|lossless|llama\.cpp)$/,
   },
+  { question: 'What do exits bring in chats?', section: 'chats', columns: ways },
   { question: 'Do drafts of the text pay, and what do they cost where they do not?', section: 'drafts' },
   {
     question: 'How much sooner is a prompt read that stops at an exit, and what does it cost?',

@@ -7,6 +7,7 @@ import { fewestRounds } from './measure.ts';
 import { fetchModels, pip } from './models.ts';
 import { readResults, withPart, writeResults, type Findings, type Part } from './report.ts';
 import { batchesSection } from './sections/batches.ts';
+import { chatsSection } from './sections/chats.ts';
 import { completionsSection } from './sections/completions.ts';
 import { decodeSection, longSection } from './sections/decode.ts';
 import { draftsSection } from './sections/drafts.ts';
@@ -44,6 +45,7 @@ const sections: Readonly<Record<string, Section>> = {
   start: startSection,
   recipes: recipesSection,
   exits: exitsSection,
+  chats: chatsSection,
   lossless: losslessSection,
   drafts: draftsSection,
   'prompt-exit': promptExitSection,
@@ -67,7 +69,7 @@ ${Object.entries(sections)
   .join('\n')}
 
   --model FILE   this GGUF file or model folder instead of those at hand; may be repeated
-  --exits DIR    exits for the sections exits, lossless and prompt-exit, instead of those they tune, and for holes and tasks
+  --exits DIR    exits for the sections exits, chats, lossless and prompt-exit, instead of those they tune, and for holes and tasks
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
   --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening, passes and head

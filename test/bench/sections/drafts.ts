@@ -3,12 +3,12 @@
  * do not, in turn, and how many drafts were right.
  */
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { renderChat } from '../../../backend/data/chat.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { chatPrompt } from '../chats.ts';
 import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
 import { englishText, typescriptText } from '../material.ts';
 import { alternate, type Measurement } from '../measure.ts';
@@ -44,9 +44,7 @@ const kinds: Readonly<Record<string, (tokenizer: Tokenizer, n: number) => Promis
     const [question] = englishText().documents[7 * n]!.split('\n');
     const content = `Tell a story in which this happens, and say what everybody thinks of it.\n${question}`;
     if (tokenizer.chatTemplate === null) return tokenizer.encode(content);
-    const signal = AbortSignal.timeout(60_000);
-    const text = await renderChat(tokenizer, [{ role: 'user', content }], { addGenerationPrompt: true, signal });
-    return tokenizer.encode(text, { addSpecial: false });
+    return chatPrompt(tokenizer, content);
   },
   repetitive(tokenizer, n) {
     const ids = promptOf(tokenizer, 160, n);
