@@ -17,6 +17,8 @@ export interface Calibration {
   readonly deferred: 'memory' | 'exact';
   /** The shallowest layer at which prompts may stop without losing too much; absent if they may stop at none. */
   readonly promptExit?: number;
+  /** Whether it was made on chats, of which exits learn only answers: then the prompt of a text says nothing of them. */
+  readonly learnedAnswers?: boolean;
   /** By exit id. */
   readonly thresholds: Readonly<Record<string, number>>;
   /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
@@ -44,6 +46,7 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     fastest = 'lossless',
     deferred = 'exact',
     promptExit,
+    learnedAnswers,
     thresholds,
     gates,
   } = record(file, value, '"calibration"');
@@ -61,9 +64,12 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     throw bad(file, `"calibration.deferred" is ${JSON.stringify(deferred)}, neither exact nor memory`);
   if (promptExit !== undefined && (!isCount(promptExit) || promptExit === 0))
     throw bad(file, '"calibration.promptExit" is no layer');
+  if (learnedAnswers !== undefined && typeof learnedAnswers !== 'boolean')
+    throw bad(file, '"calibration.learnedAnswers" is neither true nor false');
   return {
     step,
     ...(promptExit !== undefined && { promptExit }),
+    ...(learnedAnswers !== undefined && { learnedAnswers }),
     promise: { measure, limit },
     brought: readBrought(file, brought),
     fastest: mode,

@@ -30,6 +30,8 @@ export type Part = 'train' | 'heldOut';
 export interface TokenSets {
   /** The same for the same documents, tokenizer and options: what a resumed run compares. */
   readonly id: string;
+  /** Whether all documents are chats. */
+  readonly areChats: boolean;
   /** Null if not wanted. */
   readonly train: TokenSet | null;
   readonly heldOut: TokenSet | null;
@@ -61,11 +63,13 @@ export async function packDocuments(
     close();
     throw empty(part, set);
   }
-  return { id, train: sets.get('train') ?? null, heldOut: sets.get('heldOut') ?? null, close };
+  const areChats = survey.chats === survey.documents;
+  return { id, areChats, train: sets.get('train') ?? null, heldOut: sets.get('heldOut') ?? null, close };
 }
 
 interface Survey {
   readonly documents: number;
+  readonly chats: number;
   /** Documents whose score is at most this are held out; −1 for none. */
   readonly threshold: number;
   readonly digest: string;
@@ -75,17 +79,19 @@ async function surveyDocuments(documents: Iterable<Document>, options: PackingOp
   const { heldOutFraction, seed } = options;
   const digest = createHash('sha256');
   let count = 0;
+  let chats = 0;
   let lowest = Infinity;
   for (const document of documents) {
     const hash = contentHash(document);
     digest.update(hash);
     lowest = Math.min(lowest, score(hash, seed));
     count += 1;
+    if (document.kind === 'chat') chats += 1;
     if (count % 64 === 0) await pause(options);
   }
   // The lowest is held out even if its score alone would not suffice.
   const threshold = heldOutFraction > 0 && count > 1 ? Math.max(heldOutFraction, lowest) : -1;
-  return { documents: count, threshold, digest: digest.digest('hex') };
+  return { documents: count, chats, threshold, digest: digest.digest('hex') };
 }
 
 async function write(

@@ -76,12 +76,12 @@ export function beginReading<Request extends Prompt>(
   const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
   const known = scores === null && !pool ? prompt : [];
-  const checked = request.onProbation && !request.promptExit ? judgedTokens : 0;
+  const checked = judgesPrompt(request) && !request.promptExit ? judgedTokens : 0;
   const from = readFrom(request);
   const leastRead = request.isRepeatable ? tileTokens : 0;
   const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
   const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), needs);
-  if (!request.onProbation) row.checkedFrom = Infinity;
+  if (!judgesPrompt(request)) row.checkedFrom = Infinity;
   const remembered = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(remembered));
   row.ids = [...prompt];
@@ -90,6 +90,9 @@ export function beginReading<Request extends Prompt>(
   const read = Math.min(remembered, from ?? Infinity);
   return { request, row, remembered, scorer, probation, opinions: [], regrets: [], read, milliseconds: 0 };
 }
+
+/** Whether exits are compared with the full model within the prompt. */
+const judgesPrompt = ({ onProbation, learnedAnswers }: Prompt): boolean => Boolean(onProbation) && !learnedAnswers;
 
 /** The first token of a prompt that exits are read at; undefined if only its last one is. */
 const readFrom = ({ prompt, judged, opinionsFrom }: Prompt): number | undefined =>
@@ -115,7 +118,7 @@ export async function readPiece(
   // Scores and vectors are those of the whole model.
   const stopping = isWhole || pool ? null : stoppingAt(model, promptExit, prompt.length);
   // Tokens of a prompt that stop at an exit have no stream behind the last layer.
-  const judgedFrom = probation ? Math.max(read, prompt.length - judgedTokens, stopping?.to ?? 0) : Infinity;
+  const judgedFrom = judgesPrompt(request) ? Math.max(read, prompt.length - judgedTokens, stopping?.to ?? 0) : Infinity;
   const lastOnly = !isWhole && end <= judgedFrom;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
   if (scorer) {

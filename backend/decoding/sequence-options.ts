@@ -34,6 +34,7 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
     remembers: mode === 'fast' && remembersOf(options, calibration),
     promptExit: promptLayerOf(options, calibration),
     onProbation: mode === 'fast' && isCalibrated,
+    learnedAnswers: calibration?.learnedAnswers ?? false,
     drafts: draftsOf(mode, options.drafts, isEnabled),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },

@@ -21,6 +21,8 @@ export interface SequenceOptions {
   readonly sampling: SamplingOptions;
   /** Whether exits must prove themselves in the text before they decide; see probation.ts. */
   readonly onProbation?: boolean;
+  /** Whether the exits on probation learned answers alone: in a prompt they are not compared with the full model. */
+  readonly learnedAnswers?: boolean;
   /** Whether exits' memories fill the layers that tokens left out; otherwise these tokens wait for the next one that goes deeper. */
   readonly remembers?: boolean;
   /** The layer of the exit at which most of the prompt stops; null: it goes through all layers. */

@@ -40,8 +40,11 @@ export const secondsToJudge = (request: Guarantee, remembers: boolean, aToken: n
   (observed > enoughIfJudged ? 2 : 1) * judgingSeconds(request, remembers, aToken);
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut. */
-export const trialSeconds = ({ opening, fullPass, ofPrompt }: Omit<MachineTimes, 'loading' | 'aToken'>): number =>
-  2 * opening + (1 + trialTexts.fewest) * (trialTokens * fullPass + trialPrompt * ofPrompt) * waysOfTrial;
+export const trialSeconds = (
+  { opening, fullPass, ofPrompt }: Omit<MachineTimes, 'loading' | 'aToken'>,
+  areChats: boolean,
+): number =>
+  2 * opening + (1 + trialTexts.fewest) * (trialTokens(areChats) * fullPass + trialPrompt * ofPrompt) * waysOfTrial;
 
 /** Seconds. */
 export interface MachineTimes {
@@ -58,7 +61,11 @@ export interface MachineTimes {
 }
 
 /** Seconds of the shortest calibration that can keep this promise. */
-export function leastCalibration(times: MachineTimes, request: Guarantee, remembers: boolean): number {
+export function leastCalibration(
+  times: MachineTimes,
+  request: Guarantee,
+  { remembers, areChats }: { readonly remembers: boolean; readonly areChats: boolean },
+): number {
   const { loading, opening } = times;
   const [fullPass, aToken] = [times.fullPass + ownSeconds, times.aToken + ownSeconds];
   return (
@@ -67,6 +74,6 @@ export function leastCalibration(times: MachineTimes, request: Guarantee, rememb
     passesOfCosts * fullPass +
     fewestObserved(request, remembers) * aToken +
     judgingSeconds(request, remembers, aToken) +
-    trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt })
+    trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt }, areChats)
   );
 }

@@ -25,7 +25,8 @@ export const leastSpeedup = 1.02;
 
 /** Texts that each way writes, after one that does not count; with fewer than the minimum a difference may be chance. */
 export const trialTexts = { fewest: 8, most: 16 } as const;
-export const trialTokens = 64;
+/** Tokens of each. In an answer exits prove themselves for some 50 tokens before they decide, so a short one would say little of them. */
+export const trialTokens = (areChats: boolean): number => (areChats ? 128 : 64);
 /** Tokens of a text whose time is compared. */
 const fewestTimed = 16;
 /** Length of the prompts: exits have to prove themselves within them, as they do in use. */
@@ -37,18 +38,26 @@ export interface Candidate {
   readonly gates: ReadonlyMap<string, Gate>;
   /** Whether memories fill what such tokens skip. */
   readonly remembers: boolean;
+  /** Whether exits were calibrated on chats: see `SequenceOptions.learnedAnswers`. */
+  readonly learnedAnswers: boolean;
 }
 
-/** Decoding options that apply a candidate. */
+/** Decoding options that apply a candidate, on probation as in use. */
 export const leavingBy = ({
   thresholds,
   gates,
   remembers,
-}: Candidate): Pick<DecodeRequest, 'policy' | 'enabled' | 'gates' | 'remembers'> => ({
+  learnedAnswers,
+}: Candidate): Pick<
+  DecodeRequest,
+  'policy' | 'enabled' | 'gates' | 'remembers' | 'onProbation' | 'learnedAnswers'
+> => ({
   policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
   enabled: (exit) => exit in thresholds,
   gates,
   remembers,
+  onProbation: true,
+  learnedAnswers,
 });
 
 /** Time at full depth, a token a pass, ÷ that of other ways. */
@@ -89,6 +98,7 @@ export async function* tryOut(
   },
   prompts: readonly (readonly number[])[],
   candidates: readonly Candidate[],
+  maxTokens: number,
   isLate: () => boolean,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, Trial> {
@@ -111,7 +121,7 @@ export async function* tryOut(
     for (const candidate of candidates) {
       const isUsed = (exit: string): boolean => exit in candidate.thresholds;
       const cut = await open(onlyExits(on.exits, isUsed));
-      const how = { ...leavingBy(candidate), onProbation: true };
+      const how = leavingBy(candidate);
       fast.push(way(cut, { ...how, drafts }));
       alone.push(way(cut, how));
     }
@@ -122,7 +132,7 @@ export async function* tryOut(
     for (const [i, prompt] of prompts.slice(0, rounds).entries()) {
       const turn = ways.filter((one) => i <= trialTexts.fewest || !isDecided(one, { full, lossless, fast, alone }));
       if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
-      await timeTexts(turn, on.tokenizer, prompt, i > 0, signal);
+      await timeTexts(turn, fullDepth(on.tokenizer, prompt, maxTokens), i > 0, signal);
       yield { done: (i + 1) * ways.length, total };
     }
     yield { done: total, total };
@@ -183,14 +193,11 @@ function timesAsFast(faster: Way, slower: Way, full: Way): Figure {
  */
 async function timeTexts(
   ways: readonly Way[],
-  tokenizer: Tokenizer,
-  prompt: readonly number[],
+  request: BatchRequest,
   counts: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const writing = ways.map(({ session, different }) =>
-    session.write([{ ...fullDepth(tokenizer, prompt), ...different }]),
-  );
+  const writing = ways.map(({ session, different }) => session.write([{ ...request, ...different }]));
   const timed = await timeSideBySide(writing, signal);
   if (!counts) return;
   for (const [i, { seconds, tokens }] of timed.entries())
@@ -198,12 +205,12 @@ async function timeTexts(
 }
 
 /** Greedy decoding of a prompt through all layers, without drafts. */
-const fullDepth = (tokenizer: Tokenizer, prompt: readonly number[]): BatchRequest => ({
+const fullDepth = (tokenizer: Tokenizer, prompt: readonly number[], maxTokens: number): BatchRequest => ({
   number: 0,
   prompt,
   begun: null,
   scores: null,
-  maxTokens: trialTokens,
+  maxTokens,
   policy: { kind: 'confidence', threshold: () => 1 },
   enabled: () => false,
   gates: new Map(),

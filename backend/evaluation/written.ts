@@ -72,6 +72,8 @@ export interface Judging {
   readonly costs: Costs;
   /** Beginnings of text from which no candidate was chosen, long enough for exits to prove themselves. */
   readonly prompts: readonly (readonly number[])[];
+  /** Whether these are chats: see `SequenceOptions.learnedAnswers`. */
+  readonly learnedAnswers: boolean;
   /** Whether this many more seconds are left, for a first candidate or for a bolder one. */
   readonly hasTime: (seconds: number, isFirst: boolean) => boolean;
 }
@@ -89,7 +91,7 @@ export async function* judgeWritten(
   request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Judgement> {
-  const { staged, observed, costs, prompts, hasTime } = on;
+  const { staged, observed, costs, prompts, learnedAnswers, hasTime } = on;
   const { promise } = request;
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
@@ -106,7 +108,7 @@ export async function* judgeWritten(
     soonest = milliseconds;
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, thresholds);
-    const candidate: Candidate = { thresholds, gates, remembers: true };
+    const candidate: Candidate = { thresholds, gates, remembers: true, learnedAnswers };
     const places = Object.keys(thresholds).join(' and ');
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places}, with memory` };
     const guarantee = partOf(request, chance);
@@ -185,7 +187,6 @@ async function* written(
       drafts: null,
       codec: tokenizer,
       ...leavingBy(candidate),
-      onProbation: true,
     };
     // Every text keeps its row until it is judged.
     const session = openSession(staged, { rows: batch.length });

@@ -20,6 +20,8 @@ export interface Windows {
   readonly tokens: number;
   /** Hash of all tokens and targets in order. */
   readonly hash: string;
+  /** Whether all of the text is chats, of which only answers are learned. */
+  readonly areChats?: boolean;
   window(index: number): Window;
 }
 

@@ -40,7 +40,15 @@ import {
 } from '../evaluation/calibration-texts.ts';
 import { fewestObserved, isJudged, secondsToJudge, trialSeconds } from '../evaluation/calibration-time.ts';
 import { machineName } from '../evaluation/load.ts';
-import { leastSpeedup, trialPrompt, trialTexts, tryOut, type Candidate, type Trial } from '../evaluation/trial.ts';
+import {
+  leastSpeedup,
+  trialPrompt,
+  trialTexts,
+  trialTokens,
+  tryOut,
+  type Candidate,
+  type Trial,
+} from '../evaluation/trial.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
@@ -97,13 +105,15 @@ export async function* calibrateExits(
   const isFilled = judged.kept !== null;
   const { stages, deferred, readings } = seen.costs;
   const costs: Costs = isFilled ? seen.costs : { stages, deferred, readings };
-  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(observed, costs, request);
+  const { areChats: learnedAnswers = false } = on.windows;
+  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(observed, costs, request, learnedAnswers);
   signal.throwIfAborted();
 
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
   const beginnings = promptsOf(on.windows, 1 + trialTexts.most, on.tokenizer.separatorId, trialPrompt);
-  const racing = tryOut({ ...on, passes }, beginnings, candidates, () => elapsed() > request.time.planned, signal);
+  const isLate = (): boolean => elapsed() > request.time.planned;
+  const racing = tryOut({ ...on, passes }, beginnings, candidates, trialTokens(learnedAnswers), isLate, signal);
   const trial = yield* counting('measure', 'texts', racing, signal);
   const best = fastestOf(candidates, trial);
   const { busy } = trial;
@@ -116,6 +126,7 @@ export async function* calibrateExits(
     fastest: best.mode,
     deferred: isFilled ? 'memory' : 'exact',
     ...(promptExit !== null && { promptExit }),
+    ...(learnedAnswers && { learnedAnswers }),
     thresholds: best.thresholds,
     gates: Object.fromEntries([...best.gates].map(([exit, gate]) => [exit, storedGate(gate)])),
   });
@@ -142,6 +153,7 @@ async function* observe(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Seen | null> {
   const { model, tokenizer, exits, running } = on;
+  const { areChats: learnedAnswers = false } = on.windows;
   const separator = tokenizer.separatorId;
   const most = promptsOf(on.windows, wantedTokens(request), separator).length * mostNewTokens;
   requireTokens(most, fewestTokens(request));
@@ -159,7 +171,8 @@ async function* observe(
     const measuring = measureCosts(staged, { text, rounds: costRounds });
     const costs = yield* counting('measure', 'passes', measuring, signal);
     const passes = await passesOf(staged, on.place);
-    const trial = trialSeconds({ opening, fullPass: fullPass(costs) / 1000, ofPrompt: costs.ofPrompt / 1000 });
+    const times = { opening, fullPass: fullPass(costs) / 1000, ofPrompt: costs.ofPrompt / 1000 };
+    const trial = trialSeconds(times, learnedAnswers);
     const behind = (aToken: number, tokens: number): number =>
       trial + secondsToJudge(request, exits.remembers, aToken, tokens);
     const fewest = fewestObserved(request, exits.remembers);
@@ -174,7 +187,7 @@ async function* observe(
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
     const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
-    const judgeOn = { tokenizer, staged, observed, costs, prompts: fresh, hasTime };
+    const judgeOn = { tokenizer, staged, observed, costs, prompts: fresh, learnedAnswers, hasTime };
     const judged = yield* judgeWritten(judgeOn, request, signal);
     const promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
     const layers = staged.exits.map(({ layer }) => layer);
@@ -234,10 +247,11 @@ function tested(
   observed: readonly ExitObservations[],
   costs: Costs,
   { promise, certainty }: CalibrationRequest,
+  learnedAnswers: boolean,
 ): Judged[] {
   return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
     const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
-    return { thresholds, gates, agreement, regret, remembers: false };
+    return { thresholds, gates, agreement, regret, remembers: false, learnedAnswers };
   });
 }
 
@@ -269,6 +283,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     thresholds: {},
     gates: new Map(),
     remembers: false,
+    learnedAnswers: false,
     mode: drafting,
     brought: null,
     tried: alone[best] ?? null,

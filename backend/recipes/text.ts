@@ -70,6 +70,7 @@ export function windowsOf(sets: TokenSets, part: Part, tokens = Infinity): Windo
     count: Math.min(set.windows, Math.max(1, Math.floor(tokens / set.windowLength))),
     tokens: set.windowLength,
     hash: `${sets.id}.${part}`,
+    areChats: sets.areChats,
     window: (index) => set.read(index),
   };
 }
@@ -81,15 +82,16 @@ function setOf(sets: TokenSets, part: Part): TokenSet {
 }
 
 /**
- * The `size` tokens that are targets in most windows, most frequent first; ties go to the lower id. Plain counts do as well: of text of
- * other packages the lists leave out 3.8 and 3.9 % at 8,192 tokens, 9.7 and 9.3 % at 4,096. Null if the list would contain the whole
- * vocabulary.
+ * The `size` tokens that most windows have, most frequent first; ties go to the lower id. Plain counts do as well: of text of other packages
+ * the lists leave out 3.8 and 3.9 % at 8,192 tokens, 9.7 and 9.3 % at 4,096. Of chats all tokens count, also those that are no targets: text
+ * whose tokens the list lacks is of another kind (decoding/probation.ts). Null if the list would contain the whole vocabulary.
  */
 export function frequentTokens(text: Windows, vocabulary: number, size: number): number[] | null {
   if (size >= vocabulary) return null;
   const windows = new Float64Array(vocabulary);
   for (let w = 0; w < text.count; w++) {
-    for (const target of new Set(text.window(w).targets)) if (target >= 0) windows[target]! += 1;
+    const { ids, targets } = text.window(w);
+    for (const id of new Set([...ids.subarray(1), ...targets])) if (id >= 0) windows[id]! += 1;
   }
   const ids = Uint32Array.from(windows, (_, id) => id).sort((a, b) => windows[b]! - windows[a]! || a - b);
   return [...ids.subarray(0, size)];

@@ -175,7 +175,8 @@ export async function* planSitting(
   atEnd(() => scorer?.dispose());
   const promise = options.promise ?? usualPromise.promise;
   const certainty = options.certainty ?? usualPromise.certainty;
-  const needed = leastCalibration(times, { promise, certainty }, remembers);
+  const { areChats = false } = states.windows;
+  const needed = leastCalibration(times, { promise, certainty }, { remembers, areChats });
   let plan: TunePlan | null = null;
   let seconds = given;
   if (isNew) {

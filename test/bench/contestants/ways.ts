@@ -63,15 +63,16 @@ export async function measureWays(on: Measuring): Promise<MeasuredWays> {
   try {
     const tokenizer = loadTokenizer(file);
     const prompts = await on.prompts(tokenizer);
-    const [exits, ...others] = await Promise.all(on.exits.map((folder) => readExits(folder, { model, tokenizer })));
+    const read = await Promise.all(on.exits.map((folder) => readExits(folder, { model, tokenizer })));
+    const exits = read[0]!;
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const exact = await openStagedModel(model, noExits, { arithmetic, threads, head: 'exact' });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });
     const calibrated: CalibratedExits[] = [];
-    for (const { calibration } of [exits!, ...others]) {
+    for (const { calibration } of read) {
       if (!calibration) continue;
       // As generating opens it: cut only where the calibration asks.
-      const usedExits = onlyExits(exits!, (exit) => exit in calibration.thresholds);
+      const usedExits = onlyExits(exits, (exit) => exit in calibration.thresholds);
       calibrated.push({ calibration, model: await openStagedModel(model, usedExits, { arithmetic, threads }) });
     }
     closing.push(
@@ -158,9 +159,9 @@ function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readon
     way(exactHead, 'full', exact, {}),
     ...calibrated.flatMap(({ calibration, model }) => {
       const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
-      const { thresholds, deferred } = calibration;
-      const candidate = { thresholds, gates: gatesOf(calibration), remembers: deferred === 'memory' };
-      const how = { ...leavingBy(candidate), onProbation: true };
+      const { thresholds, deferred, learnedAnswers = false } = calibration;
+      const remembers = deferred === 'memory';
+      const how = leavingBy({ thresholds, gates: gatesOf(calibration), remembers, learnedAnswers });
       return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, ${exitsAlone}`, 'fast', model, how)];
     }),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, threshold)),

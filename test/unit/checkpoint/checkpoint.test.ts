@@ -327,6 +327,14 @@ describe('openCheckpoint', () => {
   };
   const withGate = (change: object): object => ({ ...calibration, gates: { '1:norm': { ...gate, ...change } } });
 
+  it('reads whether a calibration was made on chats', () => {
+    createCheckpoint(at(), start).close();
+    edit((json) => Object.assign(json, { calibration: { ...calibration, learnedAnswers: true } }));
+    const opened = openCheckpoint(at(), base);
+    expect(opened.calibration).toEqual({ ...calibration, learnedAnswers: true });
+    opened.close();
+  });
+
   it('reads a calibration with its gates', () => {
     createCheckpoint(at(), start).close();
     edit((json) => Object.assign(json, { calibration: withGate({}) }));
@@ -372,6 +380,7 @@ describe('openCheckpoint', () => {
       'a figure that is none',
       (json) => (json['calibration'] = { ...calibration, brought: { ...brought, speedup: { value: 'fast' } } }),
     ],
+    ['an answer that is neither', (json) => (json['calibration'] = { ...calibration, learnedAnswers: 1 })],
     ['a gate of 7 bytes', (json) => (json['calibration'] = withGate({ weights: 'AAAAAAAAAA==' }))],
     ['a gate of no bytes', (json) => (json['calibration'] = withGate({ weights: '' }))],
     ['a gate that is not finite', (json) => (json['calibration'] = withGate({ weights: 'AADAfw==' }))],

@@ -273,6 +273,7 @@ describe('packDocuments', () => {
     });
     const chats = Array.from({ length: 8 }, (_, i) => chat(`question ${i}`, `answer ${i}`));
     const sets = await packDocuments(chats, chatter, options({ windowLength: 64, heldOutFraction: 0 }));
+    expect(sets.areChats).toBe(true);
     const targets = windowsOf(sets.train!).flatMap(({ targets }) => targets.filter((id) => id >= 0));
     expect(chatter.decode(targets)).toBe(chats.map((_, i) => `answer ${i}<|end|>`).join(''));
     // A conversation begins in the window in which it ends.
@@ -283,6 +284,10 @@ describe('packDocuments', () => {
       );
     }
     sets.close();
+    const text: Document = { kind: 'text', name: 't', text: 'a text' };
+    const mixed = await packDocuments([...chats, text], chatter, options({ windowLength: 64, heldOutFraction: 0 }));
+    expect(mixed.areChats).toBe(false);
+    mixed.close();
     await expect(packDocuments([chats[0]!], chatter, options())).rejects.toThrow(/only conversation/);
     const silent: Document = { kind: 'chat', name: 's', messages: [{ role: 'user', content: 'hm' }] };
     await expect(packDocuments([silent, silent], chatter, options({ heldOutFraction: 0 }))).rejects.toThrow(

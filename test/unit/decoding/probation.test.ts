@@ -177,6 +177,16 @@ test('an exit that agreed within the prompt decides at once, also where the prom
   expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
 });
 
+test('exits that learned answers prove themselves in the text alone', async () => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+  const firstLeft = async (learnedAnswers: boolean): Promise<number> => {
+    const request = plainRequest([long], 40, { ...leaving, learnedAnswers });
+    const { tokens } = await decodeAll(openSession(staged), request);
+    return tokens[0]!.findIndex(({ exit }) => exit !== 'final');
+  };
+  expect([await firstLeft(true), await firstLeft(false)]).toEqual([8 + lag, 0]);
+});
+
 test('of a prompt that stops at an exit, the end that all layers computed counts, however it is read', async () => {
   const specs = [layers.length - 1, layers.length].map((layer): ExitSpec => ({ layer, architecture: 'norm', head: { kind: 'shared' } })); // prettier-ignore
   const staged = await openStagedModel(tinyModel(), withMemories(tinyModel(), copiedExits(tinyModel(), specs)));

@@ -12,18 +12,19 @@ import { usualPromise } from '../../../protocol/options-groups.ts';
 
 /** Of half a billion parameters on two quiet cores. */
 const times = { loading: 2, opening: 1, fullPass: 0.02, ofPrompt: 0.005, aToken: 0.013 };
+const text = { remembers: true, areChats: false };
 const promised = { ...usualPromise, promise: { ...usualPromise.promise } };
 
 test('the usual promise takes about two and a half minutes of half a billion parameters', () => {
-  const seconds = leastCalibration(times, promised, true);
+  const seconds = leastCalibration(times, promised, text);
   expect(seconds).toBeGreaterThan(120);
   expect(seconds).toBeLessThan(170);
 });
 
 test('of the model that ships it has taken twelve seconds, which a plan leaves with its half of patience', () => {
   const small = { loading: 0.05, opening: 0.1, fullPass: 0.0008, ofPrompt: 0.0002, aToken: 0.0002 };
-  expect(calibrationSeconds(60, leastCalibration(small, promised, true))).toBeGreaterThan(10);
-  expect(calibrationSeconds(60, leastCalibration(small, promised, true))).toBeLessThan(20);
+  expect(calibrationSeconds(60, leastCalibration(small, promised, text))).toBeGreaterThan(10);
+  expect(calibrationSeconds(60, leastCalibration(small, promised, text))).toBeLessThan(20);
 });
 
 test('as long as judging takes: prompts and 1,450 tokens took 35 seconds where a token took 11 ms, and 2,900 would take 56', () => {
@@ -33,12 +34,18 @@ test('as long as judging takes: prompts and 1,450 tokens took 35 seconds where a
 
 test('it grows as the machine gets slower, and as the promise gets stricter', () => {
   const slower = Object.fromEntries(Object.entries(times).map(([key, value]) => [key, 3 * value])) as typeof times;
-  const ratio = leastCalibration(slower, promised, true) / leastCalibration(times, promised, true);
+  const ratio = leastCalibration(slower, promised, text) / leastCalibration(times, promised, text);
   expect(ratio).toBeGreaterThan(2.9);
   // What is done outside of passes does not grow with the model.
   expect(ratio).toBeLessThan(3);
   const strict = { ...promised, promise: { measure: 'regret' as const, limit: 0.005 } };
-  expect(leastCalibration(times, strict, true)).toBeGreaterThan(1.5 * leastCalibration(times, promised, true));
+  expect(leastCalibration(times, strict, text)).toBeGreaterThan(1.5 * leastCalibration(times, promised, text));
+});
+
+test('of chats the race takes longer, since exits prove themselves in each answer first', () => {
+  const more = leastCalibration(times, promised, { ...text, areChats: true }) - leastCalibration(times, promised, text);
+  // Nine texts of 64 more tokens, written in the time of 3.5 at full depth.
+  expect(more).toBeCloseTo(9 * 64 * 3.5 * (times.fullPass + 0.0004), 6);
 });
 
 test('text is judged only of exits with memories and under a promise that allows a loss', () => {

@@ -76,7 +76,7 @@ async function calibrated(
     deferred: written.map(() => 0),
     states: written.map(({ observations }) => observations[k]!.state),
   }));
-  const on = { tokenizer, staged, observed, costs, prompts: prompts(32), hasTime };
+  const on = { tokenizer, staged, observed, costs, prompts: prompts(32), learnedAnswers: false, hasTime };
   const request = { promise, certainty: 0.95, tokens: 512, time: noTimeLimit };
   return { ...(await finished(judgeWritten(on, request, signal))), fresh: prompts(8) };
 }
@@ -88,7 +88,7 @@ test('a promise is kept on text of other beginnings', async () => {
     const { kept, fresh } = await calibrated(promise, seed);
     if (kept === null) continue;
     const session = openSession(staged, { rows: fresh.length });
-    const { tokens } = await decodeAll(session, plainRequest(fresh, 128, { ...leavingBy(kept), onProbation: true }));
+    const { tokens } = await decodeAll(session, plainRequest(fresh, 128, leavingBy(kept)));
     const texts = fresh.map((prompt, i) => ({ prompt, text: idsOf(tokens[i]!) }));
     const regrets = (await judgedIn(session, texts)).flat();
     session.dispose();

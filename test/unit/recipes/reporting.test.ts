@@ -85,5 +85,10 @@ describe('frequentTokens', () => {
     expect(frequentTokens(windows, 6, 2)).toEqual([0, 2]);
   });
 
+  it('lists what asks for answers, too, though it is no target', () => {
+    const chat = { ids: Int32Array.from([9, 7, 7, 4, 3]), targets: Int32Array.from([-1, -1, -1, 3, 5]) };
+    expect(frequentTokens({ ...windows, count: 1, window: () => chat }, 10, 4)).toEqual([3, 4, 5, 7]);
+  });
+
   it('is no list where it would hold everything', () => expect(frequentTokens(windows, 6, 6)).toBeNull());
 });
