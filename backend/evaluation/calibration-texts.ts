@@ -139,7 +139,8 @@ export function alternating(windows: Windows): [Windows, Windows] {
 /**
  * At most `most` pieces of windows, of `tokens` tokens, apart from each other if there is enough text; pieces are shorter, down to
  * `promptTokens`, if there would be fewer of them otherwise. The first few are spread over all of the text, however few are taken. No piece
- * ends with the end of a document or soon behind it: `separator` stands between documents and fills windows.
+ * ends with the end of a document or soon behind it: `separator` stands between documents and fills windows. Of chats each ends where an
+ * answer begins or goes on.
  */
 export function promptsOf(windows: Windows, most: number, separator: number | null, tokens = promptTokens): number[][] {
   const room = Math.floor((windows.count * windows.tokens) / (2 * most));
@@ -154,13 +155,17 @@ export function promptsOf(windows: Windows, most: number, separator: number | nu
   return order.flatMap((i) => {
     const place = Math.floor((i * places) / count);
     const window = Math.floor(place / perWindow);
-    const { ids } = windows.window(window);
-    const end = withinDocument(ids, ((place % perWindow) * 2 + 1) * length, separator);
+    const { ids, targets } = windows.window(window);
+    const end = beforeTarget(targets, withinDocument(ids, ((place % perWindow) * 2 + 1) * length, separator));
     if (end < promptTokens || taken.has(`${window} ${end}`)) return [];
     taken.add(`${window} ${end}`);
     return [[...ids.subarray(Math.max(0, end - length), end)]];
   });
 }
+
+/** The first place from `end` on whose token is learned; 0 if there is none. */
+const beforeTarget = (targets: Int32Array, end: number): number =>
+  1 + targets.findIndex((target, i) => i + 1 >= end && target >= 0);
 
 /** Tokens of a document before which no piece ends. */
 const fewestBegun = 32;

@@ -52,6 +52,23 @@ test('text that candidates are chosen from and text that judges them have no win
   expect(firsts.flat().sort((a, b) => a - b)).toEqual(Array.from({ length: 5 }, (_, i) => all.window(i).ids[0]!));
 });
 
+test('of chats pieces end where an answer begins or goes on', () => {
+  const plain = text(6, 512);
+  // Of each 100 tokens the first 60 ask, and the rest answers.
+  const isAnswer = (place: number): boolean => place % 100 >= 60;
+  const chats: Windows = {
+    ...plain,
+    window(index) {
+      const { ids } = plain.window(index);
+      return { ids, targets: ids.map((id) => (isAnswer(id + 1) ? id + 1 : -1)) };
+    },
+  };
+  const next = promptsOf(chats, 12, null, 128).map((ids) => ids.at(-1)! + 1);
+  expect(next.length).toBeGreaterThan(8);
+  expect(next.every(isAnswer)).toBe(true);
+  expect(next.some((place) => place % 100 > 60)).toBe(true);
+});
+
 test('no piece ends with a document or in what fills a window, and none is taken twice', () => {
   const end = -1;
   const written = text(6, 512);
