@@ -18,7 +18,7 @@ export const promptRegret = 0.02;
 const followingShare = 1 / 4;
 const mostWindows = 8;
 const fewestWindows = 4;
-/** Windows after which a layer that surely loses more is given up. */
+/** Windows after which a layer that surely loses too much is given up. */
 const hopelessWindows = 2;
 /** Of a normal distribution, one-sided: in 19 of 20 cases the mean is below. */
 const certain = 1.645;
@@ -38,8 +38,7 @@ export async function* judgePrompts(
     if (stoppingAt(staged, layer, windows.tokens - following) === null) return null;
     yield { type: 'phase', phase: 'evaluate', detail: `what follows prompts that stop at layer ${layer}` };
     const means: number[] = [];
-    const isHopeless = (): boolean => means.length >= hopelessWindows && atLeast(means) > promptRegret;
-    while (means.length < count && !isHopeless()) {
+    while (means.length < count && !isHopeless(means)) {
       if (!hasTime(longest)) return isAllowed(means) ? layer : null;
       const started = performance.now();
       const ids = [...windows.window(windows.count - 1 - means.length).ids];
@@ -48,7 +47,7 @@ export async function* judgePrompts(
       yield {
         type: 'progress',
         phase: 'evaluate',
-        done: isHopeless() ? count : means.length,
+        done: isHopeless(means) ? count : means.length,
         total: count,
         unit: 'windows',
       };
@@ -59,6 +58,11 @@ export async function* judgePrompts(
   }
   return null;
 }
+
+/** Whether it surely loses more, or does so on average of as many windows as could allow it. */
+const isHopeless = (means: readonly number[]): boolean =>
+  (means.length >= hopelessWindows && atLeast(means) > promptRegret) ||
+  (means.length >= fewestWindows && mean(means) > promptRegret);
 
 const isAllowed = (means: readonly number[]): boolean => means.length >= fewestWindows && atMost(means) <= promptRegret;
 
