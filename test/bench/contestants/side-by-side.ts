@@ -33,7 +33,9 @@ export function sideBySide(
       const order = ways.map((_, i) => ways[(i + turns) % ways.length]!);
       turns++;
       const prompt = prompts[at]!;
-      const plain = { ...endlessRequest(tokenizer, [prompt]), prompt, number: 0, scores: null, begun: null, maxTokens };
+      // Chats begin alike, and a text must not depend on the one before.
+      const from = { prompt, isRepeatable: true, number: 0, scores: null, begun: null, maxTokens };
+      const plain = { ...endlessRequest(tokenizer, [prompt]), ...from };
       const writing = order.map(({ session, different, texts }) => {
         texts[at] = [];
         return recorded(session.write([{ ...plain, ...different }]), texts[at]);

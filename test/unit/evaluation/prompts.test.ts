@@ -54,7 +54,7 @@ test('a memory that is exact may be used, one of noise not', async () => {
 const windowsRead = async (staged: StagedModel): Promise<[detail: string, windows: number][]> => {
   const found: [string, number][] = [];
   for await (const event of judgePrompts(staged, windowsOf(8, 280), () => true, new AbortController().signal)) {
-    if (event.type === 'phase') found.push([event.detail!, 0]);
+    if (event.type === 'phase') found.push([event.detail, 0]);
     else if (event.type === 'progress') found.at(-1)![1]++;
   }
   return found;

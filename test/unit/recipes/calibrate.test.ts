@@ -262,3 +262,21 @@ test('without exits there is nothing to calibrate', async () => {
   const options = parseOptions('calibrate', { model, device: 'cpu' });
   await expect(calibrate(options, signal).next()).rejects.toThrow(/no exits to calibrate/);
 });
+
+test('of chats it says so, for exits prove themselves in answers then', async () => {
+  const folder = path.join(root, 'chats');
+  const chatty = path.join(folder, 'chatty');
+  const exits = path.join(folder, 'chats.exits');
+  fs.cpSync(model, chatty, { recursive: true });
+  fs.cpSync(out, exits, { recursive: true });
+  const template = '{% for m in messages %}// {{ m.role }}\n{{ m.content }}<|endoftext|>{% endfor %}';
+  fs.writeFileSync(path.join(chatty, 'chat_template.jinja'), template);
+  const texts = fs.readFileSync('protocol/options-tuning.ts', 'utf8').match(/[^]{1,300}/g)!;
+  const data = path.join(folder, 'chats.jsonl');
+  const chats = texts.map((content) => ({ messages: [{ role: 'user', content: 'Go on.' }, { role: 'assistant', content }] })); // prettier-ignore
+  fs.writeFileSync(data, chats.map((chat) => JSON.stringify(chat)).join('\n'));
+  await calibrated({ model: chatty, exits, data: [data], documents: 'all', promise: 'agreement=0.5', certainty: 0.9 });
+  const checkpoint = openCheckpoint(exits, null);
+  checkpoint.close();
+  expect(checkpoint.calibration?.learnedAnswers).toBe(true);
+}, 120_000);
