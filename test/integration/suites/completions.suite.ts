@@ -185,6 +185,7 @@ export const run = suite([
   test('give way to other words, and are not asked again for the same place', async () => {
     await editorAt(beginning);
     await ask({ do: 'type', text: 'let' });
+    await until('the keys', () => document.getText().endsWith('let'));
     const first = await shown();
     await ask({ do: 'type', text: 'XYZ' });
     await until('other ghost text, or none', async () => (await ghostText()).trim() !== first);
