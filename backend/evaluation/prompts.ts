@@ -59,7 +59,7 @@ export async function* judgePrompts(
   return null;
 }
 
-/** Whether it surely loses more, or does so on average of as many windows as could allow it. */
+/** Whether a layer surely loses too much, or does so on average of the fewest windows that could allow it. */
 const isHopeless = (means: readonly number[]): boolean =>
   (means.length >= hopelessWindows && atLeast(means) > promptRegret) ||
   (means.length >= fewestWindows && mean(means) > promptRegret);

@@ -8,10 +8,11 @@ import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { chatPrompt, requestOf, writeChats } from '../chats.ts';
 import { freshFolder, runProgram } from '../children.ts';
-import { exitsAlone, fullDepth, measureWays, ratioOfTotals, waysTable } from '../contestants/ways.ts';
 import { benchCache } from '../material.ts';
 import type { Findings } from '../report.ts';
+import { calibrate } from './exits.ts';
 import type { BenchOptions, Section } from './section.ts';
+import { exitsAlone, fullDepth, measureWays, ratioOfTotals, waysTable } from './ways.ts';
 
 const newTokens = 192;
 const fewestPrompts = 16;
@@ -81,10 +82,9 @@ async function tunedOnChats(file: string, threads: number): Promise<string> {
   const data = { tuning: path.join(folder, 'tuning.jsonl'), calibrating: path.join(folder, 'calibrating.jsonl') };
   await writeChats(file, threads, 'tuning', data.tuning);
   await writeChats(file, threads, 'calibrating', data.calibrating);
-  const model = ['--model', path.resolve(file)];
   console.error(`  tuning exits for ${minutes} minutes …`);
-  await runProgram(['tune', ...model, '--data', data.tuning, '--minutes', `${minutes}`, '--out', directory]);
-  const on = ['--data', data.calibrating, '--documents', 'all', '--precision', 'fast'];
-  await runProgram(['calibrate', ...model, '--exits', directory, ...on]);
+  const given = ['--model', path.resolve(file), '--data', data.tuning, '--minutes', `${minutes}`, '--out', directory];
+  await runProgram(['tune', ...given]);
+  await calibrate(directory, file, data.calibrating, ['--documents', 'all']);
   return directory;
 }

@@ -7,6 +7,10 @@ import { cpSync, existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { freshFolder, runProgram } from '../children.ts';
+import { benchCache, typescriptText } from '../material.ts';
+import { promptOf } from '../prompts.ts';
+import type { Findings, Goal } from '../report.ts';
+import { isBillions, type BenchOptions, type Section } from './section.ts';
 import {
   asCalibrated,
   exactHead,
@@ -18,11 +22,7 @@ import {
   waysTable,
   type MeasuredWays,
   type Way,
-} from '../contestants/ways.ts';
-import { benchCache, typescriptText } from '../material.ts';
-import { promptOf } from '../prompts.ts';
-import type { Findings, Goal } from '../report.ts';
-import { isBillions, type BenchOptions, type Section } from './section.ts';
+} from './ways.ts';
 
 const promptTokens = 128;
 const newTokens = 128;
@@ -97,7 +97,13 @@ async function strictly(directory: string, file: string): Promise<string> {
 
 const asLines = (documents: readonly string[]): string => documents.map((text) => JSON.stringify({ text })).join('\n');
 
-async function calibrate(directory: string, file: string, data: string, more: readonly string[] = []): Promise<void> {
+/** Calibrates exits without a limit of time, on text that they were not tuned on. */
+export async function calibrate(
+  directory: string,
+  file: string,
+  data: string,
+  more: readonly string[] = [],
+): Promise<void> {
   const model = path.resolve(file);
   const given = ['--model', model, '--exits', directory, '--data', data, '--precision', 'fast', ...more];
   await runProgram(['calibrate', ...given]);

@@ -14,11 +14,11 @@ import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { mostSingle } from '../../../backend/runtime/tiles.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shownPromise } from '../../../protocol/options-promise.ts';
+import { installLlama, llamaDecoder } from '../contestants/llama.ts';
+import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
 import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
 import { figures, type Table } from '../report.ts';
-import { progress } from '../sections/section.ts';
-import { installLlama, llamaDecoder } from './llama.ts';
-import { sideBySide, type Writer } from './side-by-side.ts';
+import { progress } from './section.ts';
 
 const arithmetic = 'int8';
 const draftLimit = parseOptions('generate', {}).drafts;
