@@ -23,6 +23,16 @@ export interface Calibration {
   readonly thresholds: Readonly<Record<string, number>>;
   /** By exit id: when its head is worth reading; `weights` are float32, little-endian, in base64. */
   readonly gates: Readonly<Record<string, StoredGate>>;
+  /** By exit id: how hints of the text change how sure it is, before its threshold is asked; absent in calibrations of earlier versions. */
+  readonly hints?: Readonly<Record<string, HintWeights>>;
+}
+
+/** By how many nats the log-odds of an exit's prediction rise by how it stands to the hint of the text (decoding/hints.ts). */
+export interface HintWeights {
+  readonly agrees: number;
+  readonly agreesClearly: number;
+  readonly contradicts: number;
+  readonly contradictsClearly: number;
 }
 
 export interface StoredGate {
@@ -49,6 +59,7 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     learnedAnswers,
     thresholds,
     gates,
+    hints,
   } = record(file, value, '"calibration"');
   const byExit = record(file, thresholds, '"calibration.thresholds"');
   if (!isCount(step)) throw bad(file, '"calibration" has no step');
@@ -76,6 +87,7 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     deferred,
     thresholds: byExit as Record<string, number>,
     gates: readGates(file, gates ?? {}),
+    ...(hints !== undefined && { hints: readHints(file, hints) }),
   };
 }
 
@@ -106,6 +118,20 @@ function readGates(file: string, value: unknown): Record<string, StoredGate> {
     gates[exit] = { weights, bias: bias as number, least };
   }
   return gates;
+}
+
+function readHints(file: string, value: unknown): Record<string, HintWeights> {
+  const weights = ([exit, given]: [string, unknown]): [string, HintWeights] => {
+    const { agrees, agreesClearly, contradicts, contradictsClearly } = record(
+      file,
+      given,
+      `the hints of exit ${shorten(exit)}`,
+    );
+    const all = { agrees, agreesClearly, contradicts, contradictsClearly };
+    if (!Object.values(all).every(Number.isFinite)) throw bad(file, `the hints of exit ${shorten(exit)} are not whole`);
+    return [exit, all as HintWeights];
+  };
+  return Object.fromEntries(Object.entries(record(file, value, '"calibration.hints"')).map(weights));
 }
 
 /** Bytes of finite numbers of 32 bits, in base64. */

@@ -8,6 +8,7 @@ import { firstTokens } from '../exits/memory.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import type { Block, Choice } from './block.ts';
 import { opens } from './gate.ts';
+import { agreementWith, hinted, type Hint } from './hints.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { drawsFromLogits, lacks, pick } from './pick.ts';
@@ -29,12 +30,15 @@ interface Check {
   readonly exit: string;
   readonly token: number;
   readonly confidence: number;
+  readonly agreesClearly: boolean;
 }
 
 /** A position of a block: that behind the newest token, or behind a draft. */
 interface Place {
   /** What its token may be; null: any. Drafts themselves are allowed. */
   readonly allowed: Allowed | null;
+  /** Of the text; null: none. */
+  readonly hint: Hint | null;
   /** Of the exits that were read, in the order of the stream. */
   readonly predictions: Prediction[];
   readonly checks: Check[];
@@ -84,8 +88,9 @@ export async function choose(
 }
 
 function undecided(sequence: Sequence, block: Block, row: number): Deciding {
-  const places = allowedAt(sequence, block).map((allowed): Place => {
-    return { allowed, predictions: [], checks: [], leaving: null };
+  const hints = sequence.hints?.next(block.drafts.map(({ token }) => token));
+  const places = allowedAt(sequence, block).map((allowed, at): Place => {
+    return { allowed, hint: hints?.[at] ?? null, predictions: [], checks: [], leaving: null };
   });
   return { row, sequence, block, places, isReported: sequence.options.candidates > 0, choices: [], isDone: false };
 }
@@ -97,11 +102,22 @@ function allowedAt({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[]
   return places;
 }
 
-/** Whether tokens of this text may leave at an exit. */
-function isEnabled({ sequence }: Deciding, exit: ExitPoint): boolean {
-  const { options, probation } = sequence;
+/** Whether tokens of these places may leave at an exit. */
+function isEnabled(one: Deciding, exit: ExitPoint): boolean {
   if (exit.spec === null) return true;
-  return options.enabled(exit.id) && probation?.standing(exit, indexOf(sequence, 0)) !== 'off';
+  return one.sequence.options.enabled(exit.id) && one.places.some((_, at) => isAskedAt(one, exit, at));
+}
+
+/** Whether probation lets an exit be asked for the token in place `at`. */
+function isAskedAt({ sequence, places }: Deciding, exit: ExitPoint, at: number): boolean {
+  const { options, probation } = sequence;
+  if (exit.spec === null || probation === null) return true;
+  const mayAgree = options.hints?.has(exit.id) && places[at]!.hint?.isClear;
+  const index = indexOf(sequence, at);
+  return (
+    probation.standing(exit, index, false) !== 'off' ||
+    (mayAgree === true && probation.standing(exit, index, true) !== 'off')
+  );
 }
 
 /**
@@ -130,7 +146,7 @@ function openPlaces(cache: KvCache, k: number, exit: ExitPoint, one: Deciding): 
   const gate = one.sequence.options.gates.get(exit.id);
   const isAsked = isEnabled(one, exit);
   return places.map((_, at) => {
-    if (!isAsked || at < choices.length) return false;
+    if (!isAsked || at < choices.length || !isAskedAt(one, exit, at)) return false;
     return gate === undefined || opens(gate, cache.state(k, row, places.length - 1 - at));
   });
 }
@@ -150,8 +166,8 @@ async function decide(cache: KvCache, pace: Pace, k: number, one: Deciding): Pro
     choices.push({ token, exit: leaving.exit, readout, probability, draft });
     // A token that is drawn is not always the full model's best.
     const best = sequence.options.sampling.temperature > 0 ? leaving.readout.token : token;
-    for (const { exit, confidence, token: said } of checks)
-      sequence.probation!.checked(exit, indexOf(sequence, at), { confidence, isRight: said === best });
+    for (const { exit, confidence, agreesClearly, token: said } of checks)
+      sequence.probation!.checked(exit, indexOf(sequence, at), { confidence, agreesClearly, isRight: said === best });
     const isRight = draft?.token === token;
     if (draft !== null && draft.kind !== null) {
       pace.judged(draft.kind, isRight);
@@ -181,20 +197,27 @@ const indexOf = ({ count, respelled }: Sequence, at: number): number => count + 
  * The last exit's prediction if the place leaves there; the exits before it did not let it leave. An exit that is sure but on probation
  * is added to the place's `checks`, and then no exit lets it leave.
  */
-function leavingAt(sequence: Sequence, at: number, { predictions, allowed, checks }: Place): Prediction | null {
+function leavingAt(sequence: Sequence, at: number, { predictions, allowed, hint, checks }: Place): Prediction | null {
   const last = predictions.at(-1)!;
   const earlier = predictions.slice(0, -1).flatMap(({ mayLeave, readout }) => (mayLeave ? [readout] : []));
   const { exit, readout, mayLeave } = last;
+  const { options, probation } = sequence;
+  const weights = options.hints?.get(exit.id);
   const isSure = (): boolean =>
-    leaves(sequence.options.policy, exit.id, readout, earlier) && (allowed?.allows(readout.token) ?? true);
+    leaves(options.policy, exit.id, hinted(readout, hint, weights), earlier) &&
+    (allowed?.allows(readout.token) ?? true);
   if (!mayLeave) return null;
   if (exit.spec === null) return last;
   if (!isSure()) return null;
-  const standing = sequence.probation?.standing(exit, indexOf(sequence, at)) ?? 'decides';
+  const agreesClearly = weights !== undefined && agreementWith(hint, readout.token) === 'agreesClearly';
+  const standing = probation?.standing(exit, indexOf(sequence, at), agreesClearly) ?? 'decides';
   // A text that ends too early loses more than a token, and asking the full model whether it ends costs one pass.
-  const endsText = sequence.probation !== null && sequence.options.endOfText.includes(readout.token);
+  const endsText = probation !== null && options.endOfText.includes(readout.token);
   if (standing === 'decides' && checks.length === 0 && !endsText) return last;
-  if (standing !== 'off') checks.push({ exit: exit.id, token: readout.token, confidence: readout.confidence });
+  if (standing !== 'off') {
+    const { token, confidence } = readout;
+    checks.push({ exit: exit.id, token, confidence, agreesClearly });
+  }
   return null;
 }
 

@@ -86,7 +86,8 @@ function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): numb
  * Adds the decided tokens of a text, and records for each whether the text before it would have predicted it, drafted or not. So the value
  * of drafts is known without trying them.
  */
-export function learn(pace: Pace, { lookup }: Sequence, choices: readonly Choice[]): void {
+export function learn(pace: Pace, { lookup, hints }: Sequence, choices: readonly Choice[]): void {
+  hints?.add(choices.map(({ token }) => token));
   if (lookup === null) return;
   for (const { token } of choices) {
     const [guess] = lookup.propose(1);

@@ -8,6 +8,8 @@ export interface LookupIndex {
   add(tokens: readonly number[]): void;
   /** Up to `limit` tokens that are likely to follow, one behind the other. */
   propose(limit: number): readonly Guess[];
+  /** The likeliest next token, and that behind each of `drafts` if these were added; null: nothing suggests any. */
+  behindEach(drafts: readonly number[]): (Guess | null)[];
 }
 
 /** A token that may come next. */
@@ -44,9 +46,18 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
     const at = text.push(token);
     const [one, two] = [text[at - shortestMatch], token];
     if (one === undefined || one === gap || two === gap) return void before.push(-1);
-    const key = one * 2 ** 24 + two;
+    const key = keyOf(one, two);
     before.push(latest.get(key) ?? -1);
     latest.set(key, at);
+  };
+
+  /** Takes the newest token out again. */
+  const pop = (): void => {
+    const [at, place] = [text.length, before.pop()!];
+    const [one, two] = text.slice(-shortestMatch);
+    text.pop();
+    if (place >= 0) latest.set(keyOf(one!, two!), place);
+    else if (at >= shortestMatch) latest.delete(keyOf(one!, two!));
   };
 
   /** How many tokens before two places are the same. */
@@ -63,31 +74,45 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
 
   for (const other of latestTokens(others)) for (const token of [...other, gap]) push(token);
 
+  const propose = (limit: number): Guess[] => {
+    const end = text.length;
+    const found: { readonly place: number; readonly matched: number }[] = [];
+    for (let place = before[end - 1] ?? -1; place >= 0 && found.length < mostPlaces; place = before[place - 1]!)
+      found.push({ place, matched: matchOf(place, end) });
+    const longest = Math.max(0, ...found.map(({ matched }) => matched));
+    let places = found.filter(({ matched }) => matched === longest).map(({ place }) => place);
+    const guesses: Guess[] = [];
+    /** If a repetition is shorter than the draft, it continues into the draft itself. */
+    const tokenAt = (place: number): number => (place < end ? text[place]! : guesses[place - end]!.token);
+    while (guesses.length < limit && places.length > 0) {
+      const next = places.map(tokenAt);
+      const [token, votes] = mostFrequent(next);
+      if (token === gap) break;
+      guesses.push({ token, matched: Math.min(longestMatch, longest + guesses.length), votes, places: next.length });
+      places = places.filter((_, i) => next[i] === token).map((place) => place + 1);
+    }
+    return guesses;
+  };
+
   return {
     add(tokens) {
       for (const token of tokens) push(token);
     },
-    propose(limit) {
-      const end = text.length;
-      const found: { readonly place: number; readonly matched: number }[] = [];
-      for (let place = before[end - 1] ?? -1; place >= 0 && found.length < mostPlaces; place = before[place - 1]!)
-        found.push({ place, matched: matchOf(place, end) });
-      const longest = Math.max(0, ...found.map(({ matched }) => matched));
-      let places = found.filter(({ matched }) => matched === longest).map(({ place }) => place);
-      const guesses: Guess[] = [];
-      /** If a repetition is shorter than the draft, it continues into the draft itself. */
-      const tokenAt = (place: number): number => (place < end ? text[place]! : guesses[place - end]!.token);
-      while (guesses.length < limit && places.length > 0) {
-        const next = places.map(tokenAt);
-        const [token, votes] = mostFrequent(next);
-        if (token === gap) break;
-        guesses.push({ token, matched: Math.min(longestMatch, longest + guesses.length), votes, places: next.length });
-        places = places.filter((_, i) => next[i] === token).map((place) => place + 1);
+    propose,
+    behindEach(drafts) {
+      const first = (): Guess | null => propose(1)[0] ?? null;
+      const guesses = [first()];
+      for (const draft of drafts) {
+        push(draft);
+        guesses.push(first());
       }
+      for (const _ of drafts) pop();
       return guesses;
     },
   };
 }
+
+const keyOf = (one: number, two: number): number => one * 2 ** 24 + two;
 
 /** The most frequent token; of equally frequent ones the one that comes first, since `tokens` begin with the latest. */
 function mostFrequent(tokens: readonly number[]): readonly [token: number, votes: number] {

@@ -3,6 +3,7 @@
  * read in the passes that write, so their numbers are those of decoding.
  */
 import type { Readout, StagedModel } from '../runtime/staged-model.ts';
+import { agreementWith, newHints, type HintAgreement } from './hints.ts';
 import { openKvCache } from './kv-cache.ts';
 import { mostRegret } from '../../protocol/options-promise.ts';
 import { regretIn, regretOf } from './regret.ts';
@@ -19,6 +20,8 @@ interface ExitObservation {
   readonly confidence: number;
   /** Nats that its best real token is less probable than the full model's own choice, to the full model; clipped. */
   readonly regret: number;
+  /** How its token stands to the hint of the text before it; null: there is none. */
+  readonly agreement: HintAgreement | null;
   /** The stream at the exit `[width]`. */
   readonly state: Float32Array;
 }
@@ -37,13 +40,19 @@ export async function* observeExits(
   endOfText: readonly number[],
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, Position[][]> {
   const texts: Position[][] = prompts.map(() => []);
+  const hints = prompts.map(newHints);
   const cache = openKvCache(model, prompts.length);
   try {
-    for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
+    for (const [row, prompt] of prompts.entries()) {
+      cache.enter(row, prompt);
+      // All but its last token: prompts that are read together take several times as long.
+      await cache.fill(row, [...model.exits.keys()], prompt.length - 1, { lastOnly: true });
+    }
     let going = [...prompts.keys()];
     for (let pass = 0; pass < newTokens && going.length > 0; pass++) {
       const own = cache.of(going);
       const rows = [...going.keys()];
+      const given = going.map((text) => hints[text]!.next([])[0]!);
       const observations: (Omit<ExitObservation, 'regret'> & { readonly best: number })[][] = rows.map(() => []);
       const logitsOf = async (row: number): Promise<Float32Array> => {
         const [read] = await own.read(model.exits.length - 1, [row], [1], { logits: true });
@@ -66,6 +75,7 @@ export async function* observeExits(
               token,
               confidence,
               best: candidates[0]!.id,
+              agreement: agreementWith(given[row]!, token),
               state: own.state(k, row, 0).slice(),
             });
         }
@@ -82,6 +92,7 @@ export async function* observeExits(
           regret: regretOf(final[row]!, best) ?? (logits ? regretIn(logits, final[row]!, best) : mostRegret),
         }));
         texts[text]!.push({ token: tokens[row]!, observations: judged });
+        hints[text]!.add([tokens[row]!]);
       }
       const continuing = rows.filter((row) => !endOfText.includes(tokens[row]!));
       for (const row of continuing) own.enter(row, [tokens[row]!]);

@@ -51,6 +51,8 @@ export interface Check {
   readonly confidence: number;
   /** Whether the token would have left there. */
   readonly isSure: boolean;
+  /** Whether it expected what a clear hint of the text says; see hints.ts. */
+  readonly agreesClearly: boolean;
   readonly isRight: boolean;
 }
 
@@ -58,10 +60,13 @@ export interface Check {
 export type Standing = 'off' | 'checked' | 'decides';
 
 export interface Probation {
-  /** Of an exit, at the token at `index` of the text. An exit that is off stays off. */
-  standing(exit: ExitPoint, index: number): Standing;
+  /**
+   * Of an exit, at the token at `index` of the text, for predictions that agree with a clear hint of the text or for all others. An exit
+   * that is off stays off.
+   */
+  standing(exit: ExitPoint, index: number, agreesClearly: boolean): Standing;
   /** The full model decided the token at `index` of the text, of which the exit was sure; in the order of the text. */
-  checked(exit: string, index: number, what: Pick<Check, 'confidence' | 'isRight'>): void;
+  checked(exit: string, index: number, what: Pick<Check, 'confidence' | 'agreesClearly' | 'isRight'>): void;
   /** Adds checks within the prompt. */
   judged(checks: readonly Check[]): void;
 }
@@ -75,8 +80,15 @@ interface Shown {
   /** Within the prompt: contradictions, and how many its probabilities allow. */
   contradictions: number;
   allowed: number;
-  /** Checks at which it was sure, with the score behind each; one of `-most` or less stays. */
-  readonly sure: { readonly position: number; readonly score: number }[];
+  /** Checks at which it was sure and agreed with a hint, and the others. */
+  readonly agreeing: Scored[];
+  readonly sure: Scored[];
+}
+
+/** A check, with the score behind it; one of `-most` or less stays. */
+interface Scored {
+  readonly position: number;
+  readonly score: number;
 }
 
 /** `checks`: those of the prompt's row so far, in its order; further ones are added. */
@@ -85,7 +97,7 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
   const shownBy = (exit: ExitPoint): Shown => {
     let shown = known.get(exit.id);
     if (!shown) {
-      shown = { seen: 0, strange: strangeShare(exit, prompt), contradictions: 0, allowed: 0, sure: [] };
+      shown = { seen: 0, strange: strangeShare(exit, prompt), contradictions: 0, allowed: 0, agreeing: [], sure: [] };
       known.set(exit.id, shown);
     }
     while (shown.seen < checks.length) {
@@ -95,13 +107,14 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
     return shown;
   };
   return {
-    standing(exit, index) {
+    standing(exit, index, agreesClearly) {
       const shown = shownBy(exit);
-      const needed = proofs + 10 * riseByTenth * shown.strange;
-      if (needed > most || contradicts(shown)) return 'off';
+      const needed = agreesClearly ? 0 : proofs + 10 * riseByTenth * shown.strange;
+      if (!agreesClearly && (needed > most || contradicts(shown))) return 'off';
       // What the prompt shows is known before the text begins.
       const settled = Math.max(prompt.length, prompt.length + index - lag);
-      const score = shown.sure.findLast(({ position }) => position < settled)?.score ?? 0;
+      const scored = agreesClearly ? shown.agreeing : shown.sure;
+      const score = scored.findLast(({ position }) => position < settled)?.score ?? 0;
       if (score <= -most) return 'off';
       return score >= needed && (index + 1) % every !== 0 ? 'decides' : 'checked';
     },
@@ -112,15 +125,20 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
   };
 }
 
-function add(shown: Shown, { position, confidence, isSure, isRight }: Check, promptTokens: number): void {
+function add(
+  shown: Shown,
+  { position, confidence, isSure, agreesClearly, isRight }: Check,
+  promptTokens: number,
+): void {
   if (position < promptTokens) {
     shown.allowed += 1 - confidence;
     if (!isRight) shown.contradictions++;
   }
   if (!isSure) return;
-  const before = shown.sure.at(-1)?.score ?? 0;
+  const scored = agreesClearly ? shown.agreeing : shown.sure;
+  const before = scored.at(-1)?.score ?? 0;
   const score = isRight ? Math.min(most, before + 1) : before - weight;
-  shown.sure.push({ position, score: before <= -most ? before : score });
+  scored.push({ position, score: before <= -most ? before : score });
 }
 
 /** Whether an exit contradicts the full model within a prompt nearly as often as its probabilities allow, and not by chance. */

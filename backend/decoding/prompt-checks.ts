@@ -1,6 +1,7 @@
 /** Whether the full model agrees with exits within a prompt: see probation.ts. */
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
+import { agreementWith, hinted, newHints, type Hint, type HintWeights } from './hints.ts';
 import { leaves, type Policy } from './policy.ts';
 import { doubtful, type Check } from './probation.ts';
 
@@ -19,9 +20,18 @@ export async function checksOf(
   row: number,
   prompt: readonly number[],
   { from, to }: { readonly from: number; readonly to: number },
-  { policy, isAsked }: { readonly policy: Policy; readonly isAsked: (exit: ExitPoint) => boolean },
+  {
+    policy,
+    hints,
+    isAsked,
+  }: {
+    readonly policy: Policy;
+    readonly hints?: ReadonlyMap<string, HintWeights>;
+    readonly isAsked: (exit: ExitPoint) => boolean;
+  },
 ): Promise<Check[]> {
   const guesses: Guess[] = [];
+  const given = hints?.size ? hintsBehind(prompt, from, to) : [];
   const earlier = Array.from({ length: to - from }, (): Readout[] => []);
   for (const [k, exit] of model.exits.slice(0, -1).entries()) {
     if (!isAsked(exit)) continue;
@@ -29,9 +39,12 @@ export async function checksOf(
     for (const [n, readout] of read!.readouts.entries()) {
       const position = from + n + 1;
       const { token, confidence } = readout;
-      const isSure = leaves(policy, exit.id, readout, earlier[n]!);
+      const [hint, weights] = [given[n] ?? null, hints?.get(exit.id)];
+      const isSure = leaves(policy, exit.id, hinted(readout, hint, weights), earlier[n]!);
+      const agreesClearly = weights !== undefined && agreementWith(hint, token) === 'agreesClearly';
       const isGuess = isSure || (token >= 0 && confidence >= doubtful);
-      if (isGuess && position < prompt.length) guesses.push({ exit: exit.id, position, token, confidence, isSure });
+      if (isGuess && position < prompt.length)
+        guesses.push({ exit: exit.id, position, token, confidence, isSure, agreesClearly });
       earlier[n]!.push(readout);
     }
   }
@@ -47,4 +60,13 @@ export async function checksOf(
     ...guess,
     isRight: token === (said.get(guess.position) ?? prompt[guess.position]),
   }));
+}
+
+/** The hint for the token behind each of a prompt's tokens from `from` up to `to`. */
+function hintsBehind(prompt: readonly number[], from: number, to: number): (Hint | null)[] {
+  const hints = newHints(prompt.slice(0, from));
+  return prompt.slice(from, to).map((token) => {
+    hints.add([token]);
+    return hints.next([])[0]!;
+  });
 }

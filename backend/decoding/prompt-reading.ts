@@ -137,7 +137,8 @@ export async function readPiece(
     reading.regrets.push(...(await regretsAt(model, cache, { row, end }, said!.readouts, tokens)));
   }
   if (probation && judgedFrom < end) {
-    const isAsked = (exit: ExitPoint): boolean => request.enabled(exit.id) && probation.standing(exit, 0) !== 'off';
+    const isAsked = (exit: ExitPoint): boolean =>
+      request.enabled(exit.id) && probation.standing(exit, 0, false) !== 'off';
     const checked = { from: judgedFrom, to: end };
     probation.judged(await checksOf(model, cache, row, prompt, checked, { ...request, isAsked }));
     reading.row.checkedFrom = Math.min(reading.row.checkedFrom, judgedFrom);

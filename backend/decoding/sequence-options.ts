@@ -5,6 +5,7 @@ import type { Mode } from '../../protocol/trace.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import { gatesOf } from '../checkpoint/gates.ts';
 import type { DraftOptions } from './block.ts';
+import { hintsOf } from './hints.ts';
 import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
@@ -36,6 +37,7 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
     onProbation: mode === 'fast' && isCalibrated,
     learnedAnswers: calibration?.learnedAnswers ?? false,
     drafts: draftsOf(mode, options.drafts, isEnabled),
+    hints: isCalibrated && calibration ? hintsOf(calibration) : new Map(),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,

@@ -4,6 +4,7 @@ import type { Allowed } from '../data/allowed.ts';
 import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
 import type { Choice, DraftOptions } from './block.ts';
 import type { Gate } from './gate.ts';
+import { newHints, type Hints, type HintWeights } from './hints.ts';
 import { lookupIndex, type LookupIndex } from './lookup.ts';
 import { opinionOf } from './opinions.ts';
 import type { Policy } from './policy.ts';
@@ -21,6 +22,8 @@ export interface SequenceOptions {
   readonly sampling: SamplingOptions;
   /** Whether exits must prove themselves in the text before they decide; see probation.ts. */
   readonly onProbation?: boolean;
+  /** By exit id: how hints of the text change how sure an exit is; an exit without them takes none. */
+  readonly hints?: ReadonlyMap<string, HintWeights>;
   /** Whether the exits on probation learned answers alone: in a prompt they are not compared with the full model. */
   readonly learnedAnswers?: boolean;
   /** Whether exits' memories fill the layers that tokens left out; otherwise these tokens wait for the next one that goes deeper. */
@@ -58,6 +61,8 @@ export interface Sequence {
   readonly probation: Probation | null;
   /** For penalties. */
   readonly seen: { readonly all: Set<number>; readonly written: Map<number, number> };
+  /** Null if no exit takes hints. */
+  readonly hints: Hints | null;
   /** Null if the text does not draft. */
   readonly lookup: LookupIndex | null;
   readonly decoder: ReturnType<TextCodec['decoder']>;
@@ -98,6 +103,7 @@ export function newSequence(
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
     probation,
+    hints: options.hints?.size ? newHints(prompt) : null,
     seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),

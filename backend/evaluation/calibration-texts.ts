@@ -138,11 +138,17 @@ export function alternating(windows: Windows): [Windows, Windows] {
 
 /**
  * At most `most` pieces of windows, of `tokens` tokens, apart from each other if there is enough text; pieces are shorter, down to
- * `promptTokens`, if there would be fewer of them otherwise. The first few are spread over all of the text, however few are taken. No piece
- * ends with the end of a document or soon behind it: `separator` stands between documents and fills windows. Of chats each ends where an
- * answer begins or goes on.
+ * `promptTokens`, if there would be fewer of them otherwise. If they are shorter than `context`, each takes in that many tokens before its
+ * end, so that neighbours overlap. The first few are spread over all of the text, however few are taken. No piece ends with the end of a
+ * document or soon behind it: `separator` stands between documents and fills windows. Of chats each ends where an answer begins or goes on.
  */
-export function promptsOf(windows: Windows, most: number, separator: number | null, tokens = promptTokens): number[][] {
+export function promptsOf(
+  windows: Windows,
+  most: number,
+  separator: number | null,
+  tokens = promptTokens,
+  context = 0,
+): number[][] {
   const room = Math.floor((windows.count * windows.tokens) / (2 * most));
   const length = Math.min(Math.max(promptTokens, Math.min(tokens, room)), windows.tokens - 1);
   const perWindow = Math.max(1, Math.floor(windows.tokens / (2 * length)));
@@ -159,7 +165,7 @@ export function promptsOf(windows: Windows, most: number, separator: number | nu
     const end = beforeTarget(targets, withinDocument(ids, ((place % perWindow) * 2 + 1) * length, separator));
     if (end < promptTokens || taken.has(`${window} ${end}`)) return [];
     taken.add(`${window} ${end}`);
-    return [[...ids.subarray(Math.max(0, end - length), end)]];
+    return [[...ids.subarray(Math.max(0, end - Math.max(length, context)), end)]];
   });
 }
 

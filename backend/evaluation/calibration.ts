@@ -60,7 +60,7 @@ const lossesTried = (allowed: number): number[] => [
 const mostLoss = 0.5;
 
 /** A set of exits is a candidate beside the fastest single one if it should be at least this many times as fast: testing and trying it costs, too. */
-const leastGainOfSet = 1.02;
+const leastGainOfSet = 1.01;
 
 /**
  * Candidates, at most two: costs are estimates, so the clock should decide between the fastest single exit and the fastest set

@@ -7,6 +7,7 @@ import type { BatchRequest } from '../decoding/batch.ts';
 import type { DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
+import type { HintWeights } from '../decoding/hints.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { newPace, type PassTable } from '../decoding/pace.ts';
 import { judgedTokens } from '../decoding/probation.ts';
@@ -36,6 +37,8 @@ export const trialPrompt = judgedTokens;
 export interface Candidate {
   readonly thresholds: Calibration['thresholds'];
   readonly gates: ReadonlyMap<string, Gate>;
+  /** By exit id: how hints of the text change how sure it is. */
+  readonly hints: ReadonlyMap<string, HintWeights>;
   /** Whether memories fill what such tokens skip. */
   readonly remembers: boolean;
   /** Whether exits were calibrated on chats: see `SequenceOptions.learnedAnswers`. */
@@ -46,15 +49,17 @@ export interface Candidate {
 export const leavingBy = ({
   thresholds,
   gates,
+  hints,
   remembers,
   learnedAnswers,
 }: Candidate): Pick<
   DecodeRequest,
-  'policy' | 'enabled' | 'gates' | 'remembers' | 'onProbation' | 'learnedAnswers'
+  'policy' | 'enabled' | 'gates' | 'hints' | 'remembers' | 'onProbation' | 'learnedAnswers'
 > => ({
   policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
   enabled: (exit) => exit in thresholds,
   gates,
+  hints,
   remembers,
   onProbation: true,
   learnedAnswers,

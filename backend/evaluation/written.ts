@@ -69,6 +69,8 @@ export interface Judging {
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
   readonly observed: readonly ExitObservations[];
+  /** By exit id, as in `observed`. */
+  readonly hints: Candidate['hints'];
   readonly costs: Costs;
   /** Beginnings of text from which no candidate was chosen, long enough for exits to prove themselves. */
   readonly prompts: readonly (readonly number[])[];
@@ -91,7 +93,7 @@ export async function* judgeWritten(
   request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Judgement> {
-  const { staged, observed, costs, prompts, learnedAnswers, hasTime } = on;
+  const { staged, observed, hints, costs, prompts, learnedAnswers, hasTime } = on;
   const { promise } = request;
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
@@ -108,7 +110,7 @@ export async function* judgeWritten(
     soonest = milliseconds;
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, thresholds);
-    const candidate: Candidate = { thresholds, gates, remembers: true, learnedAnswers };
+    const candidate: Candidate = { thresholds, gates, hints, remembers: true, learnedAnswers };
     const places = Object.keys(thresholds).join(' and ');
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places}, with memory` };
     const guarantee = partOf(request, chance);

@@ -24,6 +24,7 @@ import {
   type ExitView,
 } from '../evaluation/calibration.ts';
 import { findGates, withGate, type ExitObservations } from '../evaluation/gates.ts';
+import { fitHints, withHints, type HintedView } from '../evaluation/hints.ts';
 import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import type { Running } from '../devices/fallback.ts';
@@ -55,6 +56,8 @@ import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
 
+/** Tokens before a text by which thresholds are chosen: enough for hints, of which the text itself has few; reading them takes time. */
+const choosingContext = 128;
 /** Passes whose time is measured. */
 const costRounds = 15;
 
@@ -71,13 +74,19 @@ export interface Calibratable {
   readonly windows: Windows;
 }
 
+type HintedObservations = ExitObservations & HintedView;
+
 /** What the model cut at all of its exits has shown. */
 interface Seen {
   readonly costs: MeasuredCosts;
   readonly passes: PassTable;
   /** The full model's own text, and what each exit says of its tokens. */
   readonly written: readonly Position[];
-  readonly observed: readonly ExitObservations[];
+  readonly plain: readonly HintedObservations[];
+  /** The same, as sure as the text's hints leave them. */
+  readonly observed: readonly HintedObservations[];
+  /** By exit id. */
+  readonly hints: Candidate['hints'];
   /** Exits whose text keeps the promise, if text that left was judged. */
   readonly judged: Judgement;
   /** The layer at which prompts may stop. */
@@ -101,12 +110,12 @@ export async function* calibrateExits(
   const elapsed = (): number => (performance.now() - began) / 1000;
   const seen = yield* observe(on, request, elapsed, signal);
   if (seen === null) return;
-  const { judged, observed, passes, promptExit } = seen;
+  const { judged, passes, promptExit } = seen;
   const isFilled = judged.kept !== null;
   const { stages, deferred, readings } = seen.costs;
   const costs: Costs = isFilled ? seen.costs : { stages, deferred, readings };
   const { areChats: learnedAnswers = false } = on.windows;
-  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(observed, costs, request, learnedAnswers);
+  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(seen, costs, request, learnedAnswers);
   signal.throwIfAborted();
 
   const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
@@ -129,6 +138,7 @@ export async function* calibrateExits(
     ...(learnedAnswers && { learnedAnswers }),
     thresholds: best.thresholds,
     gates: Object.fromEntries([...best.gates].map(([exit, gate]) => [exit, storedGate(gate)])),
+    hints: Object.fromEntries(best.hints),
   });
   yield { type: 'saved', path: on.directory, files: [infoFile] };
   yield {
@@ -160,7 +170,7 @@ async function* observe(
   // Text that candidates are chosen from judges none of them.
   const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
-  const prompts = promptsOf(choosing, wantedTokens(request), separator);
+  const prompts = promptsOf(choosing, wantedTokens(request), separator, promptTokens, choosingContext);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, exits, running.options);
@@ -182,16 +192,18 @@ async function* observe(
     const written = texts.flat();
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
-    const observed = viewsOf(staged.exits, written);
+    const plain = viewsOf(staged.exits, written);
+    const hints = new Map(plain.map((view) => [view.exit, fitHints(view, request.promise)]));
+    const observed = plain.map((view) => withHints(view, hints.get(view.exit)!));
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
     const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
-    const judgeOn = { tokenizer, staged, observed, costs, prompts: fresh, learnedAnswers, hasTime };
+    const judgeOn = { tokenizer, staged, observed, hints, costs, prompts: fresh, learnedAnswers, hasTime };
     const judged = yield* judgeWritten(judgeOn, request, signal);
     const promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
     const layers = staged.exits.map(({ layer }) => layer);
-    return { costs, passes, written, observed, judged, promptExit, layers };
+    return { costs, passes, written, plain, observed, hints, judged, promptExit, layers };
   } finally {
     await staged.dispose();
   }
@@ -199,7 +211,7 @@ async function* observe(
 
 /** What the stored thresholds, and others, bring by the measured costs. */
 function broughtByThresholds(
-  { written, observed, layers }: Seen,
+  { written, plain, observed, layers }: Seen,
   costs: Costs,
   { thresholds, gates, speedups }: Fastest,
   { promise }: CalibrationRequest,
@@ -209,7 +221,8 @@ function broughtByThresholds(
     tokens: written.length,
     sweep: sweepThresholds.map((threshold) => {
       const all = Object.fromEntries(observed.map(({ exit }) => [exit, threshold]));
-      const { agreement, speedup } = outcomeOf(observed, costs, promise, all);
+      // A threshold that is given by hand is that of the exits alone.
+      const { agreement, speedup } = outcomeOf(plain, costs, promise, all);
       return { threshold, agreement: agreement.value, speedup };
     }),
     exits: observed.map((view, k) => ({
@@ -231,27 +244,28 @@ function broughtByThresholds(
 function viewsOf(
   exits: readonly { readonly id: string; readonly stages: number }[],
   written: readonly Position[],
-): ExitObservations[] {
+): HintedObservations[] {
   return exits.slice(0, -1).map(({ id, stages }, k) => ({
     exit: id,
     stages,
     regret: written.map(({ observations }) => observations[k]!.regret),
     confidence: written.map(({ observations }) => observations[k]!.confidence),
     deferred: written.map(({ observations }) => Number(observations[k]!.token < 0)),
+    agreements: written.map(({ observations }) => observations[k]!.agreement),
     states: written.map(({ observations }) => observations[k]!.state),
   }));
 }
 
 /** Candidates that keep the promise with the exact cache: what they would have written follows from the full model's own text. */
 function tested(
-  observed: readonly ExitObservations[],
+  { observed, hints }: Pick<Seen, 'observed' | 'hints'>,
   costs: Costs,
   { promise, certainty }: CalibrationRequest,
   learnedAnswers: boolean,
 ): Judged[] {
   return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
     const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
-    return { thresholds, gates, agreement, regret, remembers: false, learnedAnswers };
+    return { thresholds, gates, hints, agreement, regret, remembers: false, learnedAnswers };
   });
 }
 
@@ -282,6 +296,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
   return {
     thresholds: {},
     gates: new Map(),
+    hints: new Map(),
     remembers: false,
     learnedAnswers: false,
     mode: drafting,

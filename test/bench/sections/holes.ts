@@ -10,7 +10,9 @@ import { fimPrompt } from '../../../backend/data/fim.ts';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
+import { hintsOf } from '../../../backend/decoding/hints.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
+import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { gatesOf } from '../../../backend/checkpoint/gates.ts';
@@ -135,13 +137,16 @@ async function openWays(
   };
   const ways = [way(fullDepth, {}), way(lossless, { drafts })];
   if (calibration) {
-    const { thresholds, promise, deferred } = calibration;
+    const { thresholds, promise, deferred, learnedAnswers = false } = calibration;
     ways.push(
       way(`fast, calibrated for ${shownPromise(promise)}`, {
-        enabled: (exit) => exit in thresholds,
-        policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
-        gates: gatesOf(calibration),
-        remembers: deferred === 'memory',
+        ...leavingBy({
+          thresholds,
+          gates: gatesOf(calibration),
+          hints: hintsOf(calibration),
+          remembers: deferred === 'memory',
+          learnedAnswers,
+        }),
         drafts,
       }),
     );

@@ -6,6 +6,7 @@ import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.t
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
+import { hintsOf } from '../../../backend/decoding/hints.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
@@ -161,7 +162,13 @@ function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readon
       const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
       const { thresholds, deferred, learnedAnswers = false } = calibration;
       const remembers = deferred === 'memory';
-      const how = leavingBy({ thresholds, gates: gatesOf(calibration), remembers, learnedAnswers });
+      const how = leavingBy({
+        thresholds,
+        gates: gatesOf(calibration),
+        hints: hintsOf(calibration),
+        remembers,
+        learnedAnswers,
+      });
       return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, ${exitsAlone}`, 'fast', model, how)];
     }),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, threshold)),

@@ -11,6 +11,25 @@ export function backendsOf(control: string): number[] {
   });
 }
 
+/** Seconds that a process has computed so far, in steps of a hundredth; 0 if it has ended. */
+export function secondsComputed(pid: number): number {
+  try {
+    if (process.platform !== 'linux') {
+      const [minutes, seconds] = execFileSync('/bin/ps', ['-o', 'time=', '-p', String(pid)], {
+        encoding: 'utf8',
+      }).split(':');
+      return 60 * Number(minutes) + Number(seconds);
+    }
+    // Behind the program's name in brackets: its state, …, the ticks of its user time (12th) and of its system time.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return 0;
+  }
+}
+
 /** If that cannot be told, it counts. */
 function inherited(pid: string, control: string): boolean {
   try {

@@ -3,7 +3,7 @@ import path from 'node:path';
 import * as vscode from 'vscode';
 import type { EarlyExitApi } from '../../../extension/api.ts';
 import type { RunState, RunSummary } from '../../../protocol/server.ts';
-import { backendsOf } from './backends.ts';
+import { backendsOf, secondsComputed } from './backends.ts';
 import { controlDirectory, delay, resize, screenshot, sizes, until } from './driver.ts';
 
 export const EXTENSION_ID = 'early-exit.early-exit';
@@ -19,6 +19,23 @@ export const fileUri = (name: string): vscode.Uri => vscode.Uri.file(path.join(w
 
 /** Process ids of the backends that this window started. */
 export const backendProcesses = (): number[] => backendsOf(controlDirectory());
+
+/** Resolves once the backends have computed next to nothing for a second, so that all that was asked of them has come. */
+export async function backendRests(): Promise<void> {
+  const processes = backendProcesses();
+  const computed = (): number => processes.reduce((sum, id) => sum + secondsComputed(id), 0);
+  let [before, quietLooks] = [computed(), 0];
+  await until(
+    'the backend to rest',
+    () => {
+      const now = computed();
+      quietLooks = now - before > 0.011 ? 0 : quietLooks + 1;
+      before = now;
+      return quietLooks >= 20;
+    },
+    60,
+  );
+}
 
 /** While the backend's process stands still, nothing that it would have to say can come. */
 export async function withBackendStopped(work: () => Promise<unknown>): Promise<void> {

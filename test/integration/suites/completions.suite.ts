@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { ask, delay, idle, inWorkbench, press, until } from '../harness/driver.ts';
-import { activate, EXTENSION_ID, fileUri, pictures, withBackendStopped } from '../harness/extension.ts';
+import { activate, EXTENSION_ID, fileUri, pictures, backendRests, withBackendStopped } from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const settings = (): vscode.WorkspaceConfiguration => vscode.workspace.getConfiguration('earlyExit');
@@ -36,9 +36,6 @@ async function shownOnLine(): Promise<string> {
   );
   return text.replaceAll('\u00a0', ' ');
 }
-
-/** What is asked ahead has come: it takes `maxMilliseconds` and its prompt at most. */
-const aheadHasCome = (): Promise<void> => delay(4_000);
 
 const nothingShown = (): Promise<unknown> => until('no ghost text', async () => (await ghostText()) === '');
 const act = (command: string): Thenable<unknown> => vscode.commands.executeCommand(command);
@@ -130,7 +127,7 @@ export const run = suite([
     await editorAt(beginning);
     await ask({ do: 'type', text: 'while' });
     const whole = await shownOnLine();
-    await aheadHasCome();
+    await backendRests();
     const typed = `${beginning}while`;
     await withBackendStopped(async () => {
       await press('Control+ArrowRight');
@@ -151,7 +148,7 @@ export const run = suite([
     await editorAt(beginning);
     await ask({ do: 'type', text: 'while' });
     await shown();
-    await aheadHasCome();
+    await backendRests();
     await withBackendStopped(async () => {
       await press('Tab');
       await until('the text', () => document.getText().length > `${beginning}while`.length + 1);

@@ -335,6 +335,15 @@ describe('openCheckpoint', () => {
     opened.close();
   });
 
+  it('reads how hints of the text change how sure exits are', () => {
+    createCheckpoint(at(), start).close();
+    const hints = { '1:norm': { agrees: 1, agreesClearly: 2, contradicts: -1, contradictsClearly: -2 } };
+    edit((json) => Object.assign(json, { calibration: { ...calibration, hints } }));
+    const opened = openCheckpoint(at(), base);
+    expect(opened.calibration).toEqual({ ...calibration, hints });
+    opened.close();
+  });
+
   it('reads a calibration with its gates', () => {
     createCheckpoint(at(), start).close();
     edit((json) => Object.assign(json, { calibration: withGate({}) }));
@@ -381,6 +390,7 @@ describe('openCheckpoint', () => {
       (json) => (json['calibration'] = { ...calibration, brought: { ...brought, speedup: { value: 'fast' } } }),
     ],
     ['an answer that is neither', (json) => (json['calibration'] = { ...calibration, learnedAnswers: 1 })],
+    ['half a hint', (json) => (json['calibration'] = { ...calibration, hints: { '1:norm': { agrees: 1 } } })],
     ['a gate of 7 bytes', (json) => (json['calibration'] = withGate({ weights: 'AAAAAAAAAA==' }))],
     ['a gate of no bytes', (json) => (json['calibration'] = withGate({ weights: '' }))],
     ['a gate that is not finite', (json) => (json['calibration'] = withGate({ weights: 'AADAfw==' }))],

@@ -22,13 +22,21 @@ const on = (prompt: readonly number[], checks: Check[] = []): Probation => newPr
 
 /** Checks from place `from` of the text on, one at each place. */
 function check(probation: Probation, from: number, results: readonly boolean[]): void {
-  for (const [i, isRight] of results.entries()) probation.checked(lens.id, from + i, { confidence: 0.9, isRight });
+  for (const [i, isRight] of results.entries())
+    probation.checked(lens.id, from + i, { confidence: 0.9, agreesClearly: false, isRight });
 }
 const standings = (probation: Probation, places: readonly number[]): string[] =>
-  places.map((place) => probation.standing(lens, place));
+  places.map((place) => probation.standing(lens, place, false));
 /** Checks of the tokens of a prompt from a position on. */
 const within = (from: number, results: readonly boolean[]): Check[] =>
-  results.map((isRight, i) => ({ exit: lens.id, position: from + i, confidence: 0.9, isSure: true, isRight }));
+  results.map((isRight, i) => ({
+    exit: lens.id,
+    position: from + i,
+    confidence: 0.9,
+    isSure: true,
+    agreesClearly: false,
+    isRight,
+  }));
 
 test('an exit decides once the full model has agreed eight times, as far back as no pass reaches', () => {
   const probation = on([]);
@@ -50,18 +58,33 @@ test('what the end of the prompt shows counts from the first token on', () => {
 test('an exit that contradicts the full model as often as its probabilities allow is not asked, however sure it was right', () => {
   const prompt = range(200);
   const doubts = (wrong: number): Check[] =>
-    range(20).map((i) => ({ exit: lens.id, position: 130 + i, confidence: 0.5, isSure: false, isRight: i >= wrong }));
+    range(20).map((i) => ({
+      exit: lens.id,
+      position: 130 + i,
+      confidence: 0.5,
+      isSure: false,
+      agreesClearly: false,
+      isRight: i >= wrong,
+    }));
   const standing = (wrong: number): string =>
-    on(prompt, [...within(120, rights(8)), ...doubts(wrong)]).standing(lens, 0);
+    on(prompt, [...within(120, rights(8)), ...doubts(wrong)]).standing(lens, 0, false);
   // Of the 10.8 contradictions that its probabilities allow, 10 are few enough.
   expect([0, 10, 11, 20].map(standing)).toEqual(['decides', 'decides', 'off', 'off']);
 });
 
 test('the more of the prompt an exit could not have said, the fewer contradictions are allowed', () => {
   const doubts = (wrong: number, position: number): Check[] =>
-    range(20).map((i) => ({ exit: lens.id, position, confidence: 0.5, isSure: false, isRight: i >= wrong }));
+    range(20).map((i) => ({
+      exit: lens.id,
+      position,
+      confidence: 0.5,
+      isSure: false,
+      agreesClearly: false,
+      isRight: i >= wrong,
+    }));
   const fewEnough = (exit: ExitPoint, prompt: readonly number[]): number =>
-    range(20).filter((wrong) => on(prompt, doubts(wrong, prompt.length - 1)).standing(exit, 0) !== 'off').length - 1;
+    range(20).filter((wrong) => on(prompt, doubts(wrong, prompt.length - 1)).standing(exit, 0, false) !== 'off')
+      .length - 1;
   const listed = exitOf(range(180));
   expect(fewEnough(listed, range(200))).toBe(6);
   expect(fewEnough(listed, [...range(180), ...range(20)])).toBe(9);
@@ -79,7 +102,7 @@ test('the more of the prompt an exit could not have said, the more checks must h
   // Of a prompt of two hundred tokens, this many are strange.
   const standing = (strange: number, checks: number): string => {
     const prompt = range(200);
-    return on(prompt, within(20, rights(checks))).standing(exitOf(range(200 - strange)), 0);
+    return on(prompt, within(20, rights(checks))).standing(exitOf(range(200 - strange)), 0, false);
   };
   expect([8, 9, 26, 31].map((checks) => standing(0, checks))).toEqual(Array(4).fill('decides'));
   expect([25, 26].map((checks) => standing(20, checks))).toEqual(['checked', 'decides']);
@@ -90,7 +113,7 @@ test('the more of the prompt an exit could not have said, the more checks must h
 
 test('one token in sixteen is checked all the same', () => {
   const probation = on(range(20), within(10, rights(9)));
-  const checked = range(100).filter((place) => probation.standing(lens, place) === 'checked');
+  const checked = range(100).filter((place) => probation.standing(lens, place, false) === 'checked');
   expect(checked).toEqual([15, 31, 47, 63, 79, 95]);
 });
 
@@ -103,6 +126,22 @@ test('a wrong check outweighs sixteen right ones, a long record is no licence, a
   check(probation, 110, [false, false, false]);
   check(probation, 113, rights(100));
   expect(standings(probation, [110 + lag, 113 + lag, 300])).toEqual(['decides', 'off', 'off']);
+});
+
+test('what agrees with a clear hint of the text needs no proof, but is off like all else', () => {
+  const at = (probation: Probation, place: number): string => probation.standing(lens, place, true);
+  const contradicting = range(20).map((i) => ({ ...within(100 + i, [false])[0]!, confidence: 0.5, isSure: false }));
+  const strange = on(range(200), contradicting);
+  expect([strange.standing(lens, 0, false), at(strange, 0), at(strange, 15)]).toEqual(['off', 'decides', 'checked']);
+  const agreeing = (place: number, isRight: boolean) =>
+    strange.checked(lens.id, place, { confidence: 0.9, agreesClearly: true, isRight });
+  agreeing(15, false);
+  expect([at(strange, 15 + lag), at(strange, 16 + lag)]).toEqual(['decides', 'checked']);
+  for (const place of range(16)) agreeing(16 + place, true);
+  expect(at(strange, 32 + lag)).toBe('decides');
+  for (const place of range(3)) agreeing(40 + place, false);
+  for (const place of range(60)) agreeing(43 + place, true);
+  expect(at(strange, 200)).toBe('off');
 });
 
 const { layers } = tinyModel().spec;
@@ -138,6 +177,24 @@ test.each([
   expect(summary(drafted.tokens)).toEqual(summary(tokens));
   for (const [row, prompt] of prompts.entries()) {
     const alone = await decodeAll(openSession(staged), plainRequest([prompt], 60, leaving));
+    expect(summary(alone.tokens)[0]).toEqual(summary(tokens)[row]);
+  }
+});
+
+test('with hints, drafts and other texts change nothing either; what agrees with them leaves from the first token on', async () => {
+  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+  const weights = { agrees: 0, agreesClearly: 20, contradicts: -20, contradictsClearly: -20 };
+  // Behind the first of these the model repeats itself after some forty tokens.
+  const repeating = [[21, 9, 50], prompts[1]!];
+  const hinting = { ...leaving, policy: confidenceAt(0.9), hints: new Map([[`${layers.length}:norm`, weights]]) };
+  const { tokens } = await decodeAll(openSession(staged), plainRequest(repeating, 100, hinting));
+  expect(new Set(tokens.flat().map(({ exit }) => exit))).toEqual(new Set([`${layers.length}:norm`, 'final']));
+  const others = tokens.map((text, row) => [...repeating[row]!, ...text.map(({ id }) => id)]);
+  const drafting = { ...hinting, drafts: { lookup: true, exits: () => false, limit: 3 * lag, others } };
+  const drafted = await decodeAll(eagerSession(staged), plainRequest(repeating, 100, drafting));
+  expect(summary(drafted.tokens)).toEqual(summary(tokens));
+  for (const [row, prompt] of repeating.entries()) {
+    const alone = await decodeAll(openSession(staged), plainRequest([prompt], 100, hinting));
     expect(summary(alone.tokens)[0]).toEqual(summary(tokens)[row]);
   }
 });

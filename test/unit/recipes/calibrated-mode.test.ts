@@ -9,6 +9,7 @@ const figure = (value: number, error = 0.01): Figure => ({ value, error });
 const candidate: Judged = {
   thresholds: { '4:lens': 0.9 },
   gates: new Map(),
+  hints: new Map(),
   remembers: true,
   learnedAnswers: false,
   agreement: figure(0.99),
