@@ -43,7 +43,7 @@ export function calibrationText(stream: Stream, event: CalibratedEvent): string 
     dim(`${milliseconds.toFixed(2)} ms`),
     dim(`${saves.toFixed(2)} ms`),
   ]);
-  const head = ['exit', 'threshold', 'agreement', 'reading it takes', 'leaving saves'].map(dim);
+  const head = ['exit', 'threshold, with hints', 'agreement', 'reading it takes', 'leaving saves'].map(dim);
   const measured = dim(
     `· ${plural(event.tokens, 'token')}, ${plural(event.texts, 'text')} in turn, ${duration(event.seconds)}`,
   );

@@ -106,7 +106,7 @@ export const commands: readonly Command[] = [
       summary: 'Find the thresholds of exits that keep a promise.',
       description:
         "Lets the model continue beginnings of the held-out text, and finds for each exit the lowest threshold with which its text stays as near to the full model's as promised. " +
-        'Exits that cost more than they save on this machine are not used. generate uses the result unless a threshold is given.',
+        'Thresholds are those of exits together with hints, the tokens that followed the same words before in the text. Exits that cost more than they save on this machine are not used. generate uses the result unless a threshold is given.',
       examples: [
         ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", '99 % agreement'],
         [

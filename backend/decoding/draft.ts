@@ -83,7 +83,7 @@ function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): numb
 }
 
 /**
- * Adds the decided tokens of a text, and records for each whether the text before it would have predicted it, drafted or not. So the value
+ * Adds the decided tokens of a text to what hints and drafts come from, and records for each whether the text before it would have predicted it, drafted or not. So the value
  * of drafts is known without trying them.
  */
 export function learn(pace: Pace, { lookup, hints }: Sequence, choices: readonly Choice[]): void {

@@ -43,11 +43,7 @@ export async function* observeExits(
   const hints = prompts.map(newHints);
   const cache = openKvCache(model, prompts.length);
   try {
-    for (const [row, prompt] of prompts.entries()) {
-      cache.enter(row, prompt);
-      // All but its last token: prompts that are read together take several times as long.
-      await cache.fill(row, [...model.exits.keys()], prompt.length - 1, { lastOnly: true });
-    }
+    for (const [row, prompt] of prompts.entries()) cache.enter(row, prompt);
     let going = [...prompts.keys()];
     for (let pass = 0; pass < newTokens && going.length > 0; pass++) {
       const own = cache.of(going);

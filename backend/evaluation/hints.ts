@@ -17,11 +17,15 @@ const [spread, spreadOfSlope] = [1, 0.3];
 const newtonSteps = 20;
 
 /**
- * Logistic regression of what a prediction loses under a promise, on its log-odds and on how it stands to the hint, with Newton's method. The
- * weights are divided by the slope of the log-odds, so that they add to these.
+ * Logistic regression of what the first `tokens` predictions lose under a promise, on their log-odds and on how they stand to hints, with
+ * Newton's method. The weights are divided by the slope of the log-odds, so that they add to these.
  */
-export function fitHints({ confidence, deferred, regret, agreements }: HintedView, promise: Promised): HintWeights {
-  const rows = agreements.flatMap((agreement, i) => {
+export function fitHints(
+  { confidence, deferred, regret, agreements }: HintedView,
+  promise: Promised,
+  tokens: number,
+): HintWeights {
+  const rows = agreements.slice(0, tokens).flatMap((agreement, i) => {
     if (deferred[i] || confidence[i]! < leastConfidence) return [];
     const isWay = ways.map((way) => Number(way === agreement));
     return [{ x: [1, logOdds(confidence[i]!), ...isWay], kept: 1 - lossOf(promise, regret[i]!) }];

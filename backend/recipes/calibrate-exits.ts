@@ -18,6 +18,7 @@ import {
   calibrate as findThresholds,
   fewestTokens,
   fullPass,
+  halvesOf,
   outcomeOf,
   savedBy,
   type Costs,
@@ -193,7 +194,9 @@ async function* observe(
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
     const plain = viewsOf(staged.exits, written);
-    const hints = new Map(plain.map((view) => [view.exit, fitHints(view, request.promise)]));
+    // The second half may test a promise.
+    const { learn } = halvesOf(written.length);
+    const hints = new Map(plain.map((view) => [view.exit, fitHints(view, request.promise, learn.to)]));
     const observed = plain.map((view) => withHints(view, hints.get(view.exit)!));
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>

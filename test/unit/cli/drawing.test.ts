@@ -338,7 +338,7 @@ describe('showCalibrate', () => {
     const lines = visible(screen.out());
     expect(lines).toEqual([
       'Thresholds · 4,096 tokens, 6 texts in turn, 34 s',
-      expect.stringMatching(/^exit +threshold +agreement +reading it takes +leaving saves$/),
+      expect.stringMatching(/^exit +threshold, with hints +agreement +reading it takes +leaving saves$/),
       expect.stringMatching(/^6:lens +not used +40 % +0\.40 ms +2\.00 ms$/),
       expect.stringMatching(/^10:lens +0\.7500 +70 % +0\.30 ms +0\.60 ms$/),
       "exits alone: 1.13 × as fast as full depth; 99.5 % of tokens are the full model's own choice; a token costs 0.0042 nats",

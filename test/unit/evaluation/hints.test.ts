@@ -20,13 +20,13 @@ function viewOf(tokens: number, seed: number): HintedView {
 }
 
 test('the weights that are true are found', () => {
-  const found = fitHints(viewOf(40_000, 1), promise);
+  const found = fitHints(viewOf(40_000, 1), promise, 40_000);
   for (const [way, weight] of Object.entries(truth))
     expect(Math.abs(found[way as HintAgreement] / weight - 1)).toBeLessThan(0.2);
 });
 
 test('a few predictions change little of what is usual', () => {
-  const { agrees, agreesClearly, contradicts, contradictsClearly } = fitHints(viewOf(10, 2), promise);
+  const { agrees, agreesClearly, contradicts, contradictsClearly } = fitHints(viewOf(500, 2), promise, 10);
   expect(agreesClearly).toBeGreaterThan(agrees);
   expect(agrees).toBeGreaterThan(0);
   expect(contradicts).toBeLessThan(0.5);
@@ -35,7 +35,7 @@ test('a few predictions change little of what is usual', () => {
 
 test('an exit that is always right, or says nothing, has weights, too', () => {
   const right = viewOf(500, 3);
-  const weightsOf = (view: HintedView): number[] => Object.values(fitHints(view, promise)) as number[];
+  const weightsOf = (view: HintedView): number[] => Object.values(fitHints(view, promise, 500)) as number[];
   expect(weightsOf({ ...right, regret: right.regret && Array<number>(500).fill(0) }).every(Number.isFinite)).toBe(true);
   expect(weightsOf({ ...right, deferred: Array<number>(500).fill(1) })).toEqual([1, 2, -0.3, -0.8]);
 });

@@ -76,7 +76,16 @@ async function calibrated(
     deferred: written.map(() => 0),
     states: written.map(({ observations }) => observations[k]!.state),
   }));
-  const on = { tokenizer, staged, observed, hints: new Map(), costs, prompts: prompts(32), learnedAnswers: false, hasTime };
+  const on = {
+    tokenizer,
+    staged,
+    observed,
+    hints: new Map(),
+    costs,
+    prompts: prompts(32),
+    learnedAnswers: false,
+    hasTime,
+  };
   const request = { promise, certainty: 0.95, tokens: 512, time: noTimeLimit };
   return { ...(await finished(judgeWritten(on, request, signal))), fresh: prompts(8) };
 }
