@@ -125,9 +125,9 @@ test('if the planned time is over, what the promise needs is done, and no bolder
   expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
 });
 
-test('a bolder candidate must make a token 2 % faster in its own text', () => {
-  expect(leastSaved(10.2, 0)).toBeCloseTo(0.2, 12);
-  expect((20 - 3) / (20 - leastSaved(20, 3))).toBeCloseTo(1.02, 12);
+test('a bolder candidate must make a token 3 % faster in its own text', () => {
+  expect(leastSaved(10.3, 0)).toBeCloseTo(0.3, 12);
+  expect((20 - 3) / (20 - leastSaved(20, 3))).toBeCloseTo(1.03, 12);
 });
 
 /** Judges by `verdicts`, by share of the allowed loss; notes each share with its chance. */
@@ -156,13 +156,13 @@ test('candidates are judged from the most cautious on until one fails or saves l
 });
 
 test('if the first candidate fails, a more cautious one has the rest of the probability of an error', async () => {
-  const first = await judgedInOrder({ 0.07: 1, 0.3: 'broken', 0.6: 9 });
+  const first = await judgedInOrder({ 0.03: 1, 0.3: 'broken', 0.6: 9 });
   expect(first.kept).toBe(1);
-  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.3', '0.07']);
+  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.3', '0.03']);
   const chances = first.judged.map((one) => Number(one.split(' ')[1]));
   expect(chances[0]! + chances[1]!).toBeCloseTo(1, 12);
-  expect(await judgedInOrder({ 0.07: 'broken', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: false });
-  expect(await judgedInOrder({ 0.07: 'late', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: true });
-  expect(await judgedInOrder({ 0.07: 1, 0.3: 'late' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.03: 'broken', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: false });
+  expect(await judgedInOrder({ 0.03: 'late', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.03: 1, 0.3: 'late' })).toMatchObject({ kept: null, isLate: true });
   expect(await judgedInOrder({})).toEqual({ kept: null, isLate: false, judged: [] });
 });
