@@ -106,7 +106,7 @@ export function lookupIndex(others: readonly (readonly number[])[] = []): Lookup
         push(draft);
         guesses.push(first());
       }
-      for (const _ of drafts) pop();
+      for (let n = 0; n < drafts.length; n++) pop();
       return guesses;
     },
   };
