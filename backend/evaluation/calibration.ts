@@ -59,8 +59,8 @@ const lossesTried = (allowed: number): number[] => [
 ];
 const mostLoss = 0.5;
 
-/** A set of exits is a candidate beside the fastest single one if it should be at least this many times as fast: testing and trying it costs, too. */
-const leastGainOfSet = 1.01;
+/** Each further exit of a set should make it at least this many times as fast: costs are estimates, and testing and trying it costs, too. */
+const leastGainOfExit = 1.01;
 
 /**
  * Candidates, at most two: costs are estimates, so the clock should decide between the fastest single exit and the fastest set
@@ -124,21 +124,23 @@ function fastestSets(
   sorted: readonly Int32Array[],
 ): FoundSet[] {
   const { milliseconds: none } = timeOf(exits, costs, promise, new Map(), range);
-  let single: FoundSet = { used: [], thresholds: new Map(), milliseconds: none };
-  let any = single;
+  const nothing: FoundSet = { used: [], thresholds: new Map(), milliseconds: none };
+  const bySize = new Map<number, FoundSet>();
   for (const used of subsets(exits.length)) {
     for (const level of lossesTried(allowed)) {
       const thresholds = thresholdsFor(exits, promise, used, level, sorted);
       const { loss, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
       if (loss > allowed) continue;
-      if (used.length === 1 && milliseconds < single.milliseconds) single = { used, thresholds, milliseconds };
-      if (milliseconds < any.milliseconds) any = { used, thresholds, milliseconds };
+      const fastest = bySize.get(used.length) ?? nothing;
+      if (milliseconds < fastest.milliseconds) bySize.set(used.length, { used, thresholds, milliseconds });
     }
   }
-  const isSetWorth = any.milliseconds * leastGainOfSet <= single.milliseconds;
-  return (isSetWorth ? [single, any] : [single]).filter(
-    ({ used }, i, all) => used.length > 0 && (i === 0 || used.join() !== all[0]!.used.join()),
-  );
+  const single = bySize.get(1) ?? nothing;
+  const set = [...bySize.values()].reduce((best, one) => {
+    const further = Math.max(1, one.used.length - Math.max(1, best.used.length));
+    return one.milliseconds * leastGainOfExit ** further <= best.milliseconds ? one : best;
+  }, single);
+  return [single, set].filter((one, i) => one.used.length > 0 && (i === 0 || one !== single));
 }
 
 const named = (exits: readonly ExitView[], thresholds: ReadonlyMap<number, number>): Calibrated['thresholds'] =>
