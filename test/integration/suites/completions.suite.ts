@@ -139,7 +139,6 @@ export const run = suite([
       void act('editor.action.inlineSuggest.acceptNextLine');
       await until('the line', () => document.getText().slice(typed.length).startsWith(whole));
       assert.equal(document.getText().slice(typed.length).trimEnd(), whole);
-      await shown();
       await ask({ do: 'screenshot', name: 'line-taken' });
     });
   }),
