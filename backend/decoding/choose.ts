@@ -102,22 +102,19 @@ function allowedAt({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[]
   return places;
 }
 
-/** Whether tokens of these places may leave at an exit. */
-function isEnabled(one: Deciding, exit: ExitPoint): boolean {
-  if (exit.spec === null) return true;
-  return one.sequence.options.enabled(exit.id) && one.places.some((_, at) => isAskedAt(one, exit, at));
-}
+/** Whether tokens of some of these places may leave at an exit. */
+const isEnabled = (one: Deciding, exit: ExitPoint): boolean => one.places.some((_, at) => isAskedAt(one, exit, at));
 
-/** Whether probation lets an exit be asked for the token in place `at`. */
+/** Whether an exit may be asked for the token in place `at`. */
 function isAskedAt({ sequence, places }: Deciding, exit: ExitPoint, at: number): boolean {
   const { options, probation } = sequence;
-  if (exit.spec === null || probation === null) return true;
-  const mayAgree = options.hints?.has(exit.id) && places[at]!.hint?.isClear;
+  if (exit.spec === null) return true;
+  if (!options.enabled(exit.id)) return false;
+  if (probation === null) return true;
   const index = indexOf(sequence, at);
-  return (
-    probation.standing(exit, index, false) !== 'off' ||
-    (mayAgree === true && probation.standing(exit, index, true) !== 'off')
-  );
+  if (probation.standing(exit, index, false) !== 'off') return true;
+  const mayAgree = options.hints?.has(exit.id) && places[at]!.hint?.isClear;
+  return mayAgree === true && probation.standing(exit, index, true) !== 'off';
 }
 
 /**
@@ -144,9 +141,8 @@ async function readExit(cache: KvCache, k: number, exit: ExitPoint, asking: read
 function openPlaces(cache: KvCache, k: number, exit: ExitPoint, one: Deciding): boolean[] {
   const { row, places, choices } = one;
   const gate = one.sequence.options.gates.get(exit.id);
-  const isAsked = isEnabled(one, exit);
   return places.map((_, at) => {
-    if (!isAsked || at < choices.length || !isAskedAt(one, exit, at)) return false;
+    if (at < choices.length || !isAskedAt(one, exit, at)) return false;
     return gate === undefined || opens(gate, cache.state(k, row, places.length - 1 - at));
   });
 }
