@@ -25,7 +25,14 @@ export interface Calibration {
   readonly gates: Readonly<Record<string, StoredGate>>;
   /** By exit id: how hints of the text change how sure it is, before its threshold is asked; absent in calibrations of earlier versions. */
   readonly hints?: Readonly<Record<string, HintWeights>>;
+  /** By exit id: when tokens leave there with a clear hint of the text; absent in calibrations of earlier versions. */
+  readonly trust?: Readonly<Record<string, StoredTrust>>;
 }
+
+/** Exits at which tokens leave. */
+export const usedExits = ({ thresholds, trust = {} }: Pick<Calibration, 'thresholds' | 'trust'>): string[] => [
+  ...new Set([...Object.keys(thresholds), ...Object.keys(trust)]),
+];
 
 /** By how many nats the log-odds of an exit's prediction rise by how it stands to the hint of the text (decoding/hints.ts). */
 export interface HintWeights {
@@ -33,6 +40,23 @@ export interface HintWeights {
   readonly agreesClearly: number;
   readonly contradicts: number;
   readonly contradictsClearly: number;
+}
+
+/** Of the log-odds that a clear hint is right, in nats (decoding/trust.ts). */
+export interface TrustWeights {
+  readonly always: number;
+  /** Times what the stream says. */
+  readonly trust: number;
+  /** Times the logarithm of how many tokens before it stood alike, and of how many places say the same. */
+  readonly matched: number;
+  readonly votes: number;
+}
+
+export interface StoredTrust {
+  /** Float32, little-endian, in base64. */
+  readonly direction: string;
+  readonly weights: TrustWeights;
+  readonly least: number;
 }
 
 export interface StoredGate {
@@ -60,6 +84,7 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     thresholds,
     gates,
     hints,
+    trust,
   } = record(file, value, '"calibration"');
   const byExit = record(file, thresholds, '"calibration.thresholds"');
   if (!isCount(step)) throw bad(file, '"calibration" has no step');
@@ -88,6 +113,7 @@ export function readCalibration(file: string, value: unknown): Calibration | nul
     thresholds: byExit as Record<string, number>,
     gates: readGates(file, gates ?? {}),
     ...(hints !== undefined && { hints: readHints(file, hints) }),
+    ...(trust !== undefined && { trust: readTrust(file, trust) }),
   };
 }
 
@@ -132,6 +158,19 @@ function readHints(file: string, value: unknown): Record<string, HintWeights> {
     return [exit, all as HintWeights];
   };
   return Object.fromEntries(Object.entries(record(file, value, '"calibration.hints"')).map(weights));
+}
+
+function readTrust(file: string, value: unknown): Record<string, StoredTrust> {
+  const stored = ([exit, given]: [string, unknown]): [string, StoredTrust] => {
+    const what = `the trust of exit ${shorten(exit)}`;
+    const { direction, weights, least } = record(file, given, what);
+    const { always, trust, matched, votes } = record(file, weights, what);
+    const all = { always, trust, matched, votes };
+    const isWhole = Object.values(all).every(Number.isFinite) && isShare(least);
+    if (!isWhole || typeof direction !== 'string' || !areFloats(direction)) throw bad(file, `${what} is not whole`);
+    return [exit, { direction, weights: all as TrustWeights, least }];
+  };
+  return Object.fromEntries(Object.entries(record(file, value, '"calibration.trust"')).map(stored));
 }
 
 /** Bytes of finite numbers of 32 bits, in base64. */

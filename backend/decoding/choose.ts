@@ -4,17 +4,19 @@
  * right.
  */
 import type { Allowed } from '../data/allowed.ts';
+import type { Hint } from '../data/hints.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import type { Block, Choice } from './block.ts';
 import { opens } from './gate.ts';
-import { agreementWith, hinted, type Hint } from './hints.ts';
+import { agreementWith, hinted } from './hints.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { drawsFromLogits, lacks, pick } from './pick.ts';
 import { leaves } from './policy.ts';
 import { probabilityOf } from './sampler.ts';
 import type { Sequence } from './sequence.ts';
+import { chanceOfHint, isHeadRead, saidByHint } from './trust.ts';
 
 /** What an exit predicts for one position, and whether the position may leave there. */
 interface Prediction {
@@ -76,10 +78,10 @@ export async function choose(
     if (asking.length === 0) continue;
     const rows = asking.map(({ row }) => row);
     await cache.advance(exit.stages, rows, { lastOnly, whole });
-    const read = await readExit(cache, k, exit, asking);
-    for (const one of read) await decide(cache, pace, k, one);
+    await readExit(cache, k, exit, asking);
+    for (const one of asking) await decide(cache, pace, k, one);
     // Filled before any later token goes deeper, so that later tokens see the same entries whatever is decided together.
-    const filled = exit.remembers ? read.flatMap((one) => leftAt(one, exit, cache)) : [];
+    const filled = exit.remembers ? asking.flatMap((one) => leftAt(one, exit, cache)) : [];
     if (filled.length > 0) await cache.leave(k, filled);
   }
   return all.map(({ choices, places, isReported }) =>
@@ -103,13 +105,25 @@ function allowedAt({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[]
 }
 
 /** Whether tokens of some of these places may leave at an exit. */
-const isEnabled = (one: Deciding, exit: ExitPoint): boolean => one.places.some((_, at) => isAskedAt(one, exit, at));
+const isEnabled = (one: Deciding, exit: ExitPoint): boolean =>
+  one.places.some((_, at) => isAskedAt(one, exit, at) || mayTakeHint(one, exit, at));
 
-/** Whether an exit may be asked for the token in place `at`. */
+/** Whether the token in place `at` may leave at an exit with the text's hint. */
+function mayTakeHint({ sequence, places }: Deciding, exit: ExitPoint, at: number): boolean {
+  const { options, probation } = sequence;
+  const { hint, allowed } = places[at]!;
+  if (!hint?.isClear || !options.enabled(exit.id) || !options.trust?.has(exit.id)) return false;
+  // A text that ends too early loses more than a token, and asking the full model whether it ends costs one pass.
+  if (drawsFromLogits(sequence) || options.endOfText.includes(hint.token)) return false;
+  if (allowed !== null && !allowed.allows(hint.token)) return false;
+  return probation?.standing(exit, indexOf(sequence, at), true) !== 'off';
+}
+
+/** Whether an exit's head may be read for the token in place `at`. */
 function isAskedAt({ sequence, places }: Deciding, exit: ExitPoint, at: number): boolean {
   const { options, probation } = sequence;
   if (exit.spec === null) return true;
-  if (!options.enabled(exit.id)) return false;
+  if (!isHeadRead(options, exit)) return false;
   if (probation === null) return true;
   const index = indexOf(sequence, at);
   if (probation.standing(exit, index, false) !== 'off') return true;
@@ -118,10 +132,10 @@ function isAskedAt({ sequence, places }: Deciding, exit: ExitPoint, at: number):
 }
 
 /**
- * Reads exit k at the places of these rows that are not decided yet and whose gates are open; all places of reported rows. Returns the
- * rows that were read.
+ * Takes hints at exit k, and reads it at the places of these rows that are not decided yet and whose gates are open; at all places of
+ * reported rows.
  */
-async function readExit(cache: KvCache, k: number, exit: ExitPoint, asking: readonly Deciding[]): Promise<Deciding[]> {
+async function readExit(cache: KvCache, k: number, exit: ExitPoint, asking: readonly Deciding[]): Promise<void> {
   const open = new Map(asking.map((one) => [one, openPlaces(cache, k, exit, one)]));
   const read = asking.filter((one) => one.isReported || open.get(one)!.includes(true));
   // Places that are decided need not be read again.
@@ -134,17 +148,37 @@ async function readExit(cache: KvCache, k: number, exit: ExitPoint, asking: read
       place.predictions.push({ exit, readout, logits: own, mayLeave: open.get(one)![at]! });
       place.leaving ??= leavingAt(one.sequence, at, place);
     }
-  return read;
 }
 
-/** Whether each place may leave at exit k: it is not decided yet, and no gate keeps the exit from being read there. */
+/**
+ * Whether each place may leave at exit k by its head: it is not decided yet, neither before nor by its hint, and no gate keeps the exit from
+ * being read there.
+ */
 function openPlaces(cache: KvCache, k: number, exit: ExitPoint, one: Deciding): boolean[] {
   const { row, places, choices } = one;
   const gate = one.sequence.options.gates.get(exit.id);
-  return places.map((_, at) => {
-    if (at < choices.length || !isAskedAt(one, exit, at)) return false;
-    return gate === undefined || opens(gate, cache.state(k, row, places.length - 1 - at));
+  return places.map((place, at) => {
+    if (at < choices.length || place.leaving !== null) return false;
+    const state = (): Float32Array => cache.state(k, row, places.length - 1 - at);
+    if (mayTakeHint(one, exit, at) && takesHint(one.sequence, exit, at, place, state())) return false;
+    return isAskedAt(one, exit, at) && (gate === undefined || opens(gate, state()));
   });
+}
+
+/**
+ * Whether the stream at an exit trusts the hint of a place enough. The place then leaves with it, or, where the full model checks it, is not
+ * left before the last layer.
+ */
+function takesHint(sequence: Sequence, exit: ExitPoint, at: number, place: Place, state: Float32Array): boolean {
+  const [trust, hint] = [sequence.options.trust!.get(exit.id)!, place.hint!];
+  const chance = chanceOfHint(trust, state, hint);
+  if (chance < trust.least) return false;
+  const { token } = hint;
+  const standing = sequence.probation?.standing(exit, indexOf(sequence, at), true) ?? 'decides';
+  if (standing === 'decides' && place.checks.length === 0)
+    place.leaving = { exit, readout: saidByHint(hint, chance), logits: null, mayLeave: true };
+  else place.checks.push({ exit: exit.id, token, confidence: chance, agreesClearly: true });
+  return true;
 }
 
 /** Decides the places of a row that leave, until one does not or a draft was wrong. */

@@ -7,7 +7,7 @@ import { longerThan, type ModelSpec } from '../model/spec.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
 import { textSource, type Block, type Choice, type Draft, type DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
-import type { Guess } from './lookup.ts';
+import type { Guess } from '../data/lookup.ts';
 import type { Pace } from './pace.ts';
 import { lag } from './probation.ts';
 import type { Sequence } from './sequence.ts';

@@ -1,16 +1,10 @@
 /**
- * Hints of the text: where its last words stood before, the token that followed is likely to follow again. It knows nothing of the model, so
- * an exit that expects the same token is right far more often than its probability says, and one that expects another is right less often.
+ * How hints of the text (data/hints.ts) change how sure an exit is. A hint knows nothing of the model, so an exit that expects the same token
+ * is right far more often than its probability says, and one that expects another is right less often.
  */
 import type { Calibration, HintWeights } from '../checkpoint/calibration.ts';
+import type { Hint } from '../data/hints.ts';
 import type { Readout } from '../runtime/staged-model.ts';
-import { lookupIndex, type Guess } from './lookup.ts';
-
-export interface Hint {
-  readonly token: number;
-  /** Whether at least `clearMatch` tokens before it stood alike, and the same token followed everywhere. */
-  readonly isClear: boolean;
-}
 
 /** How an exit's prediction stands to the hint of its place. */
 export type HintAgreement = keyof HintWeights;
@@ -19,29 +13,6 @@ export type { HintWeights };
 /** By exit id. */
 export const hintsOf = ({ hints = {} }: Calibration): ReadonlyMap<string, HintWeights> =>
   new Map(Object.entries(hints));
-
-const clearMatch = 3;
-
-export interface Hints {
-  /** Takes tokens of the text in, in order. */
-  add(tokens: readonly number[]): void;
-  /** For the next token, and for the one behind each of `drafts` if these are the next ones; null: the text has no hint. */
-  next(drafts: readonly number[]): (Hint | null)[];
-}
-
-export function newHints(text: readonly number[]): Hints {
-  const index = lookupIndex();
-  index.add(text);
-  return {
-    add: (tokens) => index.add(tokens),
-    next: (drafts) => index.behindEach(drafts).map((guess) => guess && hintOf(guess)),
-  };
-}
-
-const hintOf = ({ token, matched, votes, places }: Guess): Hint => ({
-  token,
-  isClear: matched >= clearMatch && votes === places,
-});
 
 /** Null if there is no hint, or if the exit predicts no token. */
 export function agreementWith(hint: Hint | null, token: number): HintAgreement | null {

@@ -8,6 +8,7 @@ import { thresholdOf } from '../../protocol/options-notations.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import { policies } from '../../protocol/policies.ts';
 import type { Mode } from '../../protocol/trace.ts';
+import { usedExits } from '../checkpoint/calibration.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import type { Policy } from './policy.ts';
 import { needsLogits } from './sampler.ts';
@@ -52,8 +53,8 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
 function fullDepthReason(options: GenerateOptions, calibration: Calibration | null): string | null {
   if (options.exits === null)
     return 'There are no exits, so mode fast runs every token at full depth: give some with --exits.';
-  const thresholds = calibratedThresholds(options, calibration);
-  if (thresholds === null || Object.keys(thresholds).length > 0) return null;
+  const used = calibratedExits(options, calibration);
+  if (used === null || used.length > 0) return null;
   return 'The calibration found no exit that saves time within its promise, so mode fast runs every token at full depth; --threshold leaves early without a promise.';
 }
 
@@ -78,25 +79,27 @@ export function enabledExits(
   calibration: Calibration | null,
   layers: number,
 ): (exit: string) => boolean {
-  const isUsed = exitsOfMode(modeOf(options, calibration), calibratedThresholds(options, calibration), layers);
+  const isUsed = exitsOfMode(modeOf(options, calibration), calibratedExits(options, calibration), layers);
   return (exit) => !isDisabled(options, exit) && isUsed(exit);
 }
 
 const isDisabled = ({ disable }: GenerateOptions, exit: string): boolean =>
   disable.some((name) => name === exit || name === exit.split(':')[0]);
 
-function exitsOfMode(mode: Mode, thresholds: Thresholds | null, layers: number): (exit: string) => boolean {
+function exitsOfMode(mode: Mode, used: readonly string[] | null, layers: number): (exit: string) => boolean {
   switch (mode) {
     case 'full':
       return () => false;
     case 'lossless':
       return (exit) => Number.parseInt(exit, 10) <= deepestDrafter * layers;
     case 'fast':
-      return (exit) => thresholds === null || exit in thresholds;
+      return (exit) => used === null || used.includes(exit);
   }
 }
 
-type Thresholds = Calibration['thresholds'];
+/** The exits at which tokens leave by the calibration, if there is one and the options set no other rule. */
+const calibratedExits = (options: GenerateOptions, calibration: Calibration | null): string[] | null =>
+  calibration && leavesToCalibration(options, calibration) ? usedExits(calibration) : null;
 
 /** The calibration's thresholds, if there are some and the options do not set others. */
 export const calibratedThresholds = (
@@ -106,8 +109,8 @@ export const calibratedThresholds = (
   calibration && leavesToCalibration(options, calibration) ? calibration.thresholds : null;
 
 /** A promise holds for the exits with which it was tested: if one is disabled, its tokens would leave at others. */
-const leavesToCalibration = (options: GenerateOptions, { thresholds }: Calibration): boolean =>
-  namesNoRule(options) && !Object.keys(thresholds).some((exit) => isDisabled(options, exit));
+const leavesToCalibration = (options: GenerateOptions, calibration: Calibration): boolean =>
+  namesNoRule(options) && !usedExits(calibration).some((exit) => isDisabled(options, exit));
 
 const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
   threshold.calibrated && policy === 'confidence';

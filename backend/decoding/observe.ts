@@ -3,7 +3,8 @@
  * read in the passes that write, so their numbers are those of decoding.
  */
 import type { Readout, StagedModel } from '../runtime/staged-model.ts';
-import { agreementWith, newHints, type HintAgreement } from './hints.ts';
+import { newHints, type Hint } from '../data/hints.ts';
+import { agreementWith, type HintAgreement } from './hints.ts';
 import { openKvCache } from './kv-cache.ts';
 import { mostRegret } from '../../protocol/options-promise.ts';
 import { regretIn, regretOf } from './regret.ts';
@@ -11,6 +12,8 @@ import { regretIn, regretOf } from './regret.ts';
 /** One token of the full model, and each exit's prediction at its position, in the order of the model's exits. */
 export interface Position {
   readonly token: number;
+  /** What the text before it says of it, and the regret of that; null: nothing. */
+  readonly hint: (Hint & { readonly regret: number }) | null;
   readonly observations: readonly ExitObservation[];
 }
 
@@ -87,7 +90,9 @@ export async function* observeExits(
           ...rest,
           regret: regretOf(final[row]!, best) ?? (logits ? regretIn(logits, final[row]!, best) : mostRegret),
         }));
-        texts[text]!.push({ token: tokens[row]!, observations: judged });
+        const hinted = given[row] ?? null;
+        const hint = hinted && { ...hinted, regret: regretOf(final[row]!, hinted.token) ?? mostRegret };
+        texts[text]!.push({ token: tokens[row]!, hint, observations: judged });
         hints[text]!.add([tokens[row]!]);
       }
       const continuing = rows.filter((row) => !endOfText.includes(tokens[row]!));

@@ -1,7 +1,8 @@
 /** Whether the full model agrees with exits within a prompt: see probation.ts. */
+import { hintsBehind } from '../data/hints.ts';
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
-import { agreementWith, hinted, newHints, type Hint, type HintWeights } from './hints.ts';
+import { agreementWith, hinted, type HintWeights } from './hints.ts';
 import { leaves, type Policy } from './policy.ts';
 import { doubtful, type Check } from './probation.ts';
 
@@ -31,7 +32,7 @@ export async function checksOf(
   },
 ): Promise<Check[]> {
   const guesses: Guess[] = [];
-  const given = hints?.size ? hintsBehind(prompt, from, to) : [];
+  const given = hints?.size ? hintsBehind(prompt.slice(0, to), from) : [];
   const earlier = Array.from({ length: to - from }, (): Readout[] => []);
   for (const [k, exit] of model.exits.slice(0, -1).entries()) {
     if (!isAsked(exit)) continue;
@@ -60,13 +61,4 @@ export async function checksOf(
     ...guess,
     isRight: token === (said.get(guess.position) ?? prompt[guess.position]),
   }));
-}
-
-/** The hint for the token behind each of a prompt's tokens from `from` up to `to`. */
-function hintsBehind(prompt: readonly number[], from: number, to: number): (Hint | null)[] {
-  const hints = newHints(prompt.slice(0, from));
-  return prompt.slice(from, to).map((token) => {
-    hints.add([token]);
-    return hints.next([])[0]!;
-  });
 }

@@ -5,6 +5,7 @@ import { tileTokens } from '../runtime/tiles.ts';
 import type { KvCache } from './kv-cache.ts';
 import { readOpinions } from './opinions.ts';
 import { tellStates, type Pool } from './pooled.ts';
+import { isHeadRead } from './trust.ts';
 import { judgedTokens, newProbation, type Probation } from './probation.ts';
 import { stoppingAt } from './prompt-exit.ts';
 import { checksOf } from './prompt-checks.ts';
@@ -138,7 +139,7 @@ export async function readPiece(
   }
   if (probation && judgedFrom < end) {
     const isAsked = (exit: ExitPoint): boolean =>
-      request.enabled(exit.id) && probation.standing(exit, 0, false) !== 'off';
+      isHeadRead(request, exit) && probation.standing(exit, 0, false) !== 'off';
     const checked = { from: judgedFrom, to: end };
     probation.judged(await checksOf(model, cache, row, prompt, checked, { ...request, isAsked }));
     reading.row.checkedFrom = Math.min(reading.row.checkedFrom, judgedFrom);

@@ -10,6 +10,7 @@ import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import type { TextCodec } from './text.ts';
+import { trustOfCalibration } from './trust.ts';
 import { enabledExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
 
 /** An open model: its tokenizer, its exits and their calibration. */
@@ -39,6 +40,7 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
     drafts: draftsOf(mode, options.drafts, isEnabled),
     hints: isCalibrated && calibration ? hintsOf(calibration) : new Map(),
     gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
+    trust: mode === 'fast' && isCalibrated && calibration ? trustOfCalibration(calibration) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
     endOfText: tokenizer.eosIds,

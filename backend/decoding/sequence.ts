@@ -2,15 +2,17 @@
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
 import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
+import { newHints, type Hints } from '../data/hints.ts';
+import { lookupIndex, type LookupIndex } from '../data/lookup.ts';
 import type { Choice, DraftOptions } from './block.ts';
 import type { Gate } from './gate.ts';
-import { newHints, type Hints, type HintWeights } from './hints.ts';
-import { lookupIndex, type LookupIndex } from './lookup.ts';
+import type { HintWeights } from './hints.ts';
 import { opinionOf } from './opinions.ts';
 import type { Policy } from './policy.ts';
 import type { Probation } from './probation.ts';
 import { seededRandom, type Random } from './random.ts';
 import type { SamplingOptions } from './sampler.ts';
+import type { TrustByExit } from './trust.ts';
 import { firstEnd, stopStringEnd, type TextCodec, type TextEnd } from './text.ts';
 
 /** How a text is written: each of a batch has its own. */
@@ -24,6 +26,8 @@ export interface SequenceOptions {
   readonly onProbation?: boolean;
   /** By exit id: how hints of the text change how sure an exit is; an exit without them takes none. */
   readonly hints?: ReadonlyMap<string, HintWeights>;
+  /** By exit id: when tokens leave with a clear hint of the text. */
+  readonly trust?: TrustByExit;
   /** Whether the exits on probation learned answers alone: in a prompt they are not compared with the full model. */
   readonly learnedAnswers?: boolean;
   /** Whether exits' memories fill the layers that tokens left out; otherwise these tokens wait for the next one that goes deeper. */
@@ -103,7 +107,7 @@ export function newSequence(
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
     probation,
-    hints: options.hints?.size ? newHints(prompt) : null,
+    hints: options.hints?.size || options.trust?.size ? newHints(prompt) : null,
     seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),

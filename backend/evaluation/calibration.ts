@@ -19,6 +19,8 @@ export interface ExitView {
   readonly deferred: ArrayLike<number>;
   /** 1 if a gate keeps the exit from being read; absent: it is always read. */
   readonly closed?: ArrayLike<number>;
+  /** Whether it predicts the text's hints alone (evaluation/trust.ts), so that no head is read. */
+  readonly isHint?: boolean;
 }
 
 /** Milliseconds on this machine. */

@@ -37,7 +37,7 @@ export function findGates(
   let learned = outcome(none, learn);
   for (const [k, view] of observed.entries()) {
     const threshold = thresholds[view.exit];
-    if (threshold === undefined) continue;
+    if (threshold === undefined || view.isHint) continue;
     const leaves = Array.from(view.states, (_, i) => Number(!view.deferred[i] && view.confidence[i]! >= threshold));
     const gate = { ...fitGate(view.states.slice(0, learn.to), leaves), least: leastChance(costs, k, view.stages) };
     const gates: Gates = new Map([...(path.at(-1) ?? none), [view.exit, gate]]);

@@ -2,12 +2,14 @@
 import type { Figure } from '../../protocol/brought.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
+import { gatesOf } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import type { BatchRequest } from '../decoding/batch.ts';
 import type { DecodeRequest } from '../decoding/decode.ts';
 import { textDrafts } from '../decoding/draft.ts';
 import type { Gate } from '../decoding/gate.ts';
-import type { HintWeights } from '../decoding/hints.ts';
+import { hintsOf, type HintWeights } from '../decoding/hints.ts';
+import { trustOfCalibration, type TrustByExit } from '../decoding/trust.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { newPace, type PassTable } from '../decoding/pace.ts';
 import { judgedTokens } from '../decoding/probation.ts';
@@ -39,27 +41,46 @@ export interface Candidate {
   readonly gates: ReadonlyMap<string, Gate>;
   /** By exit id: how hints of the text change how sure it is. */
   readonly hints: ReadonlyMap<string, HintWeights>;
+  /** By exit id: when tokens leave with a clear hint. */
+  readonly trust: TrustByExit;
   /** Whether memories fill what such tokens skip. */
   readonly remembers: boolean;
   /** Whether exits were calibrated on chats: see `SequenceOptions.learnedAnswers`. */
   readonly learnedAnswers: boolean;
 }
 
+/** The one that a calibration has kept. */
+export const keptBy = (calibration: Calibration): Candidate => ({
+  thresholds: calibration.thresholds,
+  gates: gatesOf(calibration),
+  hints: hintsOf(calibration),
+  trust: trustOfCalibration(calibration),
+  remembers: calibration.deferred === 'memory',
+  learnedAnswers: calibration.learnedAnswers ?? false,
+});
+
+/** The exits at which its tokens leave. */
+export const usedBy = ({ thresholds, trust }: Pick<Candidate, 'thresholds' | 'trust'>): string[] => [
+  ...new Set([...trust.keys(), ...Object.keys(thresholds)]),
+];
+
 /** Decoding options that apply a candidate, on probation as in use. */
 export const leavingBy = ({
   thresholds,
   gates,
   hints,
+  trust,
   remembers,
   learnedAnswers,
 }: Candidate): Pick<
   DecodeRequest,
-  'policy' | 'enabled' | 'gates' | 'hints' | 'remembers' | 'onProbation' | 'learnedAnswers'
+  'policy' | 'enabled' | 'gates' | 'hints' | 'trust' | 'remembers' | 'onProbation' | 'learnedAnswers'
 > => ({
   policy: { kind: 'confidence', threshold: (exit) => thresholds[exit] ?? 1 },
-  enabled: (exit) => exit in thresholds,
+  enabled: (exit) => exit in thresholds || trust.has(exit),
   gates,
   hints,
+  trust,
   remembers,
   onProbation: true,
   learnedAnswers,
@@ -124,9 +145,8 @@ export async function* tryOut(
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
     const [fast, alone]: [Way[], Way[]] = [[], []];
     for (const candidate of candidates) {
-      const isUsed = (exit: string): boolean => exit in candidate.thresholds;
-      const cut = await open(onlyExits(on.exits, isUsed));
       const how = leavingBy(candidate);
+      const cut = await open(onlyExits(on.exits, how.enabled));
       fast.push(way(cut, { ...how, drafts }));
       alone.push(way(cut, how));
     }

@@ -16,7 +16,8 @@ import type { StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { isJudged } from './calibration-time.ts';
 import { allowedLoss, fewestJudged, judgedBy, verdictOf, type Guarantee } from './promise.ts';
-import { leavingBy, type Candidate } from './trial.ts';
+import { leavingBy, usedBy, type Candidate } from './trial.ts';
+import { ruleOf, type FittedTrust } from './trust.ts';
 
 /**
  * Loss of each candidate on the full model's own text ÷ the allowed loss, the most cautious candidate first. It only orders the candidates.
@@ -68,9 +69,12 @@ const partOf = ({ promise, certainty }: Guarantee, share: number): Guarantee => 
 export interface Judging {
   readonly tokenizer: Tokenizer;
   readonly staged: StagedModel;
+  /** Exits, and their hints as exits of their own. */
   readonly observed: readonly ExitObservations[];
   /** By exit id, as in `observed`. */
   readonly hints: Candidate['hints'];
+  readonly trust: readonly FittedTrust[];
+  /** Of `observed`. */
   readonly costs: Costs;
   /** Beginnings of text from which no candidate was chosen, long enough for exits to prove themselves. */
   readonly prompts: readonly (readonly number[])[];
@@ -93,7 +97,7 @@ export async function* judgeWritten(
   request: CalibrationRequest,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Judgement> {
-  const { staged, observed, hints, costs, prompts, learnedAnswers, hasTime } = on;
+  const { staged, observed, hints, trust, costs, prompts, learnedAnswers, hasTime } = on;
   const { promise } = request;
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
@@ -102,17 +106,19 @@ export async function* judgeWritten(
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
   const judge: Judge<CalibrateEvent, Judged> = async function* (share, chance) {
     const found = likely(observed, costs, promise, share * allowedLoss(promise)).at(-1);
-    if (!found || !Object.keys(found.thresholds).some((exit) => remembering.has(exit))) return 'same';
-    const { thresholds, milliseconds } = found;
+    if (!found) return 'same';
+    const { milliseconds } = found;
+    const rule = ruleOf(found.thresholds, trust);
+    const used = usedBy(rule);
+    if (!used.some((exit) => remembering.has(exit))) return 'same';
     const isOther = share < shares[0]! ? milliseconds > soonest : milliseconds * leastGain <= soonest;
     if (!isOther) return 'same';
     if (isLate(longest)) return 'late';
     soonest = milliseconds;
     const started = performance.now();
-    const { gates } = findGates(observed, costs, promise, thresholds);
-    const candidate: Candidate = { thresholds, gates, hints, remembers: true, learnedAnswers };
-    const places = Object.keys(thresholds).join(' and ');
-    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${places}, with memory` };
+    const { gates } = findGates(observed, costs, promise, found.thresholds);
+    const candidate: Candidate = { ...rule, gates, hints, remembers: true, learnedAnswers };
+    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used.join(' and ')}, with memory` };
     const guarantee = partOf(request, chance);
     const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
       isLate(0) ? 'broken' : verdictOf(guarantee, regrets, most);

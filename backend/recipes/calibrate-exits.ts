@@ -13,6 +13,10 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts, type MeasuredCosts } from '../decoding/costs.ts';
 import type { PassTable } from '../decoding/pace.ts';
 import type { Position } from '../decoding/observe.ts';
+import { storedTrust } from '../decoding/trust.ts';
+import { exitCut } from '../exits/architectures.ts';
+import { trustPath } from '../exits/trust.ts';
+import type { ExitPoint } from '../runtime/staged-model.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import {
   calibrate as findThresholds,
@@ -48,9 +52,17 @@ import {
   trialTexts,
   trialTokens,
   tryOut,
+  usedBy,
   type Candidate,
   type Trial,
 } from '../evaluation/trial.ts';
+import {
+  fitTrust,
+  millisecondsOfTrust,
+  thresholdsOfViews,
+  type FittedTrust,
+  type TrustedExit,
+} from '../evaluation/trust.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
@@ -77,6 +89,13 @@ export interface Calibratable {
 
 type HintedObservations = ExitObservations & HintedView;
 
+/** Exits, and clear hints of the text at some of them as exits of their own, in the order of the stream. */
+interface Views {
+  readonly views: readonly ExitObservations[];
+  readonly costs: Costs;
+  readonly layers: readonly number[];
+}
+
 /** What the model cut at all of its exits has shown. */
 interface Seen {
   readonly costs: MeasuredCosts;
@@ -88,6 +107,7 @@ interface Seen {
   readonly observed: readonly HintedObservations[];
   /** By exit id. */
   readonly hints: Candidate['hints'];
+  readonly withTrust: Views;
   /** Exits whose text keeps the promise, if text that left was judged. */
   readonly judged: Judgement;
   /** The layer at which prompts may stop. */
@@ -119,7 +139,7 @@ export async function* calibrateExits(
   const candidates: Judged[] = judged.kept ? [judged.kept] : tested(seen, costs, request, learnedAnswers);
   signal.throwIfAborted();
 
-  const places = candidates.map(({ thresholds }) => `, leaving at ${Object.keys(thresholds).join(' and ')}`).join('');
+  const places = candidates.map((one) => `, leaving at ${usedBy(one).join(' and ')}`).join('');
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
   const beginnings = promptsOf(on.windows, 1 + trialTexts.most, on.tokenizer.separatorId, trialPrompt);
   const isLate = (): boolean => elapsed() > request.time.planned;
@@ -140,6 +160,7 @@ export async function* calibrateExits(
     thresholds: best.thresholds,
     gates: Object.fromEntries([...best.gates].map(([exit, gate]) => [exit, storedGate(gate)])),
     hints: Object.fromEntries(best.hints),
+    trust: Object.fromEntries([...best.trust].map(([exit, trust]) => [exit, storedTrust(trust)])),
   });
   yield { type: 'saved', path: on.directory, files: [infoFile] };
   yield {
@@ -202,44 +223,84 @@ async function* observe(
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
     const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
-    const judgeOn = { tokenizer, staged, observed, hints, costs, prompts: fresh, learnedAnswers, hasTime };
+    const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise, learn.to));
+    const withTrust = viewsWith(trust, observed, costs, staged.exits);
+    const judgeOn = {
+      ...{ tokenizer, staged, hints, trust, prompts: fresh, learnedAnswers, hasTime },
+      ...{ observed: withTrust.views, costs: withTrust.costs },
+    };
     const judged = yield* judgeWritten(judgeOn, request, signal);
     const promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
     const layers = staged.exits.map(({ layer }) => layer);
-    return { costs, passes, written, plain, observed, hints, judged, promptExit, layers };
+    return { costs, passes, written, plain, observed, hints, withTrust, judged, promptExit, layers };
   } finally {
     await staged.dispose();
   }
 }
 
+/** The exits whose memory has a direction of trust. */
+const trustIn = (points: readonly ExitPoint[], { parameters }: Pick<OpenedExits, 'parameters'>): TrustedExit[] =>
+  points.flatMap(({ id, stages, spec, remembers }, k) => {
+    const direction = spec && remembers && parameters.get(trustPath(exitCut(spec)))?.data;
+    return direction ? [{ exit: id, stages, k, direction }] : [];
+  });
+
+/** A hint at an exit is known before its head is read. */
+function viewsWith(
+  trust: readonly FittedTrust[],
+  observed: readonly ExitObservations[],
+  costs: MeasuredCosts,
+  points: readonly ExitPoint[],
+): Views {
+  const all = observed.flatMap((view, k) => {
+    const hint = trust.find(({ exit }) => exit === view.exit);
+    const [reading, fill, { layer }] = [costs.readings[k]!, costs.fills[k]!, points[k]!];
+    const own = { view, reading, fill, layer };
+    return hint ? [{ ...own, view: hint.view, reading: millisecondsOfTrust }, own] : [own];
+  });
+  return {
+    views: all.map(({ view }) => view),
+    costs: {
+      ...costs,
+      readings: [...all.map(({ reading }) => reading), costs.readings.at(-1)!],
+      fills: all.map(({ fill }) => fill),
+    },
+    layers: [...all.map(({ layer }) => layer), points.at(-1)!.layer],
+  };
+}
+
 /** What the stored thresholds, and others, bring by the measured costs. */
 function broughtByThresholds(
-  { written, plain, observed, layers }: Seen,
+  { written, plain, withTrust, layers }: Seen,
   costs: Costs,
-  { thresholds, gates, speedups }: Fastest,
+  { thresholds, trust, gates, speedups }: Fastest,
   { promise }: CalibrationRequest,
 ): Pick<CalibratedEvent, 'tokens' | 'sweep' | 'exits' | 'meanLayer' | 'layers' | 'fullDepth' | 'speedups'> {
-  const gated = observed.map((view) => withGate(view, gates.get(view.exit)));
+  const gated = withTrust.views.map((view) => withGate(view, gates.get(view.exit)));
+  const rule = thresholdsOfViews({ thresholds, trust });
+  const { fills: _, ...waiting } = withTrust.costs;
+  const outcome = outcomeOf(gated, costs.fills ? withTrust.costs : waiting, promise, rule);
   return {
     tokens: written.length,
     sweep: sweepThresholds.map((threshold) => {
-      const all = Object.fromEntries(observed.map(({ exit }) => [exit, threshold]));
+      const all = Object.fromEntries(plain.map(({ exit }) => [exit, threshold]));
       // A threshold that is given by hand is that of the exits alone.
       const { agreement, speedup } = outcomeOf(plain, costs, promise, all);
       return { threshold, agreement: agreement.value, speedup };
     }),
-    exits: observed.map((view, k) => ({
+    exits: plain.map((view, k) => ({
       exit: view.exit,
       layer: layers[k]!,
       threshold: thresholds[view.exit] ?? null,
+      trust: trust.get(view.exit)?.least ?? null,
       milliseconds: costs.readings[k]!,
       saves: savedBy(costs, k, view.stages),
       agreement: written.filter(({ token, observations }) => observations[k]!.token === token).length / written.length,
     })),
-    meanLayer: meanLayer(layers, gated, thresholds, written.length),
+    meanLayer: meanLayer(withTrust.layers, gated, rule, written.length),
     layers: layers.at(-1)!,
     fullDepth: fullPass(costs),
-    speedups: { ...speedups, exits: outcomeOf(gated, costs, promise, thresholds).speedup },
+    speedups: { ...speedups, exits: outcome.speedup },
   };
 }
 
@@ -268,7 +329,7 @@ function tested(
 ): Judged[] {
   return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
     const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
-    return { thresholds, gates, hints, agreement, regret, remembers: false, learnedAnswers };
+    return { thresholds, gates, hints, trust: new Map(), agreement, regret, remembers: false, learnedAnswers };
   });
 }
 
@@ -300,6 +361,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     thresholds: {},
     gates: new Map(),
     hints: new Map(),
+    trust: new Map(),
     remembers: false,
     learnedAnswers: false,
     mode: drafting,

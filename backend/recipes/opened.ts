@@ -94,12 +94,21 @@ function checkFit({ directory, exits, shapes, calibration }: Checkpoint, { spec,
   checkShapes(expected, shapes, join(directory, parametersFile));
   for (const exit of exits) {
     const gate = calibration?.gates[exitId(exit)];
+    const trust = calibration?.trust?.[exitId(exit)];
     const width = cutWidth(spec, exitCut(exit));
     if (gate && Buffer.from(gate.weights, 'base64').length !== 4 * width) {
       const file = join(directory, infoFile);
       throw userError(
         'bad-checkpoint',
         `${file}: the gate of exit ${exitId(exit)} is not ${width} wide.`,
+        'Calibrate again.',
+      );
+    }
+    if (trust && Buffer.from(trust.direction, 'base64').length !== 4 * (width + 1)) {
+      const file = join(directory, infoFile);
+      throw userError(
+        'bad-checkpoint',
+        `${file}: the trust of exit ${exitId(exit)} is not ${width} wide.`,
         'Calibrate again.',
       );
     }

@@ -57,7 +57,11 @@ export async function* fitExits(
     const isOver = (end: number): boolean => signal.aborted || performance.now() >= end;
     let done = 0;
     while (done < count && (done < leastWindows || !isOver(readUntil))) {
-      await fit.add(await fitStates.batch(windowsAt(seed, windows.count, done, 1)));
+      const taken = windowsAt(seed, windows.count, done, 1);
+      await fit.add(
+        await fitStates.batch(taken),
+        taken.map((i) => [...windows.window(i).ids]),
+      );
       done++;
       yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
       // The runtime computes without giving way: let messages in.
@@ -65,9 +69,11 @@ export async function* fitExits(
     }
     const parameters = await fit.solve(() => isOver(until));
     const fitted = await fit.solveMemories(() => isOver(until));
+    const trust = await fit.solveTrust(() => isOver(until));
     for (const [cut, { weight, bias, errors }] of fitted)
       yield { type: 'memory', cut, numbers: weight.length + bias.length, errors };
-    return { parameters, memories: fitted, windows: done };
+    const memories = new Map([...fitted].map(([cut, memory]) => [cut, { ...memory, trust: trust.get(cut) ?? null }]));
+    return { parameters, memories, windows: done };
   } finally {
     await fit.dispose();
   }

@@ -23,6 +23,7 @@ import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { openMemoryFit } from './memory-fit.ts';
+import { openTrustFit } from './trust-fit.ts';
 import { chunkTokens } from './objective.ts';
 import { openProducts, secondsOfProduct, type Open } from './products.ts';
 import { padBatch, targetCount, targetWeights } from './step-plan.ts';
@@ -34,8 +35,8 @@ export interface FitOptions {
   readonly exits: readonly ExitSpec[];
   /** Copies of the backbone's parameters (`initialiseExit`, `copy`): what a fit starts from, and keeps to. */
   readonly initial: ReadonlyMap<string, Float32Array>;
-  readonly model: Pick<Parameters, 'has' | 'shape' | 'values'>;
-  /** Cuts whose memories are fitted, too; batches must then have keys and values of the layers behind them. */
+  readonly model: Pick<Parameters, 'has' | 'shape' | 'values' | 'rows'>;
+  /** Cuts whose memories and trust in the text are fitted, too; batches must then have keys and values of the layers behind them. */
   readonly memories?: readonly Cut[];
   /** Asked about exits with a shortlist, whose *defer* class is fitted, too. */
   readonly teach: Teach;
@@ -45,8 +46,8 @@ export interface FitOptions {
 }
 
 export interface Fit {
-  /** Takes in one batch; only positions with a target count. */
-  add(batch: StepBatch): Promise<void>;
+  /** Takes in one batch; only positions with a target count. `ids`: its tokens, a list a row, without which it says nothing of trust. */
+  add(batch: StepBatch, ids?: readonly (readonly number[])[]): Promise<void>;
   /** Positions taken in so far. */
   readonly tokens: number;
   /** How long `solve` takes on this machine, about. */
@@ -58,6 +59,8 @@ export interface Fit {
   solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
   /** The requested memories, by cut name; none before the first batch. */
   solveMemories(hurried?: () => boolean): Promise<ReadonlyMap<string, FittedMemory>>;
+  /** Trust in the text at the cuts of the memories, by cut name; see exits/trust.ts. */
+  solveTrust(hurried?: () => boolean): Promise<ReadonlyMap<string, Float32Array>>;
   dispose(): Promise<void>;
 }
 
@@ -127,12 +130,13 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   const lists = shortlistsOf(exits);
   const multiply = await openProducts(open);
   const memories = await openMemoryFit({ spec, model, cuts, tokens }, open, multiply);
-  const products = fitted.length * productsOfSolution + memories.products;
+  const trust = await openTrustFit({ spec, model, cuts, tokens }, open, multiply);
+  const products = (fitted.length + cuts.length) * productsOfSolution + memories.products;
   const solveSeconds = products * (await secondsOfProduct(multiply, hidden));
   let count = 0;
   let windows = 0;
 
-  async function addWindow(source: StepBatch): Promise<void> {
+  async function addWindow(source: StepBatch, ids: readonly number[] | undefined): Promise<void> {
     const window = padBatch(source, 1, tokens);
     const final: Value = { data: window.final!, shape: [tokens, hidden] };
     const weights: Value = { data: targetWeights(window), shape: [tokens, 1] };
@@ -149,6 +153,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       if (own) kept.push({ x: results['x']!, weights, logOdds: oddsOf(own), isApart: apart });
     }
     await memories.add(window, apart);
+    if (ids) await trust.add(window, ids, apart);
     windows++;
   }
 
@@ -157,9 +162,9 @@ export async function openFit(options: FitOptions): Promise<Fit> {
     get tokens() {
       return count;
     },
-    async add(batch) {
+    async add(batch, ids) {
       if (!batch.final) throw new Error('a fit needs the final state, which the batch does not carry');
-      for (let row = 0; row < batch.batch; row++) await addWindow(windowOf(batch, row));
+      for (let row = 0; row < batch.batch; row++) await addWindow(windowOf(batch, row), ids?.[row]);
       count += targetCount(batch);
     },
     async solve(hurried = () => false) {
@@ -178,6 +183,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
       return all;
     },
     solveMemories: async (hurried) => (count ? memories.solve(hurried) : new Map()),
+    solveTrust: (hurried) => trust.solve(hurried),
     async dispose() {
       for (const session of sessions.splice(0)) await session.dispose();
     },

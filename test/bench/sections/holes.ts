@@ -10,12 +10,11 @@ import { fimPrompt } from '../../../backend/data/fim.ts';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
-import { hintsOf } from '../../../backend/decoding/hints.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
-import { leavingBy } from '../../../backend/evaluation/trial.ts';
+import { usedExits } from '../../../backend/checkpoint/calibration.ts';
+import { keptBy, leavingBy } from '../../../backend/evaluation/trial.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
-import { gatesOf } from '../../../backend/checkpoint/gates.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shownPromise } from '../../../protocol/options-promise.ts';
@@ -127,8 +126,8 @@ async function openWays(
   const directory = exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
   const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, { model, tokenizer }) : null;
   const calibration = read?.calibration ?? null;
-  const usedExits = read && calibration ? onlyExits(read, (exit) => exit in calibration.thresholds) : noExits;
-  const staged = await openStagedModel(model, usedExits, { arithmetic: 'int8', threads });
+  const kept = read && calibration ? onlyExits(read, (exit) => usedExits(calibration).includes(exit)) : noExits;
+  const staged = await openStagedModel(model, kept, { arithmetic: 'int8', threads });
   closing.push(() => staged.dispose());
   const way = (name: string, different: Partial<DecodeRequest>): Way => {
     // Each reads the prompt by itself: what goes on from another's cache has its last token read alone, which rounds otherwise.
@@ -137,16 +136,9 @@ async function openWays(
   };
   const ways = [way(fullDepth, {}), way(lossless, { drafts })];
   if (calibration) {
-    const { thresholds, promise, deferred, learnedAnswers = false } = calibration;
     ways.push(
-      way(`fast, calibrated for ${shownPromise(promise)}`, {
-        ...leavingBy({
-          thresholds,
-          gates: gatesOf(calibration),
-          hints: hintsOf(calibration),
-          remembers: deferred === 'memory',
-          learnedAnswers,
-        }),
+      way(`fast, calibrated for ${shownPromise(calibration.promise)}`, {
+        ...leavingBy(keptBy(calibration)),
         drafts,
       }),
     );

@@ -1,13 +1,12 @@
 /** Ways of decoding with exits, beside the same model at full depth and llama.cpp: how fast each writes, and what the full model says of its texts. */
 import path from 'node:path';
-import { gatesOf } from '../../../backend/checkpoint/gates.ts';
+import { usedExits } from '../../../backend/checkpoint/calibration.ts';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
-import { hintsOf } from '../../../backend/decoding/hints.ts';
-import { leavingBy } from '../../../backend/evaluation/trial.ts';
+import { keptBy, leavingBy } from '../../../backend/evaluation/trial.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
@@ -73,8 +72,8 @@ export async function measureWays(on: Measuring): Promise<MeasuredWays> {
     for (const { calibration } of read) {
       if (!calibration) continue;
       // As generating opens it: cut only where the calibration asks.
-      const usedExits = onlyExits(exits, (exit) => exit in calibration.thresholds);
-      calibrated.push({ calibration, model: await openStagedModel(model, usedExits, { arithmetic, threads }) });
+      const kept = onlyExits(exits, (exit) => usedExits(calibration).includes(exit));
+      calibrated.push({ calibration, model: await openStagedModel(model, kept, { arithmetic, threads }) });
     }
     closing.push(
       () => plain.dispose(),
@@ -160,15 +159,7 @@ function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readon
     way(exactHead, 'full', exact, {}),
     ...calibrated.flatMap(({ calibration, model }) => {
       const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
-      const { thresholds, deferred, learnedAnswers = false } = calibration;
-      const remembers = deferred === 'memory';
-      const how = leavingBy({
-        thresholds,
-        gates: gatesOf(calibration),
-        hints: hintsOf(calibration),
-        remembers,
-        learnedAnswers,
-      });
+      const how = leavingBy(keptBy(calibration));
       return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, ${exitsAlone}`, 'fast', model, how)];
     }),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, threshold)),

@@ -344,6 +344,16 @@ describe('openCheckpoint', () => {
     opened.close();
   });
 
+  it('reads when tokens leave with a hint', () => {
+    createCheckpoint(at(), start).close();
+    const weights = { always: 1, trust: 2, matched: 0.5, votes: 0 };
+    const trust = { '1:norm': { direction: 'AACAPwAAgD8=', weights, least: 0.9 } };
+    edit((json) => Object.assign(json, { calibration: { ...calibration, trust } }));
+    const opened = openCheckpoint(at(), base);
+    expect(opened.calibration).toEqual({ ...calibration, trust });
+    opened.close();
+  });
+
   it('reads a calibration with its gates', () => {
     createCheckpoint(at(), start).close();
     edit((json) => Object.assign(json, { calibration: withGate({}) }));
@@ -391,6 +401,7 @@ describe('openCheckpoint', () => {
     ],
     ['an answer that is neither', (json) => (json['calibration'] = { ...calibration, learnedAnswers: 1 })],
     ['half a hint', (json) => (json['calibration'] = { ...calibration, hints: { '1:norm': { agrees: 1 } } })],
+    ['half a trust', (json) => (json['calibration'] = { ...calibration, trust: { '1:norm': { least: 0.9 } } })],
     ['a gate of 7 bytes', (json) => (json['calibration'] = withGate({ weights: 'AAAAAAAAAA==' }))],
     ['a gate of no bytes', (json) => (json['calibration'] = withGate({ weights: '' }))],
     ['a gate that is not finite', (json) => (json['calibration'] = withGate({ weights: 'AADAfw==' }))],

@@ -13,7 +13,8 @@ const model = tinyModel();
 const { spec } = model;
 const exits: ExitSpec[] = [{ layer: 2, architecture: 'lens', head: { kind: 'shared' } }];
 const cut = { layer: 2, at: 'end' } as const;
-const copy = { ...copiedMemory(spec, model.parameters, cut), errors: null };
+const trust = Float32Array.from({ length: spec.hidden + 1 }, (_, i) => i);
+const copy = { ...copiedMemory(spec, model.parameters, cut), errors: null, trust };
 let directory: string;
 
 beforeAll(() => {
@@ -35,12 +36,20 @@ test('what was written is read', () => {
   const memories = readMemories(directory, spec, exits);
   expect(memories.get('memory.2.end.weight')!.data).toEqual(copy.weight);
   expect(memories.get('memory.2.end.bias')!.data).toEqual(copy.bias);
+  expect(memories.get('trust.2.end')!.data).toEqual(trust);
 });
 
 test('a memory of another shape is refused in one sentence', () => {
   const half = { weight: copy.weight.slice(copy.weight.length / 2), bias: copy.bias.slice(copy.bias.length / 2) };
-  writeMemories(directory, spec, new Map([['2.end', { ...half, errors: null }]]));
+  writeMemories(directory, spec, new Map([['2.end', { ...half, errors: null, trust: null }]]));
   expect(() => readMemories(directory, spec, exits)).toThrow(/the memory at 2\.end has the shape \[\d+, \d+\], but/);
+});
+
+test('an earlier version wrote no trust; one of another shape is refused', () => {
+  writeMemories(directory, spec, new Map([['2.end', { ...copy, trust: null }]]));
+  expect(readMemories(directory, spec, exits).has('trust.2.end')).toBe(false);
+  writeMemories(directory, spec, new Map([['2.end', { ...copy, trust: trust.slice(1) }]]));
+  expect(() => readMemories(directory, spec, exits)).toThrow(/trust\.2\.end does not have the shape/);
 });
 
 test('a damaged one is refused, too', () => {

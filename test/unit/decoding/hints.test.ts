@@ -1,6 +1,7 @@
 /** What the text says of its next token, and how that changes how sure an exit is. */
 import { describe, expect, test } from 'vitest';
-import { agreementWith, hinted, logOdds, newHints, raised, type HintWeights } from '../../../backend/decoding/hints.ts';
+import { newHints, type Hint } from '../../../backend/data/hints.ts';
+import { agreementWith, hinted, logOdds, raised, type HintWeights } from '../../../backend/decoding/hints.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { Readout } from '../../../backend/runtime/staged-model.ts';
 
@@ -8,14 +9,14 @@ const hintOf = (text: readonly number[]) => newHints(text).next([])[0];
 
 describe('a hint', () => {
   test('is the token that followed the same words before', () => {
-    expect(hintOf([1, 2, 7, 9, 1, 2])).toEqual({ token: 7, isClear: false });
-    expect(hintOf([1, 2, 3, 7, 9, 1, 2, 3])).toEqual({ token: 7, isClear: true });
+    expect(hintOf([1, 2, 7, 9, 1, 2])).toEqual({ token: 7, matched: 2, votes: 1, isClear: false });
+    expect(hintOf([1, 2, 3, 7, 9, 1, 2, 3])).toEqual({ token: 7, matched: 3, votes: 1, isClear: true });
     expect(hintOf([1, 2, 3, 4])).toBeNull();
   });
 
   test('is not clear if different tokens followed', () => {
-    expect(hintOf([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3])).toEqual({ token: 8, isClear: false });
-    expect(hintOf([1, 2, 3, 7, 0, 1, 2, 3, 7, 9, 1, 2, 3])).toEqual({ token: 7, isClear: true });
+    expect(hintOf([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3])).toEqual({ token: 8, matched: 3, votes: 1, isClear: false });
+    expect(hintOf([1, 2, 3, 7, 0, 1, 2, 3, 7, 9, 1, 2, 3])).toEqual({ token: 7, matched: 3, votes: 2, isClear: true });
   });
 
   test('behind drafts is that of the text that they continue, and they leave no trace', () => {
@@ -36,9 +37,9 @@ describe('a hint', () => {
 
 describe('how sure an exit is', () => {
   const weights: HintWeights = { agrees: 1, agreesClearly: 2, contradicts: -1, contradictsClearly: -2 };
+  const fiveIs = (isClear: boolean): Hint => ({ token: 5, matched: 3, votes: 1, isClear });
   const says = (token: number): Readout => ({ token, confidence: 0.75, margin: 0.5, entropy: 1, candidates: [] });
-  const sureOf = (token: number, isClear: boolean): number =>
-    hinted(says(token), { token: 5, isClear }, weights).confidence;
+  const sureOf = (token: number, isClear: boolean): number => hinted(says(token), fiveIs(isClear), weights).confidence;
 
   test('rises where the text says the same and falls where it says something else, more so if it is clear', () => {
     const odds = [sureOf(5, false), sureOf(5, true), sureOf(6, false), sureOf(6, true)].map((p) => p / (1 - p));
@@ -47,9 +48,9 @@ describe('how sure an exit is', () => {
 
   test('stays without a hint, without weights, and of a token that is not listed', () => {
     expect(hinted(says(5), null, weights)).toEqual(says(5));
-    expect(hinted(says(5), { token: 5, isClear: true }, undefined)).toEqual(says(5));
-    expect(hinted(says(-1), { token: 5, isClear: true }, weights)).toEqual(says(-1));
-    expect(agreementWith({ token: 5, isClear: true }, -1)).toBeNull();
+    expect(hinted(says(5), fiveIs(true), undefined)).toEqual(says(5));
+    expect(hinted(says(-1), fiveIs(true), weights)).toEqual(says(-1));
+    expect(agreementWith(fiveIs(true), -1)).toBeNull();
   });
 
   test('stays a probability if it was rounded to one', () => {

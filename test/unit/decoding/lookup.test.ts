@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { draft, learn, textDrafts } from '../../../backend/decoding/draft.ts';
 import type { Choice } from '../../../backend/decoding/block.ts';
 import type { KvCache } from '../../../backend/decoding/kv-cache.ts';
-import { longestMatch, lookupIndex } from '../../../backend/decoding/lookup.ts';
+import { longestMatch, lookupIndex } from '../../../backend/data/lookup.ts';
 import { newPace, type Pace } from '../../../backend/decoding/pace.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { Sequence } from '../../../backend/decoding/sequence.ts';

@@ -1,6 +1,7 @@
 /** Calibrated exits prove themselves in each text before they decide, and keep being checked. */
 import { expect, test } from 'vitest';
 import type { TokenRecord } from '../../../protocol/trace.ts';
+import { hintsBehind } from '../../../backend/data/hints.ts';
 import { judgedTokens, lag, newProbation, type Check, type Probation } from '../../../backend/decoding/probation.ts';
 import { checksOf } from '../../../backend/decoding/prompt-checks.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
@@ -197,6 +198,47 @@ test('with hints, drafts and other texts change nothing either; what agrees with
     const alone = await decodeAll(openSession(staged), plainRequest([prompt], 100, hinting));
     expect(summary(alone.tokens)[0]).toEqual(summary(tokens)[row]);
   }
+});
+
+test('what leaves with clear hints reads no head, is checked, and neither drafts nor other texts change it', async () => {
+  const model = tinyModel();
+  const exits = withMemories(model, exitsAt(2));
+  const staged = await openStagedModel(model, exits);
+  // The stream says the same everywhere: every clear hint is trusted.
+  const direction = new Float32Array(model.spec.hidden + 1).fill(1, -1);
+  const weights = { always: 3, trust: 1, matched: 0, votes: 0 };
+  const trusting = (least: number) => ({
+    ...{ policy: confidenceAt(1), onProbation: true, remembers: true },
+    trust: new Map([['2:norm', { direction, weights, least, isAlone: true }]]),
+  });
+  const repeating = [[21, 9, 50], prompts[1]!];
+  const { tokens } = await decodeAll(openSession(staged), plainRequest(repeating, 100, trusting(0.5)));
+  const left = tokens[0]!.filter(({ exit }) => exit === '2:norm');
+  expect(left.length).toBeGreaterThan(10);
+  for (const { confidence } of left) expect(confidence).toBeCloseTo(1 / (1 + Math.exp(-4)), 6);
+  for (const [row, prompt] of repeating.entries()) {
+    const hints = hintsBehind([...prompt, ...tokens[row]!.map(({ id }) => id)], prompt.length - 1);
+    for (const [i, { id, exit }] of tokens[row]!.entries())
+      if (exit === '2:norm') expect(hints[i]).toMatchObject({ token: id, isClear: true });
+  }
+  const places = tokens[0]!.flatMap(({ exit }, i) => (exit === 'final' ? [] : [i]));
+  expect(places.filter((i) => (i + 1) % 16 === 0)).toEqual([]);
+
+  const others = tokens.map((text, row) => [...repeating[row]!, ...text.map(({ id }) => id)]);
+  const drafting = { ...trusting(0.5), drafts: { lookup: true, exits: () => false, limit: 3 * lag, others } };
+  const drafted = await decodeAll(eagerSession(staged), plainRequest(repeating, 100, drafting));
+  expect(summary(drafted.tokens)).toEqual(summary(tokens));
+  const reported = await decodeAll(
+    openSession(staged),
+    plainRequest(repeating, 100, { ...trusting(0.5), candidates: 1 }),
+  );
+  expect(summary(reported.tokens)).toEqual(summary(tokens));
+  for (const [row, prompt] of repeating.entries()) {
+    const alone = await decodeAll(openSession(staged), plainRequest([prompt], 100, trusting(0.5)));
+    expect(summary(alone.tokens)[0]).toEqual(summary(tokens)[row]);
+  }
+  const doubting = await decodeAll(openSession(staged), plainRequest(repeating, 100, trusting(0.99)));
+  expect(new Set(doubting.tokens.flat().map(({ exit }) => exit))).toEqual(new Set(['final']));
 });
 
 /** A prompt that is long enough for exits to prove themselves in it. */

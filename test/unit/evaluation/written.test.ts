@@ -81,6 +81,7 @@ async function calibrated(
     staged,
     observed,
     hints: new Map(),
+    trust: [],
     costs,
     prompts: prompts(32),
     learnedAnswers: false,

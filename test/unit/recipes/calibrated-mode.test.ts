@@ -10,6 +10,7 @@ const candidate: Judged = {
   thresholds: { '4:lens': 0.9 },
   gates: new Map(),
   hints: new Map(),
+  trust: new Map(),
   remembers: true,
   learnedAnswers: false,
   agreement: figure(0.99),
