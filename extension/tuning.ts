@@ -142,7 +142,7 @@ async function askExits(options: RecipeOptions): Promise<RecipeOptions | null> {
   const items = Object.entries(architectures).map(([architecture, meaning]) => ({
     label: `$(${architecture === usual ? 'check' : 'git-branch'}) ${architecture}`,
     description: architecture === usualArchitecture ? vscode.l10n.t('default') : '',
-    detail: vscode.l10n.t('Three exits, at 2/3, 5/6 and 11/12 of the depth: {0}', meaning),
+    detail: vscode.l10n.t('Three exits, at 1/3, 2/3 and 11/12 of the depth: {0}', meaning),
     exits: architecture === usualArchitecture ? 'auto' : `auto:${architecture}`,
   }));
   const own = {

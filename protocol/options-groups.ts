@@ -48,7 +48,7 @@ export const exitsOptions = {
     expected: exitsNotation,
     parse: parseExits,
     guess: guessExits,
-    help: `At which layers exits are, and what they compute: LAYER[:ARCHITECTURE],…, by default lens; or auto: three lenses at 2/3, 5/6 and 11/12 of the depth. ${architectureTexts}.`,
+    help: `At which layers exits are, and what they compute: LAYER[:ARCHITECTURE],…, by default lens; or auto: three lenses at 1/3, 2/3 and 11/12 of the depth. ${architectureTexts}.`,
   }),
 };
 

@@ -21,7 +21,7 @@ export interface ExitPlace {
   readonly architecture: Architecture;
 }
 
-/** `auto`: three exits at 2/3, 5/6 and 11/12 of the model's depth, which only the model knows. */
+/** `auto`: three exits at 1/3, 2/3 and 11/12 of the model's depth, which only the model knows. */
 export type ExitsRequest =
   | { readonly kind: 'auto'; readonly architecture: Architecture }
   | { readonly kind: 'placed'; readonly exits: readonly ExitPlace[] };
@@ -85,7 +85,8 @@ export function guessExits(text: string): string | null {
 export function placeExits(request: ExitsRequest, layers: number): readonly ExitPlace[] {
   if (request.kind === 'auto') {
     const { architecture } = request;
-    const places = [2 / 3, 5 / 6, 11 / 12].map((share) => Math.max(1, Math.round(share * layers)));
+    // At the shallow ones tokens leave with what the text says, at the last one with what its head says (docs/decoding.md#hints).
+    const places = [1 / 3, 2 / 3, 11 / 12].map((share) => Math.max(1, Math.round(share * layers)));
     return [...new Set(places)].map((layer) => ({ layer, architecture }));
   }
   for (const { layer, architecture } of request.exits) {

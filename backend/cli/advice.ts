@@ -163,7 +163,7 @@ function cureFor(cure: Cure, n: Naming): Line[] {
     case 'longer':
       return [longer(n)];
     case 'deeper':
-      return [[`${anew} --exits auto --out deeper.exits`, 'exits at 2/3, 5/6 and 11/12 of the depth']];
+      return [[`${anew} --exits auto --out deeper.exits`, 'exits at 1/3, 2/3 and 11/12 of the depth']];
     case 'smaller head':
       return [[`${anew} --shortlist 2048 --out smaller.exits`, 'heads over fewer tokens, which are read sooner']];
     case 'larger model':

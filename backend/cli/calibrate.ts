@@ -36,14 +36,16 @@ export async function showCalibrate(
 /** A row an exit, then agreement and speeds. */
 export function calibrationText(stream: Stream, event: CalibratedEvent): string {
   const { bold, dim } = stream.colours;
-  const rows = event.exits.map(({ exit, threshold, agreement, milliseconds, saves }) => [
+  const shown = (least: number | null, unused: string): string => (least === null ? dim(unused) : least.toFixed(4));
+  const rows = event.exits.map(({ exit, threshold, trust = null, agreement, milliseconds, saves }) => [
     exit,
-    threshold === null ? dim('not used') : threshold.toFixed(4),
+    shown(threshold, trust === null ? 'not used' : 'not read'),
+    shown(trust, 'none'),
     percent(agreement, 0),
     dim(`${milliseconds.toFixed(2)} ms`),
     dim(`${saves.toFixed(2)} ms`),
   ]);
-  const head = ['exit', 'threshold, with hints', 'agreement', 'reading it takes', 'leaving saves'].map(dim);
+  const head = ['exit', 'threshold', 'trusts hints from', 'agreement', 'reading it takes', 'leaving saves'].map(dim);
   const measured = dim(
     `· ${plural(event.tokens, 'token')}, ${plural(event.texts, 'text')} in turn, ${duration(event.seconds)}`,
   );

@@ -68,7 +68,7 @@ export const samplingWarning = ({ temperature, topK, topP, minP }: GenerateOptio
  * Largest depth, as a share of the layers, at which an exit may draft. Each draft runs those layers alone, while an accepted draft saves
  * the time of a token, which with drafts from the text is hardly half of a full pass.
  */
-const deepestDrafter = 1 / 3;
+const deepestDrafter = 1 / 4;
 
 /**
  * Which exits decide or draft under these options. Those that a calibration leaves out cost more than they save, as do drafts of

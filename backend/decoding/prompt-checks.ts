@@ -5,6 +5,7 @@ import type { KvCache } from './kv-cache.ts';
 import { agreementWith, hinted, type HintWeights } from './hints.ts';
 import { leaves, type Policy } from './policy.ts';
 import { doubtful, type Check } from './probation.ts';
+import { chanceOfHint, type TrustByExit } from './trust.ts';
 
 /** What an exit expects at a position. */
 interface Guess extends Omit<Check, 'isRight'> {
@@ -13,7 +14,8 @@ interface Guess extends Omit<Check, 'isRight'> {
 
 /**
  * Of the tokens of a prompt from `from` up to `to`, the last that row `row` of the cache has run, the exits that `isAsked` names. The full
- * model is asked only where an exit expects another token than the one that follows; otherwise it is taken to agree.
+ * model is asked only where an exit, or a hint that is trusted, expects another token than the one that follows; otherwise it is taken to
+ * agree.
  */
 export async function checksOf(
   model: StagedModel,
@@ -24,15 +26,27 @@ export async function checksOf(
   {
     policy,
     hints,
+    trust,
     isAsked,
   }: {
     readonly policy: Policy;
     readonly hints?: ReadonlyMap<string, HintWeights>;
+    readonly trust?: TrustByExit;
     readonly isAsked: (exit: ExitPoint) => boolean;
   },
 ): Promise<Check[]> {
   const guesses: Guess[] = [];
-  const given = hints?.size ? hintsBehind(prompt.slice(0, to), from) : [];
+  const given = hints?.size || trust?.size ? hintsBehind(prompt.slice(0, to), from) : [];
+  for (const [k, exit] of model.exits.entries()) {
+    const trusted = trust?.get(exit.id);
+    for (const [n, hint] of trusted ? given.entries() : []) {
+      const position = from + n + 1;
+      if (!hint?.isClear || position >= prompt.length) continue;
+      const chance = chanceOfHint(trusted!, cache.state(k, row, to - position), hint);
+      const what = { token: hint.token, confidence: chance, isSure: true, agreesClearly: true };
+      if (chance >= trusted!.least) guesses.push({ exit: exit.id, position, ...what });
+    }
+  }
   const earlier = Array.from({ length: to - from }, (): Readout[] => []);
   for (const [k, exit] of model.exits.slice(0, -1).entries()) {
     if (!isAsked(exit)) continue;

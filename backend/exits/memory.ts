@@ -32,6 +32,13 @@ export const entryWidth = ({ kvHeads, headDimensions }: ModelSpec): number => kv
 
 export const memoryRows = (spec: ModelSpec, cut: Cut): number => 2 * entryWidth(spec) * layersBehind(spec, cut).length;
 
+/** Bytes that the sums of one memory's fit may take: of a large model with a head of keys for each of queries, a shallow cut has more. */
+const mostSums = 4 * 2 ** 30;
+
+/** Whether the memory of a cut is small enough to be fitted. */
+export const isFittable = (spec: ModelSpec, cut: Cut): boolean =>
+  Float64Array.BYTES_PER_ELEMENT * (spec.hidden + 1) * memoryRows(spec, cut) <= mostSums;
+
 /** Number of first tokens of a text that are always computed in full, since much attention rests on them. Memories are not fitted on them. */
 export const firstTokens = 4;
 

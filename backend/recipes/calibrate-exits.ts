@@ -278,8 +278,9 @@ function broughtByThresholds(
 ): Pick<CalibratedEvent, 'tokens' | 'sweep' | 'exits' | 'meanLayer' | 'layers' | 'fullDepth' | 'speedups'> {
   const gated = withTrust.views.map((view) => withGate(view, gates.get(view.exit)));
   const rule = thresholdsOfViews({ thresholds, trust });
-  const { fills: _, ...waiting } = withTrust.costs;
-  const outcome = outcomeOf(gated, costs.fills ? withTrust.costs : waiting, promise, rule);
+  const { stages, deferred, readings, fills } = withTrust.costs;
+  const ofViews: Costs = { stages, deferred, readings, ...(costs.fills && fills && { fills }) };
+  const outcome = outcomeOf(gated, ofViews, promise, rule);
   return {
     tokens: written.length,
     sweep: sweepThresholds.map((threshold) => {

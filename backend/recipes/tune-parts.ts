@@ -4,7 +4,7 @@ import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
-import { layersBehind, memoryCuts } from '../exits/memory.ts';
+import { isFittable, layersBehind, memoryCuts } from '../exits/memory.ts';
 import { exitParameters, parameterSize } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitId, shortlistsOf, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
@@ -111,7 +111,8 @@ export async function* openParts(
   // One backbone to learn from and to judge by: a second one costs memory, and seconds to open.
   const { backbonePrecision: precision, threads } = options;
   const running: Running = { placement, options: windowOptions({ precision, threads }) };
-  const memories = options.initialise === 'fit' ? memoryCuts(spec, exits) : [];
+  const able = memoryCuts(spec, exits).filter((cut) => isFittable(spec, cut));
+  const memories = options.initialise === 'fit' ? able : [];
   const cached = (text: Windows): FeatureCache | null => {
     const cache = options.featureCache ? featureCache(spec, base.sha256, text, running) : null;
     if (cache) atEnd(() => cache.close());

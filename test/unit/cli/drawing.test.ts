@@ -323,7 +323,8 @@ describe('showCalibrate', () => {
         busy: 1.2,
       },
       exits: [
-        { exit: '6:lens', layer: 6, threshold: null, milliseconds: 0.4, saves: 2, agreement: 0.4 },
+        { exit: '4:lens', layer: 4, threshold: null, milliseconds: 0.4, saves: 2.5, agreement: 0.3 },
+        { exit: '6:lens', layer: 6, threshold: null, trust: 0.97, milliseconds: 0.4, saves: 2, agreement: 0.4 },
         { exit: '10:lens', layer: 10, threshold: 0.75, milliseconds: 0.3, saves: 0.6, agreement: 0.7 },
       ],
       meanLayer: 11,
@@ -338,9 +339,10 @@ describe('showCalibrate', () => {
     const lines = visible(screen.out());
     expect(lines).toEqual([
       'Thresholds · 4,096 tokens, 6 texts in turn, 34 s',
-      expect.stringMatching(/^exit +threshold, with hints +agreement +reading it takes +leaving saves$/),
-      expect.stringMatching(/^6:lens +not used +40 % +0\.40 ms +2\.00 ms$/),
-      expect.stringMatching(/^10:lens +0\.7500 +70 % +0\.30 ms +0\.60 ms$/),
+      expect.stringMatching(/^exit +threshold +trusts hints from +agreement +reading it takes +leaving saves$/),
+      expect.stringMatching(/^4:lens +not used +none +30 % +0\.40 ms +2\.50 ms$/),
+      expect.stringMatching(/^6:lens +not read +0\.9700 +40 % +0\.40 ms +2\.00 ms$/),
+      expect.stringMatching(/^10:lens +0\.7500 +none +70 % +0\.30 ms +0\.60 ms$/),
       "exits alone: 1.13 × as fast as full depth; 99.5 % of tokens are the full model's own choice; a token costs 0.0042 nats",
       "promised at least 99 % of tokens the full model's · mean layer 11.0 of 12 · 1.10 × full depth by costs",
       'measured compared with full depth, both with drafts from earlier text: leaving early 1.50 ×, lossless 1.60 ×; the default mode is now lossless',

@@ -262,6 +262,35 @@ test.each([
   cache.dispose();
 });
 
+test('within a prompt, hints that are trusted are compared with what the full model says', async () => {
+  const model = tinyModel();
+  const staged = await openStagedModel(model, exitsAt(2));
+  const words = range(20).map((i) => 7 + 3 * i);
+  const prompt = [...words, ...words.slice(0, 10), 1, ...words];
+  const [cache, final] = [openKvCache(staged, 1), staged.exits.length - 1];
+  cache.enter(0, prompt);
+  await cache.fill(0, [], prompt.length);
+  const direction = new Float32Array(model.spec.hidden + 1).fill(1, -1);
+  const weights = { always: 3, trust: 1, matched: 0, votes: 0 };
+  const trustFrom = (least: number) => new Map([['2:norm', { direction, weights, least, isAlone: true }]]);
+  const asked = { ...leaving, isAsked: () => false };
+  const checked = { from: 15, to: prompt.length };
+  const checks = await checksOf(staged, cache, 0, prompt, checked, { ...asked, trust: trustFrom(0.9) });
+  const [full] = await cache.read(final, [0], [prompt.length], { logits: false });
+  const expected = hintsBehind(prompt, 15).flatMap((hint, n) => {
+    const position = 16 + n;
+    if (!hint?.isClear || position >= prompt.length) return [];
+    const said = full!.readouts[position - 1]!.token;
+    return [{ position, isRight: hint.token === prompt[position] || hint.token === said }];
+  });
+  expect(expected.length).toBeGreaterThan(10);
+  expect(new Set(expected.map(({ isRight }) => isRight)).size).toBe(2);
+  expect(checks.map(({ position, isRight }) => ({ position, isRight }))).toEqual(expected);
+  for (const check of checks) expect(check).toMatchObject({ exit: '2:norm', isSure: true, agreesClearly: true });
+  expect(await checksOf(staged, cache, 0, prompt, checked, { ...asked, trust: trustFrom(0.99) })).toEqual([]);
+  cache.dispose();
+});
+
 test('an exit that agreed within the prompt decides at once, also where the prompt is read in pieces or remembered', async () => {
   const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
   const session = openSession(staged);

@@ -2,7 +2,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { entryWidth, firstTokens, layersBehind, memoryCuts, memoryInputs } from '../../../backend/exits/memory.ts';
+import {
+  entryWidth,
+  firstTokens,
+  isFittable,
+  layersBehind,
+  memoryCuts,
+  memoryInputs,
+} from '../../../backend/exits/memory.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { featureSource, type Windows } from '../../../backend/features/features.ts';
 import { cutName } from '../../../backend/model/spec.ts';
@@ -16,6 +23,15 @@ beforeAll(async () => {
 });
 
 const shared = { kind: 'shared' } as const;
+
+test('a memory that is too large to be fitted is known before', () => {
+  const { spec } = tinyModel();
+  const layers = Array.from({ length: 32 }, () => spec.layers[0]!);
+  const large = { ...spec, layers, hidden: 4096, kvHeads: 32, headDimensions: 128 };
+  const at = (layer: number) => ({ layer, at: 'end' }) as const;
+  expect([11, 21].map((layer) => isFittable(large, at(layer)))).toEqual([false, true]);
+  expect(isFittable({ ...large, kvHeads: 8 }, at(11))).toBe(true);
+});
 
 describe.each(['llama-bias', 'qwen3', 'olmo2', 'gpt_neox'])('%s', async (family) => {
   const model = tinyModel(family);

@@ -136,8 +136,8 @@ describe('notations', () => {
   it('places exits by depth and refuses those beyond it', () => {
     const layers = (depth: number) =>
       placeExits({ kind: 'auto', architecture: 'lens' }, depth).map((exit) => exit.layer);
-    expect(layers(12)).toEqual([8, 10, 11]);
-    expect(layers(30)).toEqual([20, 25, 28]);
+    expect(layers(12)).toEqual([4, 8, 11]);
+    expect(layers(30)).toEqual([10, 20, 28]);
     expect(layers(1)).toEqual([1]);
     const beyond = { kind: 'placed', exits: [{ layer: 13, architecture: 'mlp' }] } as const;
     expect(refusal(() => placeExits(beyond, 12)).message).toBe(
