@@ -123,7 +123,7 @@ function mayTakeHint({ sequence, places }: Deciding, exit: ExitPoint, at: number
 function isAskedAt({ sequence, places }: Deciding, exit: ExitPoint, at: number): boolean {
   const { options, probation } = sequence;
   if (exit.spec === null) return true;
-  if (!isHeadRead(options, exit)) return false;
+  if (!isHeadRead(options, exit.id)) return false;
   if (probation === null) return true;
   const index = indexOf(sequence, at);
   if (probation.standing(exit, index, false) !== 'off') return true;

@@ -11,6 +11,7 @@ import type { Guess } from '../data/lookup.ts';
 import type { Pace } from './pace.ts';
 import { lag } from './probation.ts';
 import type { Sequence } from './sequence.ts';
+import { isHeadRead } from './trust.ts';
 
 /** Most drafts in a block of a text: what is decided of a token on probation reaches back beyond its block. */
 const limitOf = ({ probation }: Sequence, { limit }: DraftOptions): number =>
@@ -28,9 +29,11 @@ export async function draft(
 ): Promise<Block[]> {
   const rows = sequences.length;
   if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => ({ drafts: [] }));
-  const isUsed = (exit: string): boolean => sequences.some(({ options }) => options.enabled(exit));
+  const isUsed = (exit: string): boolean => sequences.some(({ options }) => isHeadRead(options, exit));
   const cost = (tokens: number): number => blockCost(model, pace, isUsed, tokens);
-  const saved = (): number => pace.perToken(cost(rows) / rows);
+  // What the text foretells leaves early by itself where hints are trusted.
+  const trusts = sequences.some(({ options }) => options.trust?.size);
+  const saved = (): number => Math.min(pace.perToken(cost(rows) / rows), trusts ? pace.perForetold() : Infinity);
   const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, sequence, row));
   const isIdle = proposals.every((drafts) => drafts.length === 0);
   const length = isIdle ? 0 : worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved());
@@ -83,17 +86,20 @@ function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): numb
 }
 
 /**
- * Adds the decided tokens of a text to what hints and drafts come from, and records for each whether the text before it would have predicted it, drafted or not. So the value
- * of drafts is known without trying them.
+ * Adds the decided tokens of a text to what hints and drafts come from, and records for each whether the text before it would have foretold it,
+ * drafted or not. So the value of drafts is known without trying them. Returns how many were foretold.
  */
-export function learn(pace: Pace, { lookup, hints }: Sequence, choices: readonly Choice[]): void {
+export function learn(pace: Pace, { lookup, hints }: Sequence, choices: readonly Choice[]): number {
   hints?.add(choices.map(({ token }) => token));
-  if (lookup === null) return;
+  if (lookup === null) return 0;
+  let foretold = 0;
   for (const { token } of choices) {
     const [guess] = lookup.propose(1);
     if (guess) pace.judged(kindOf(guess), guess.token === token);
+    if (guess?.token === token) foretold++;
     lookup.add([token]);
   }
+  return foretold;
 }
 
 /** A class of drafts with similar chances: by the length of the match, and by whether all earlier places agree. */

@@ -27,6 +27,10 @@ export interface Pace {
   decided(tokens: number, milliseconds: number): void;
   /** Expected milliseconds per token, which an accepted draft saves; `unknown` if no token was decided yet. */
   perToken(unknown: number): number;
+  /** A token that the text foretells was decided without drafts, in a text that trusts hints. */
+  foretold(milliseconds: number): void;
+  /** Expected milliseconds of such a token, which a right draft saves in such a text; 0 before any was decided. */
+  perForetold(): number;
   /** A draft of this kind was right, or not. */
   judged(kind: string, accepted: boolean): void;
   /** Expected share of right drafts of this kind. */
@@ -68,6 +72,7 @@ export function newPace(model: StagedModel, known: PassTable | null = null): Pac
   const branches = model.exits.map(branchOf);
   const drafters = newCredit();
   let tokenTime: number | null = null;
+  const foretold = { milliseconds: 0, count: 0 };
   /** Milliseconds a layer, so that nothing measured yet is at least in proportion. */
   let perLayer = 1;
   let spent = 0;
@@ -106,6 +111,12 @@ export function newPace(model: StagedModel, known: PassTable | null = null): Pac
       else tokenTime += (1 - (1 - tokenWeight) ** tokens) * (Math.min(each, stall * tokenTime) - tokenTime);
     },
     perToken: (unknown) => tokenTime ?? unknown,
+    foretold(milliseconds) {
+      const usual = foretold.count === 0 ? milliseconds : foretold.milliseconds;
+      const share = Math.max(weight, 1 / ++foretold.count);
+      foretold.milliseconds = usual + share * (Math.min(milliseconds, stall * usual) - usual);
+    },
+    perForetold: () => foretold.milliseconds,
     judged(kind, accepted) {
       const { rate, count } = rates.get(kind) ?? { rate: priorRate, count: 1 };
       const share = Math.max(judgedWeight, 1 / (count + 2));

@@ -139,7 +139,7 @@ export async function readPiece(
   }
   if (probation && judgedFrom < end) {
     const isAsked = (exit: ExitPoint): boolean =>
-      isHeadRead(request, exit) && probation.standing(exit, 0, false) !== 'off';
+      isHeadRead(request, exit.id) && probation.standing(exit, 0, false) !== 'off';
     const checked = { from: judgedFrom, to: end };
     probation.judged(await checksOf(model, cache, row, prompt, checked, { ...request, isAsked }));
     reading.row.checkedFrom = Math.min(reading.row.checkedFrom, judgedFrom);

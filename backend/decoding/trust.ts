@@ -6,7 +6,7 @@ import type { Calibration, StoredTrust, TrustWeights } from '../checkpoint/calib
 import type { Hint } from '../data/hints.ts';
 import { trustOf } from '../exits/trust.ts';
 import { raised } from './hints.ts';
-import type { ExitPoint, Readout } from '../runtime/staged-model.ts';
+import type { Readout } from '../runtime/staged-model.ts';
 
 export type { TrustWeights };
 
@@ -54,8 +54,8 @@ export const saidByHint = ({ token }: Hint, chance: number): Readout => ({
 /** Whether the head of an exit is read in a text. */
 export const isHeadRead = (
   { enabled, trust }: { readonly enabled: (exit: string) => boolean; readonly trust?: TrustByExit },
-  { id }: ExitPoint,
-): boolean => enabled(id) && !trust?.get(id)?.isAlone;
+  exit: string,
+): boolean => enabled(exit) && !trust?.get(exit)?.isAlone;
 
 /** By exit id. */
 export function trustOfCalibration({ thresholds, trust = {} }: Calibration): TrustByExit {

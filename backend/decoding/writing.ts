@@ -40,14 +40,20 @@ export async function writeNext<Request>(
   const own = cacheOf(ordered);
   const blocks = ordered.map(({ block }) => block);
   const choices = await choose(model, own, pace, sequencesOf(ordered), blocks);
+  let foretold = 0;
   const decided = ordered.map((text, i) => {
-    const written = take(own, i, pace, text, choices[i]!, lengthOf(text.request));
+    foretold += learn(pace, text.sequence, choices[i]!);
+    const written = take(own, i, text, choices[i]!, lengthOf(text.request));
     return { ...written, request: text.request };
   });
   const going = ordered.filter((_, i) => decided[i]!.reason === null);
   const drafted = await draft(model, cacheOf(going), pace, sequencesOf(going));
   for (const [i, block] of drafted.entries()) going[i]!.block = block;
-  pace.decided(choices.flat().length, performance.now() - started);
+  const milliseconds = performance.now() - started;
+  pace.decided(choices.flat().length, milliseconds);
+  const [first] = ordered;
+  const isAlone = ordered.length === 1 && blocks[0]!.drafts.length === 0;
+  if (isAlone && foretold > 0 && first!.sequence.options.trust?.size) pace.foretold(milliseconds);
   return decided;
 }
 
@@ -61,7 +67,6 @@ export function forgetDrafts(cache: KvCache, rows: Rows, { row, block }: Writing
 function take(
   cache: KvCache,
   at: number,
-  pace: Pace,
   text: Writing<unknown>,
   choices: readonly Choice[],
   contextLength: number,
@@ -70,7 +75,6 @@ function take(
   takeBack(cache, at, block, choices.length);
   for (const { token } of choices) row.ids.push(token);
   text.block = noDrafts;
-  learn(pace, sequence, choices);
   const written = write(sequence, choices, contextLength);
   if (written.reason === null) cache.enter(at, [choices.at(-1)!.token]);
   return written;

@@ -26,10 +26,9 @@ import {
   outcomeOf,
   savedBy,
   type Costs,
-  type ExitView,
 } from '../evaluation/calibration.ts';
-import { findGates, withGate, type ExitObservations } from '../evaluation/gates.ts';
-import { fitHints, withHints, type HintedView } from '../evaluation/hints.ts';
+import { findGates, withGate } from '../evaluation/gates.ts';
+import { fitHints, withHints } from '../evaluation/hints.ts';
 import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
 import type { Running } from '../devices/fallback.ts';
@@ -56,13 +55,8 @@ import {
   type Candidate,
   type Trial,
 } from '../evaluation/trial.ts';
-import {
-  fitTrust,
-  millisecondsOfTrust,
-  thresholdsOfViews,
-  type FittedTrust,
-  type TrustedExit,
-} from '../evaluation/trust.ts';
+import { fitTrust, thresholdsOfViews, type TrustedExit } from '../evaluation/trust.ts';
+import { meanLayer, viewsOf, viewsWith, type HintedObservations, type Views } from '../evaluation/views.ts';
 import { judgePrompts } from '../evaluation/prompts.ts';
 import { judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
@@ -85,15 +79,6 @@ export interface Calibratable {
   readonly exits: OpenedExits;
   /** Held-out text, whose beginnings the model continues. */
   readonly windows: Windows;
-}
-
-type HintedObservations = ExitObservations & HintedView;
-
-/** Exits, and clear hints of the text at some of them as exits of their own, in the order of the stream. */
-interface Views {
-  readonly views: readonly ExitObservations[];
-  readonly costs: Costs;
-  readonly layers: readonly number[];
 }
 
 /** What the model cut at all of its exits has shown. */
@@ -245,30 +230,6 @@ const trustIn = (points: readonly ExitPoint[], { parameters }: Pick<OpenedExits,
     return direction ? [{ exit: id, stages, k, direction }] : [];
   });
 
-/** A hint at an exit is known before its head is read. */
-function viewsWith(
-  trust: readonly FittedTrust[],
-  observed: readonly ExitObservations[],
-  costs: MeasuredCosts,
-  points: readonly ExitPoint[],
-): Views {
-  const all = observed.flatMap((view, k) => {
-    const hint = trust.find(({ exit }) => exit === view.exit);
-    const [reading, fill, { layer }] = [costs.readings[k]!, costs.fills[k]!, points[k]!];
-    const own = { view, reading, fill, layer };
-    return hint ? [{ ...own, view: hint.view, reading: millisecondsOfTrust }, own] : [own];
-  });
-  return {
-    views: all.map(({ view }) => view),
-    costs: {
-      ...costs,
-      readings: [...all.map(({ reading }) => reading), costs.readings.at(-1)!],
-      fills: all.map(({ fill }) => fill),
-    },
-    layers: [...all.map(({ layer }) => layer), points.at(-1)!.layer],
-  };
-}
-
 /** What the stored thresholds, and others, bring by the measured costs. */
 function broughtByThresholds(
   { written, plain, withTrust, layers }: Seen,
@@ -303,22 +264,6 @@ function broughtByThresholds(
     fullDepth: fullPass(costs),
     speedups: { ...speedups, exits: outcome.speedup },
   };
-}
-
-/** Each exit's predictions for every token of these texts, one text after the other. */
-function viewsOf(
-  exits: readonly { readonly id: string; readonly stages: number }[],
-  written: readonly Position[],
-): HintedObservations[] {
-  return exits.slice(0, -1).map(({ id, stages }, k) => ({
-    exit: id,
-    stages,
-    regret: written.map(({ observations }) => observations[k]!.regret),
-    confidence: written.map(({ observations }) => observations[k]!.confidence),
-    deferred: written.map(({ observations }) => Number(observations[k]!.token < 0)),
-    agreements: written.map(({ observations }) => observations[k]!.agreement),
-    states: written.map(({ observations }) => observations[k]!.state),
-  }));
 }
 
 /** Candidates that keep the promise with the exact cache: what they would have written follows from the full model's own text. */
@@ -377,20 +322,3 @@ const isFaster = ({ value, error }: Figure): boolean => value >= leastSpeedup &&
 /** What drafts bring differs a lot from text to text, so that one error is not enough. */
 const isClearlyFaster = ({ value, error }: Figure): boolean => isFaster({ value, error: 2 * error });
 const inverse = ({ value, error }: Figure): Figure => ({ value: 1 / value, error: error / value ** 2 });
-
-function meanLayer(
-  layers: readonly number[],
-  views: readonly ExitView[],
-  thresholds: Readonly<Record<string, number>>,
-  tokens: number,
-): number {
-  const last = layers.at(-1)!;
-  let sum = 0;
-  for (let i = 0; i < tokens; i++) {
-    const k = views.findIndex(
-      (v) => v.exit in thresholds && !v.closed?.[i] && !v.deferred[i] && v.confidence[i]! >= thresholds[v.exit]!,
-    );
-    sum += k === -1 ? last : layers[k]!;
-  }
-  return tokens ? sum / tokens : last;
-}

@@ -99,9 +99,10 @@ describe('drafts', () => {
   };
   const cache = { position: () => 100, enter: () => undefined } as unknown as KvCache;
   /** Numbers of drafts at each token of a text that is decided a token at a time. */
-  const draftsOf = async (text: readonly number[], pace = paceWith(1.3)) => {
+  const draftsOf = async (text: readonly number[], pace = paceWith(1.3), trust = new Map<string, unknown>()) => {
     const lookup = lookupIndex();
-    const sequence = { lookup, begun: null, allowed: null, options: { drafts: textDrafts(8), enabled: () => false } };
+    const options = { drafts: textDrafts(8), enabled: () => false, trust };
+    const sequence = { lookup, begun: null, allowed: null, options };
     const counts: number[] = [];
     for (const token of text) {
       learn(pace, sequence as unknown as Sequence, [{ token } as Choice]);
@@ -121,6 +122,17 @@ describe('drafts', () => {
   test('that lose are hardly tried where nothing is known of this machine', async () => {
     const counts = await draftsOf(losing, warm(newPace(model)));
     expect(counts.filter((count) => count > 0).length).toBeLessThan(3);
+  });
+  test.each([
+    ['win', 9, true],
+    ['lose', 2, false],
+  ])('%s where what the text foretells takes %d of 10 ms by itself, since hints are trusted', async (_, each, wins) => {
+    const repeating = Array.from({ length: 120 }, (__, i) => 10 + (i % 12));
+    const pace = paceWith(1.3);
+    const trust = new Map([['4:lens', {}]]);
+    expect(Math.max(...(await draftsOf(repeating, pace, trust)))).toBe(0);
+    for (let n = 0; n < 20; n++) pace.foretold(each);
+    expect(Math.min(...(await draftsOf(repeating, pace, trust)).slice(60)) > 0).toBe(wins);
   });
   test('that win are taken where nothing is known of this machine', async () => {
     const counts = await draftsOf(
