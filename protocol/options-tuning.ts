@@ -153,7 +153,7 @@ export const tuningOptions = {
     minimum: 256,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Most tokens that are read for a fit; fewer if they take more than half of the minutes.',
+    help: 'Most tokens that are read for a fit; fewer if they take more than two thirds of the minutes.',
   }),
   accumulation: integer({
     advanced: true,

@@ -28,6 +28,8 @@ export interface CalibrationRequest extends Guarantee {
 
 /** Length of the prompts, which are pieces of held-out text, and of the model's continuations. */
 export const promptTokens = 48;
+/** Tokens before a text by which thresholds are chosen: enough for hints, of which the text itself has few; reading them takes time. */
+export const choosingContext = 128;
 export const newTokens = 64;
 /** The same where there is too little held-out text for more prompts, at most. */
 export const mostNewTokens = 256;
@@ -40,7 +42,7 @@ export const timedBatch = largestBatch / 2;
 export interface Pace {
   /** Seconds since it began. */
   readonly elapsed: () => number;
-  /** Seconds of the work after `tokens` tokens of these texts, if one takes `aToken` seconds. */
+  /** Seconds of the work after `tokens` tokens of these texts, if one takes `aToken` seconds, prompts apart. */
   readonly behind: (aToken: number, tokens: number) => number;
   readonly fewest: number;
   readonly wanted: number;
@@ -74,11 +76,19 @@ export async function* writeTexts(
   const texts: Position[][] = [];
   let observed = 0;
   const marks: number[] = [elapsed()];
+  // The first pass of a batch reads prompts.
+  const writing = { seconds: 0, tokens: 0 };
   while (observed < total && texts.length < prompts.length) {
     const batch = prompts.slice(texts.length, texts.length + Math.min(size, textsOf(total - observed)));
     const observing = observeExits(staged, batch, each, tokenizer.eosIds);
     let next = await observing.next();
-    for (; !next.done; next = await observing.next()) {
+    let before = elapsed();
+    for (let pass = 0; !next.done; pass++, next = await observing.next()) {
+      if (pass > 0) {
+        writing.seconds += elapsed() - before;
+        writing.tokens += batch.length;
+      }
+      before = elapsed();
       const done = Math.min(total, observed + next.value.done * batch.length);
       yield { type: 'progress', phase: 'generate', done, total, unit: 'tokens' };
       await setImmediate(); // let a cancellation in
@@ -86,7 +96,7 @@ export async function* writeTexts(
       if (marks.push(elapsed()) !== measuredPasses + 1) continue;
       const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
       const aBatch = first - start + ((each - 1) * (last - first)) / (measuredPasses - 1);
-      const aToken = aBatch / (size * each);
+      const aToken = aTokenOf(writing);
       const until = (tokens: number): number =>
         start + aBatch * Math.ceil(tokens / (size * each)) + behind(aToken, tokens);
       if (until(fewest) > most) {
@@ -98,7 +108,7 @@ export async function* writeTexts(
     texts.push(...next.value);
     observed = texts.flat().length;
     const aText = (elapsed() - marks[0]!) / texts.length;
-    const soonest = elapsed() + size * aText + behind((aText * texts.length) / observed, observed + size * each);
+    const soonest = elapsed() + size * aText + behind(aTokenOf(writing), observed + size * each);
     if (observed >= fewest) {
       if (soonest > planned) break;
     } else if (soonest > most) {
@@ -109,6 +119,9 @@ export async function* writeTexts(
   requireTokens(observed, fewest);
   return texts;
 }
+
+const aTokenOf = ({ seconds, tokens }: { readonly seconds: number; readonly tokens: number }): number =>
+  seconds / Math.max(1, tokens);
 
 /** Tokens of each text: more than usual if so many prompts would not give the fewest that are needed, since some texts end early. */
 export const textLength = (prompts: number, fewest: number): number =>

@@ -1,5 +1,6 @@
 /** How long a calibration takes at least, from times measured on the machine. Pure. */
 import { fewestTokens } from './calibration.ts';
+import { choosingContext, newTokens } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';
 import { trialPrompt, trialTexts, trialTokens } from './trial.ts';
 
@@ -72,7 +73,7 @@ export function leastCalibration(
     loading +
     opening +
     passesOfCosts * fullPass +
-    fewestObserved(request, remembers) * aToken +
+    fewestObserved(request, remembers) * (aToken + (choosingContext / newTokens) * times.ofPrompt) +
     judgingSeconds(request, remembers, aToken) +
     trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt }, areChats)
   );

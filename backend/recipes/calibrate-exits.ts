@@ -34,6 +34,7 @@ import type { Model } from '../model/open.ts';
 import type { Running } from '../devices/fallback.ts';
 import {
   alternating,
+  choosingContext,
   mostNewTokens,
   newTokens,
   promptsOf,
@@ -63,8 +64,6 @@ import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
 
-/** Tokens before a text by which thresholds are chosen: enough for hints, of which the text itself has few; reading them takes time. */
-const choosingContext = 128;
 /** Passes whose time is measured. */
 const costRounds = 15;
 
