@@ -91,7 +91,7 @@ describe('with a calibration, auto', () => {
     if (policy.kind !== 'confidence') throw new Error(policy.kind);
     expect(['4:lens', '8:lens'].map(policy.threshold)).toEqual([1, 0.9]);
     // Drafts come from shallow exits, whatever was calibrated; at full depth no exit is used.
-    expect(['4:lens', '8:lens'].map(enabledExits(optionsOf(), calibrated('lossless'), 12))).toEqual([true, false]);
+    expect(['4:lens', '8:lens'].map(enabledExits(optionsOf(), calibrated('lossless'), 16))).toEqual([true, false]);
     expect(['4:lens', '8:lens'].map(enabledExits(optionsOf(), calibrated('full'), 12))).toEqual([false, false]);
   });
 
