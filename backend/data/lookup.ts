@@ -1,6 +1,6 @@
 /**
- * Drafts from texts: the tokens that most often followed the latest ones where these occurred before, in the text itself or in other given
- * texts (after SuffixDecoding, arXiv 2411.04975, with chains of places instead of a tree). Knows no model.
+ * What texts foretell, for drafts and hints: the tokens that most often followed the latest ones where these occurred before, in the text
+ * itself or in other given texts (after SuffixDecoding, arXiv 2411.04975, with chains of places instead of a tree). Knows no model.
  */
 
 export interface LookupIndex {

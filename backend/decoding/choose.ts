@@ -113,7 +113,7 @@ function mayTakeHint({ sequence, places }: Deciding, exit: ExitPoint, at: number
   const { options, probation } = sequence;
   const { hint, allowed } = places[at]!;
   if (!hint?.isClear || !options.enabled(exit.id) || !options.trust?.has(exit.id)) return false;
-  // A text that ends too early loses more than a token, and asking the full model whether it ends costs one pass.
+  // Whether a text ends is left to the full model, as in `leavingAt`.
   if (drawsFromLogits(sequence) || options.endOfText.includes(hint.token)) return false;
   if (allowed !== null && !allowed.allows(hint.token)) return false;
   return probation?.standing(exit, indexOf(sequence, at), true) !== 'off';

@@ -2,6 +2,7 @@
  * A gate predicts from the stream alone whether a token would leave at an exit, so that the exit's head is read only if that is likely to
  * pay: a logistic regression on the state, scaled to unit root mean square. A gate can keep a token from leaving, but never makes it leave.
  */
+import { along, sizeOf } from '../exits/trust.ts';
 
 export interface Gate {
   /** `[width]` of the stream at the exit. */
@@ -15,15 +16,8 @@ export interface Gate {
 export const opens = (gate: Gate, state: Float32Array): boolean => chanceOf(gate, state) >= gate.least;
 
 /** Chance that a token with this state leaves. */
-export function chanceOf({ weights, bias }: Pick<Gate, 'weights' | 'bias'>, state: Float32Array): number {
-  let dot = 0;
-  let squares = 0;
-  for (let i = 0; i < state.length; i++) {
-    dot += weights[i]! * state[i]!;
-    squares += state[i]! * state[i]!;
-  }
-  return 1 / (1 + Math.exp(-(bias + dot / Math.sqrt(squares / state.length + 1e-12))));
-}
+export const chanceOf = ({ weights, bias }: Pick<Gate, 'weights' | 'bias'>, state: Float32Array): number =>
+  1 / (1 + Math.exp(-(bias + along(weights, state))));
 
 const steps = 150;
 const learningRate = 0.05;
@@ -34,7 +28,7 @@ const ridge = 0.01;
 export function fitGate(states: readonly Float32Array[], left: ArrayLike<number>): Pick<Gate, 'weights' | 'bias'> {
   const width = states[0]?.length ?? 0;
   const scaled = states.map((state) => {
-    const scale = 1 / Math.sqrt(state.reduce((sum, x) => sum + x * x, 0) / width + 1e-12);
+    const scale = 1 / sizeOf(state);
     return state.map((x) => x * scale);
   });
   const weights = new Float32Array(width + 1); // the bias is last

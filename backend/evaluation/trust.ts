@@ -2,8 +2,7 @@
 import { chanceBy, type Trust, type TrustByExit, type TrustWeights } from '../decoding/trust.ts';
 import type { Position } from '../decoding/observe.ts';
 import { trustOf } from '../exits/trust.ts';
-import type { Promised } from '../../protocol/options-promise.ts';
-import { mostRegret } from '../../protocol/options-promise.ts';
+import { mostRegret, type Promised } from '../../protocol/options-promise.ts';
 import type { ExitObservations } from './gates.ts';
 import { fitLogistic } from './logistic.ts';
 import { lossOf } from './promise.ts';
@@ -39,9 +38,7 @@ export interface FittedTrust {
   readonly view: ExitObservations;
 }
 
-/**
- * Fits the chance that a clear hint loses nothing under a promise, on the first `tokens` positions.
- */
+/** Fits the chance that a clear hint loses nothing under a promise, on the first `tokens` positions. */
 export function fitTrust(
   { exit, stages, direction, k }: TrustedExit,
   written: readonly Position[],

@@ -31,9 +31,13 @@ export function trustInputs(stream: Float32Array, width: number): Float32Array {
   return inputs;
 }
 
-/** About 1 where the hint is right and −1 where it is wrong: a `direction` `[width + 1]` · the scaled stream and a one. */
-export function trustOf(direction: Float32Array, state: Float32Array): number {
+/** `weights` `[width]` · a token's stream, scaled to unit root mean square. */
+export function along(weights: Float32Array, state: Float32Array): number {
   let dot = 0;
-  for (let i = 0; i < state.length; i++) dot += direction[i]! * state[i]!;
-  return dot / sizeOf(state) + direction[state.length]!;
+  for (let i = 0; i < state.length; i++) dot += weights[i]! * state[i]!;
+  return dot / sizeOf(state);
 }
+
+/** About 1 where the hint is right and −1 where it is wrong: a `direction` `[width + 1]` · the scaled stream and a one. */
+export const trustOf = (direction: Float32Array, state: Float32Array): number =>
+  along(direction, state) + direction[state.length]!;
