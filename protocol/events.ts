@@ -270,7 +270,7 @@ export interface CalibratedEvent {
     layer: number;
     /** Null: the exit costs more than it saves, or keeps no promise, and is not used. */
     threshold: number | null;
-    /** Least chance that a clear hint of the text is right with which tokens leave there; null: they leave with none; absent in earlier versions. */
+    /** Tokens leave there with a clear hint of the text that is at least so likely to be right; null: with none; absent in earlier versions. */
     trust?: number | null;
     /** Of a reading, and what a token saves that leaves there. */
     milliseconds: number;
