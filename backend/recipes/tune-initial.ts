@@ -53,10 +53,9 @@ export async function* fitExits(
     ...(threads > 0 && { threads }),
   });
   try {
-    const readUntil = until - 1000 * fit.solveSeconds;
     const isOver = (end: number): boolean => signal.aborted || performance.now() >= end;
     let done = 0;
-    while (done < count && (done < leastWindows || !isOver(readUntil))) {
+    while (done < count && (done < leastWindows || !isOver(until - 1000 * fit.solveSeconds))) {
       const taken = windowsAt(seed, windows.count, done, 1);
       await fit.add(
         await fitStates.batch(taken),
@@ -69,7 +68,7 @@ export async function* fitExits(
     }
     const parameters = await fit.solve(() => isOver(until));
     const fitted = await fit.solveMemories(() => isOver(until));
-    const trust = await fit.solveTrust(() => isOver(until));
+    const trust = fit.solveTrust(() => isOver(until));
     for (const [cut, { weight, bias, errors }] of fitted)
       yield { type: 'memory', cut, numbers: weight.length + bias.length, errors };
     const memories = new Map([...fitted].map(([cut, memory]) => [cut, { ...memory, trust: trust.get(cut) ?? null }]));

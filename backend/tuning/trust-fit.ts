@@ -1,100 +1,97 @@
 /**
- * Fits trust in the text (exits/trust.ts) in the pass over text that fits exits: least squares towards 1 and −1, over the places with a
- * clear hint.
+ * Fits trust in the text (exits/trust.ts) in the pass over text that fits exits: a direction of the stream that tells right hints from wrong
+ * ones, over the places with a clear hint.
  */
-import { mul } from '@tensorflow/tfjs-core';
-import { record, type InputSpec } from '../autodiff/recorder.ts';
 import { hintsBehind, type Hint } from '../data/hints.ts';
-import { regressionTensors } from '../exits/fit.ts';
-import { correction, emptySums, type Multiply, type RegressionSums } from '../exits/ridge.ts';
-import { trustInputs } from '../exits/trust.ts';
+import { directionSteps, fitDirection } from '../exits/direction.ts';
 import type { StepBatch } from '../features/features.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
-import type { Session, Value } from '../onnx/session.ts';
-import type { Open } from './products.ts';
 
 export interface TrustFitOptions {
   readonly spec: ModelSpec;
   readonly model: Pick<Parameters, 'rows'>;
   readonly cuts: readonly Cut[];
-  /** Positions of a window. */
-  readonly tokens: number;
 }
 
 export interface TrustFit {
   /** Takes in a batch of one window with its streams at the cuts and its final state; `ids`: its tokens. */
-  add(window: StepBatch, ids: readonly number[], isApart: boolean): Promise<void>;
-  /** By cut name: the direction `[width + 1]`; none for cuts without a place with a clear hint. */
-  solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
-}
-
-interface FittedCut {
-  readonly name: string;
-  readonly width: number;
-  readonly session: Session;
-  readonly learned: RegressionSums;
-  readonly apart: RegressionSums;
+  add(window: StepBatch, ids: readonly number[]): void;
+  /** How long `solve` takes for what was taken in so far, about. */
+  readonly solveSeconds: number;
+  /** By cut name: the direction `[width + 1]`; none for cuts without a place with a clear hint. `hurried`: time is over. */
+  solve(hurried?: () => boolean): Map<string, Float32Array>;
 }
 
 /** Tokens before the first hint of a window that counts: what a text has said so far must be worth repeating. */
 const firstHint = 32;
+/** Numbers of streams that are kept for a cut, 64 MB: 18,000 places of a width of 896. */
+const mostNumbers = 2 ** 24;
+/** A number takes part in two products a step; measured in V8. */
+const secondsPerNumber = 2e-9;
 
-export async function openTrustFit(
-  { spec, model, cuts, tokens }: TrustFitOptions,
-  open: Open,
-  multiply: Multiply,
-): Promise<TrustFit> {
-  const fitted: FittedCut[] = [];
-  for (const cut of cuts) {
-    const width = cutWidth(spec, cut);
-    const inputs: Record<'x' | 'y' | 'weights', InputSpec> = {
-      x: { shape: [tokens, width + 1] },
-      y: { shape: [tokens, 1] },
-      weights: { shape: [tokens, 1] },
-    };
-    const session = await open(record(inputs, ({ x, y, weights }) => regressionTensors(x, mul(y, weights), weights)));
-    const none = (): RegressionSums => emptySums(width + 1, 1);
-    fitted.push({ name: cutName(cut), width, session, learned: none(), apart: none() });
-  }
+/**
+ * Weights are taken to lie around 0 beforehand, so that log-odds of a scaled stream have this variance. Between 3 and 9 little changes; a
+ * smaller one tells less, a larger one knows its text by heart (docs/lab.md).
+ */
+const variance = 6;
+
+interface Places {
+  readonly name: string;
+  readonly width: number;
+  /** Of the stream, at each place `[width]`. */
+  readonly states: Float32Array[];
+  /** 1 where the hint is right. */
+  readonly right: number[];
+}
+
+export function openTrustFit({ spec, model, cuts }: TrustFitOptions): TrustFit {
+  const fitted: Places[] = cuts.map((cut) => ({
+    name: cutName(cut),
+    width: cutWidth(spec, cut),
+    states: [],
+    right: [],
+  }));
   return {
-    async add(window, ids, isApart) {
-      const { y, weights } = targetsOf(window, ids, model, spec.hidden);
-      const shape = [tokens, 1];
-      for (const { name, width, session, learned, apart } of fitted) {
+    add(window, ids) {
+      const places = hintedPlaces(window, ids, model, spec.hidden);
+      for (const { name, width, states, right } of fitted) {
         const stream = window.features.get(name);
         if (!stream) throw new Error(`the batch has no features at ${name}`);
-        const x: Value = { data: trustInputs(stream, width), shape: [tokens, width + 1] };
-        const results = await session.run({ x, y: { data: y, shape }, weights: { data: weights, shape } });
-        const into = isApart ? apart : learned;
-        for (const sums of ['xx', 'xr'] as const) {
-          const values = results[sums]!.data as Float32Array;
-          for (let i = 0; i < values.length; i++) into[sums][i]! += values[i]!;
+        for (const [at, isRight] of places) {
+          if (states.length * width >= mostNumbers) break;
+          states.push(stream.slice(at * width, (at + 1) * width));
+          right.push(Number(isRight));
         }
       }
     },
-    async solve(hurried) {
-      const found = new Map<string, Float32Array>();
-      for (const { name, learned, apart } of fitted) {
-        if (learned.xx.at(-1) === 0) continue;
-        found.set(name, Float32Array.from((await correction(learned, apart, multiply, hurried)).delta));
-      }
-      return found;
+    get solveSeconds() {
+      return (
+        fitted.reduce((sum, { states, width }) => sum + states.length * width, 0) * directionSteps * secondsPerNumber
+      );
+    },
+    solve(hurried) {
+      const found = fitted.filter(({ states }) => states.length > 0);
+      return new Map(
+        found.map(({ name, width, states, right }) => [
+          name,
+          fitDirection(states, right, width / variance / states.length, hurried),
+        ]),
+      );
     },
   };
 }
 
 /**
- * 1 where the full model would rather write the hint than what follows in the text, which may be the same, else −1; and 1 where that counts:
- * at clear hints. Its best token would say more, but asking for that takes the whole head.
+ * Places of a window with a clear hint, and whether the full model would rather write it than what follows in the text, which may be the
+ * same. Its best token would say more, but asking for that takes the whole head.
  */
-function targetsOf(
-  { targets, final, tokens }: StepBatch,
+function hintedPlaces(
+  { targets, final }: StepBatch,
   ids: readonly number[],
   model: Pick<Parameters, 'rows'>,
   hidden: number,
-): { readonly y: Float32Array; readonly weights: Float32Array } {
-  const [y, weights] = [new Float32Array(tokens), new Float32Array(tokens)];
+): Map<number, boolean> {
   const hints: readonly (Hint | null)[] = [...ids.slice(0, firstHint).map(() => null), ...hintsBehind(ids, firstHint)];
   const places = [...hints.keys()].filter((at) => hints[at]?.isClear && targets[at]! >= 0);
   const rivals = places.filter((at) => hints[at]!.token !== targets[at]);
@@ -107,7 +104,7 @@ function targetsOf(
     for (let i = 0; i < hidden; i++) dot += final![at * hidden + i]! * rows[row * hidden + i]!;
     return dot;
   };
-  for (const at of places) [y[at], weights[at]] = [1, 1];
-  for (const [n, at] of rivals.entries()) if (logit(at, 2 * n) <= logit(at, 2 * n + 1)) y[at] = -1;
-  return { y, weights };
+  const right = new Map(places.map((at) => [at, true]));
+  for (const [n, at] of rivals.entries()) right.set(at, logit(at, 2 * n) > logit(at, 2 * n + 1));
+  return right;
 }
