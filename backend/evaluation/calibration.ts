@@ -13,6 +13,8 @@ export interface ExitView {
   readonly stages: number;
   /** Regret of the exit's best real token: log p(best) − log p(token) of the full model, 0 if it is the full model's own choice; nats. */
   readonly regret: ArrayLike<number>;
+  /** Loss under the promise that is expected of the token, from 0 to 1, where it is known better than by the one regret that was met. */
+  readonly expected?: ArrayLike<number>;
   /** That token's probability. */
   readonly confidence: ArrayLike<number>;
   /** 1 if a shortlist's defer class won: the token continues. */
@@ -211,6 +213,10 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
+/** What leaving with token i loses; of a few hundred tokens a single one that was met would decide too much. */
+const lossAt = ({ regret, expected }: ExitView, promise: Promised, i: number): number =>
+  expected ? expected[i]! : lossOf(promise, regret[i]!);
+
 /** By exit: the lowest confidence above which the tokens that still reach the exit lose at most `most` on average. */
 function thresholdsFor(
   exits: readonly ExitView[],
@@ -222,12 +228,13 @@ function thresholdsFor(
   const thresholds = new Map<number, number>();
   const hasLeft = new Uint8Array(tokensOf(exits));
   for (const k of used) {
-    const { regret, confidence, deferred } = exits[k]!;
+    const exit = exits[k]!;
+    const { confidence, deferred } = exit;
     const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
     let lost = 0;
     let leaving = 0;
     for (const [n, i] of sure.entries()) {
-      lost += lossOf(promise, regret[i]!);
+      lost += lossAt(exit, promise, i);
       // Equal confidences leave together.
       const isLast = n + 1 === sure.length || confidence[sure[n + 1]!]! < confidence[i]!;
       if (isLast && confidence[i]! < 1 && lost / (n + 1) <= most) leaving = n + 1;
@@ -281,7 +288,7 @@ function timeOf(
     milliseconds += upTo[ran]! + after + reading + (left ? 0 : costs.readings.at(-1)!);
     const at = i - range.from;
     regrets[at] = left ? left.regret[i]! : 0;
-    losses[at] = lossOf(promise, regrets[at]);
+    losses[at] = left ? lossAt(left, promise, i) : 0;
     loss += losses[at];
   }
   return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };

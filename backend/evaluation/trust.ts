@@ -8,7 +8,7 @@ import { fitLogistic } from './logistic.ts';
 import { lossOf } from './promise.ts';
 
 /** What TypeScript, Python and English have in common at several layers (docs/lab.md); a calibration has some hundred hints. */
-const usual: TrustWeights = { always: -1.5, trust: 1, matched: 1.2, votes: 0.8 };
+const usual: TrustWeights = { always: -1, trust: 0.9, matched: 1, votes: 0.8 };
 const spread: TrustWeights = { always: 1, trust: 0.5, matched: 0.5, votes: 0.5 };
 /** Milliseconds of a dot product of the stream. */
 export const millisecondsOfTrust = 0.02;
@@ -54,6 +54,7 @@ export function fitTrust(
   const [always, trust, matched, votes] = fitLogistic(rows, { expected: listed(usual), spread: listed(spread) });
   const weights = { always: always!, trust: trust!, matched: matched!, votes: votes! };
   const clear = written.map(({ hint }) => (hint?.isClear ? hint : null));
+  const confidence = clear.map((hint, i) => (hint ? chanceBy(weights, trusts[i]!, hint) : 0));
   return {
     exit,
     direction,
@@ -62,7 +63,8 @@ export function fitTrust(
       exit: byHint(exit),
       stages,
       regret: clear.map((hint) => hint?.regret ?? mostRegret),
-      confidence: clear.map((hint, i) => (hint ? chanceBy(weights, trusts[i]!, hint) : 0)),
+      expected: confidence.map((chance) => 1 - chance),
+      confidence,
       deferred: clear.map((hint) => Number(hint === null)),
       states: written.map(({ observations }) => observations[k]!.state),
       isHint: true,

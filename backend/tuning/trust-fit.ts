@@ -1,6 +1,6 @@
 /**
  * Fits trust in the text (exits/trust.ts) in the pass over text that fits exits: a direction of the stream that tells right hints from wrong
- * ones, over the places with a clear hint.
+ * ones. Hints that are not clear teach it, too.
  */
 import { hintsBehind, type Hint } from '../data/hints.ts';
 import { directionSteps, fitDirection } from '../exits/direction.ts';
@@ -19,7 +19,7 @@ export interface TrustFit {
   add(window: StepBatch, ids: readonly number[]): void;
   /** How long `solve` takes for what was taken in so far, about. */
   readonly solveSeconds: number;
-  /** By cut name: the direction `[width + 1]`; none for cuts without a place with a clear hint. `hurried`: time is over. */
+  /** By cut name: the direction `[width + 1]`; none for cuts without a place with a hint. `hurried`: time is over. */
   solve(hurried?: () => boolean): Map<string, Float32Array>;
 }
 
@@ -83,7 +83,7 @@ export function openTrustFit({ spec, model, cuts }: TrustFitOptions): TrustFit {
 }
 
 /**
- * Places of a window with a clear hint, and whether the full model would rather write it than what follows in the text, which may be the
+ * Places of a window with a hint, and whether the full model would rather write it than what follows in the text, which may be the
  * same. Its best token would say more, but asking for that takes the whole head.
  */
 function hintedPlaces(
@@ -93,7 +93,7 @@ function hintedPlaces(
   hidden: number,
 ): Map<number, boolean> {
   const hints: readonly (Hint | null)[] = [...ids.slice(0, firstHint).map(() => null), ...hintsBehind(ids, firstHint)];
-  const places = [...hints.keys()].filter((at) => hints[at]?.isClear && targets[at]! >= 0);
+  const places = [...hints.keys()].filter((at) => hints[at] && targets[at]! >= 0);
   const rivals = places.filter((at) => hints[at]!.token !== targets[at]);
   const rows = model.rows(
     'lm_head.weight',

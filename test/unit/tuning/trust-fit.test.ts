@@ -29,13 +29,12 @@ const rows = (_: string, ids: ArrayLike<number>): Float32Array =>
     i % hidden ? 0 : likelihood(ids[Math.floor(i / hidden)]!),
   );
 
-/** Of places with a clear hint from the first that counts on: whether the model would say it. */
+/** Of places with a hint from the first that counts on: whether the model would say it. */
 function rightAt(ids: readonly number[]): Map<number, boolean> {
   const right = new Map<number, boolean>();
   for (const [n, hint] of hintsBehind(ids, 32).entries()) {
     const next = ids[32 + n + 1];
-    if (hint?.isClear && next !== undefined)
-      right.set(32 + n, hint.token === next || likelihood(hint.token) > likelihood(next));
+    if (hint && next !== undefined) right.set(32 + n, hint.token === next || likelihood(hint.token) > likelihood(next));
   }
   return right;
 }
