@@ -43,7 +43,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       file,
       model,
       threads: options.threads,
-      exits: [exits],
+      exits,
       thresholds: [],
       prompts: (tokenizer) =>
         Promise.all(Array.from({ length: count }, (_, n) => chatPrompt(tokenizer, requestOf('measuring', n)))),

@@ -3,7 +3,7 @@
  * model continues by itself. Every text is then scored by the full model: how often its choice was taken, and how probable it
  * finds the text.
  */
-import { cpSync, existsSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { freshFolder, runProgram } from '../children.ts';
@@ -28,8 +28,6 @@ const promptTokens = 128;
 const newTokens = 128;
 const fewestPrompts = 16;
 const thresholds = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5];
-/** Of a second calibration, for equal quality. */
-const strictAgreement = 0.998;
 
 export const exitsSection: Section = {
   title: 'Decoding with exits',
@@ -42,7 +40,7 @@ export const exitsSection: Section = {
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, by the numbers of single tokens. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
-        'Exits are tuned in ten minutes and then calibrated; those of a model of more than a billion parameters are tuned in twenty, and without a second calibration and bare thresholds, which would take an hour more.',
+        'Exits are tuned in ten minutes and then calibrated; those of a model of more than a billion parameters are tuned in twenty, and without bare thresholds, which would take half an hour more.',
       ],
     };
   },
@@ -53,13 +51,12 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   try {
     const isLarge = isBillions(model);
     const exits = options.exits ?? (await tunedExits(file, model));
-    const strict = isLarge ? [] : [await strictly(exits, file)];
     const count = options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds);
     const measured = await measureWays({
       file,
       model,
       threads: options.threads,
-      exits: [exits, ...strict],
+      exits,
       thresholds: isLarge ? [] : thresholds,
       prompts: async (tokenizer) => Array.from({ length: count }, (_, i) => promptOf(tokenizer, promptTokens, i)),
       newTokens,
@@ -83,16 +80,6 @@ export async function tunedExits(file: string, model: Model): Promise<string> {
   await runProgram(['tune', ...given]);
   await calibrate(directory, file, data);
   return directory;
-}
-
-/** A copy of exits, calibrated for hardly any difference: what equal quality takes. */
-async function strictly(directory: string, file: string): Promise<string> {
-  const folder = freshFolder('exits-strict');
-  cpSync(directory, folder, { recursive: true });
-  const data = path.join(freshFolder('exits-data'), 'train.jsonl');
-  writeFileSync(data, asLines(typescriptText('train').documents));
-  await calibrate(folder, file, data, ['--promise', `agreement=${strictAgreement}`, '--calibration-tokens', '8192']);
-  return folder;
 }
 
 const asLines = (documents: readonly string[]): string => documents.map((text) => JSON.stringify({ text })).join('\n');

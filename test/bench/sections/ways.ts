@@ -42,8 +42,8 @@ export interface Measuring {
   readonly file: string;
   readonly model: Model;
   readonly threads: number;
-  /** Folders of the same exits, each with another calibration; the first one's exits are used at bare thresholds, too. */
-  readonly exits: readonly string[];
+  /** The folder of the exits, used as calibrated and at bare thresholds. */
+  readonly exits: string;
   readonly thresholds: readonly number[];
   prompts(tokenizer: Tokenizer): Promise<readonly (readonly number[])[]>;
   readonly newTokens: number;
@@ -63,23 +63,22 @@ export async function measureWays(on: Measuring): Promise<MeasuredWays> {
   try {
     const tokenizer = loadTokenizer(file);
     const prompts = await on.prompts(tokenizer);
-    const read = await Promise.all(on.exits.map((folder) => readExits(folder, { model, tokenizer })));
-    const exits = read[0]!;
+    const exits = await readExits(on.exits, { model, tokenizer });
     const plain = await openStagedModel(model, noExits, { arithmetic, threads });
     const exact = await openStagedModel(model, noExits, { arithmetic, threads, head: 'exact' });
     const staged = await openStagedModel(model, exits, { arithmetic, threads });
-    const calibrated: CalibratedExits[] = [];
-    for (const { calibration } of read) {
-      if (!calibration) continue;
-      // As generating opens it: cut only where the calibration asks.
-      const kept = onlyExits(exits, (exit) => usedExits(calibration).includes(exit));
-      calibrated.push({ calibration, model: await openStagedModel(model, kept, { arithmetic, threads }) });
-    }
+    const { calibration } = exits;
+    // As generating opens it: cut only where the calibration asks.
+    const kept = calibration && onlyExits(exits, (exit) => usedExits(calibration).includes(exit));
+    const calibrated = kept && {
+      calibration,
+      model: await openStagedModel(model, kept, { arithmetic, threads }),
+    };
     closing.push(
       () => plain.dispose(),
       () => exact.dispose(),
       () => staged.dispose(),
-      ...calibrated.map((one) => () => one.model.dispose()),
+      ...(calibrated ? [() => calibrated.model.dispose()] : []),
     );
     const ways = waysOf({ plain, exact, staged, calibrated }, on.thresholds);
     const contestants: Contestant[] = [sideBySide(ways, tokenizer, prompts, newTokens)];
@@ -135,7 +134,7 @@ interface CalibratedExits {
 }
 
 interface Opened extends Readonly<Record<'plain' | 'exact' | 'staged', StagedModel>> {
-  readonly calibrated: readonly CalibratedExits[];
+  readonly calibrated: CalibratedExits | null;
 }
 
 function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readonly number[]): Way[] {
@@ -154,14 +153,15 @@ function waysOf({ plain, exact, staged, calibrated }: Opened, thresholds: readon
       remembers: true,
       drafts: drafts ? lookup : null,
     });
+  const asPromised = ({ calibration, model }: CalibratedExits): Way[] => {
+    const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
+    const how = leavingBy(keptBy(calibration));
+    return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, ${exitsAlone}`, 'fast', model, how)];
+  };
   return [
     way(fullDepth, 'full', plain, {}),
     way(exactHead, 'full', exact, {}),
-    ...calibrated.flatMap(({ calibration, model }) => {
-      const name = `${asCalibrated} for ${shownPromise(calibration.promise)}`;
-      const how = leavingBy(keptBy(calibration));
-      return [way(name, 'fast', model, { ...how, drafts: lookup }), way(`${name}, ${exitsAlone}`, 'fast', model, how)];
-    }),
+    ...(calibrated ? asPromised(calibrated) : []),
     ...thresholds.map((threshold) => fast(`fast, threshold ${threshold}`, threshold)),
     ...(thresholds.includes(loneThreshold)
       ? [fast(`fast, threshold ${loneThreshold}, ${exitsAlone}`, loneThreshold, false)]
