@@ -21,7 +21,7 @@ export function along(weights: Float32Array, state: Float32Array): number {
 }
 
 /** Steps of Adam, each over all states; more change nothing that one would see. */
-export const directionSteps = 150;
+export const directionSteps = 60;
 /** Steps that are taken even if the time is over: a direction of fewer says little. */
 const leastSteps = 20;
 const learningRate = 0.05;
@@ -41,16 +41,15 @@ export function fitDirection(
     const scale = 1 / sizeOf(state);
     return state.map((x) => x * scale);
   });
-  const direction = new Float32Array(width + 1);
-  const first = new Float32Array(width + 1);
-  const second = new Float32Array(width + 1);
+  const direction = new Float64Array(width + 1);
+  const first = new Float64Array(width + 1);
+  const second = new Float64Array(width + 1);
   for (let step = 1; step <= directionSteps && !(step > leastSteps && hurried()); step++) {
-    const gradient = new Float32Array(width + 1);
+    const gradient = new Float64Array(width + 1);
     for (const [n, x] of scaled.entries()) {
-      let odds = direction[width]!;
-      for (let i = 0; i < width; i++) odds += direction[i]! * x[i]!;
+      const odds = dot(direction, x) + direction[width]!;
       const error = (1 / (1 + Math.exp(-odds)) - yes[n]!) / scaled.length;
-      for (let i = 0; i < width; i++) gradient[i]! += error * x[i]!;
+      addTo(gradient, error, x);
       gradient[width]! += error;
     }
     for (let i = 0; i <= width; i++) {
@@ -61,5 +60,23 @@ export function fitDirection(
       direction[i]! -= (rate * first[i]!) / (Math.sqrt(second[i]!) + 1e-8);
     }
   }
-  return direction;
+  return Float32Array.from(direction);
+}
+
+/** Of `x`, in four sums: a sum waits for its last addition. */
+function dot(weights: Float64Array, x: Float32Array): number {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 3 < x.length; i += 4) {
+    a += weights[i]! * x[i]!;
+    b += weights[i + 1]! * x[i + 1]!;
+    c += weights[i + 2]! * x[i + 2]!;
+    d += weights[i + 3]! * x[i + 3]!;
+  }
+  for (; i < x.length; i++) a += weights[i]! * x[i]!;
+  return a + b + c + d;
+}
+
+function addTo(sum: Float64Array, factor: number, x: Float32Array): void {
+  for (let i = 0; i < x.length; i++) sum[i] = sum[i]! + factor * x[i]!;
 }

@@ -88,8 +88,8 @@ const keptPositions = 4096;
 /** Every fourth window is kept apart, beginning with the second. */
 const isApart = (window: number): boolean => window % 4 === 1;
 
-/** Products of one exit's sums that its solution costs, about: seven strengths, each with an inverse. */
-const productsOfSolution = 40;
+/** Products of one exit's sums that its solution costs, about: seven strengths, each with an inverse, and copies. */
+const productsOfSolution = 60;
 
 /** Opens a fit of all exits at once. */
 export async function openFit(options: FitOptions): Promise<Fit> {

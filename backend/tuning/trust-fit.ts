@@ -25,10 +25,10 @@ export interface TrustFit {
 
 /** Tokens before the first hint of a window that counts: what a text has said so far must be worth repeating. */
 const firstHint = 32;
-/** Numbers of streams that are kept for a cut, 64 MB: 18,000 places of a width of 896. */
-const mostNumbers = 2 ** 24;
-/** A number takes part in two products a step; measured in V8. */
-const secondsPerNumber = 2e-9;
+/** Numbers of streams that are kept for a cut, 32 MB: 9,000 places of a width of 896. */
+const mostNumbers = 2 ** 23;
+/** Of a step; a number takes part in two products (V8 on an EPYC). */
+const secondsPerNumber = 7e-9;
 
 /**
  * Weights are taken to lie around 0 beforehand, so that log-odds of a scaled stream have this variance. Between 3 and 9 little changes; a
