@@ -13,7 +13,7 @@ export interface ExitView {
   readonly stages: number;
   /** Regret of the exit's best real token: log p(best) − log p(token) of the full model, 0 if it is the full model's own choice; nats. */
   readonly regret: ArrayLike<number>;
-  /** Loss under the promise that is expected of the token, from 0 to 1, where it is known better than by the one regret that was met. */
+  /** Loss under the promise that is expected of the token, from 0 to 1; absent: its regret alone is known. Thresholds are chosen by it. */
   readonly expected?: ArrayLike<number>;
   /** That token's probability. */
   readonly confidence: ArrayLike<number>;
@@ -133,8 +133,8 @@ function fastestSets(
   for (const used of subsets(exits.length)) {
     for (const level of lossesTried(allowed)) {
       const thresholds = thresholdsFor(exits, promise, used, level, sorted);
-      const { loss, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
-      if (loss > allowed) continue;
+      const { expected, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
+      if (expected > allowed) continue;
       const fastest = bySize.get(used.length) ?? nothing;
       if (milliseconds < fastest.milliseconds) bySize.set(used.length, { used, thresholds, milliseconds });
     }
@@ -213,7 +213,7 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
-/** What leaving with token i loses; of a few hundred tokens a single one that was met would decide too much. */
+/** What leaving with token i is expected to lose: of a few hundred tokens a single loss that was met would decide too much. */
 const lossAt = ({ regret, expected }: ExitView, promise: Promised, i: number): number =>
   expected ? expected[i]! : lossOf(promise, regret[i]!);
 
@@ -249,6 +249,8 @@ function thresholdsFor(
 interface Timed {
   readonly milliseconds: number;
   readonly loss: number;
+  /** The loss that is expected, as far as it is known. */
+  readonly expected: number;
   /** Of each token of the range. */
   readonly losses: Float64Array;
   readonly regrets: Float64Array;
@@ -270,6 +272,7 @@ function timeOf(
   const regrets = new Float64Array(tokens);
   let milliseconds = 0;
   let loss = 0;
+  let expected = 0;
   for (let i = range.from; i < range.to; i++) {
     let reading = 0;
     let left: ExitView | null = null;
@@ -288,10 +291,11 @@ function timeOf(
     milliseconds += upTo[ran]! + after + reading + (left ? 0 : costs.readings.at(-1)!);
     const at = i - range.from;
     regrets[at] = left ? left.regret[i]! : 0;
-    losses[at] = left ? lossAt(left, promise, i) : 0;
+    losses[at] = lossOf(promise, regrets[at]);
     loss += losses[at];
+    expected += left ? lossAt(left, promise, i) : 0;
   }
-  return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };
+  return { milliseconds: milliseconds / tokens, loss: loss / tokens, expected: expected / tokens, losses, regrets };
 }
 
 /** Sums of the first 0, 1 … n. */

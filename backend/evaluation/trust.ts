@@ -38,19 +38,16 @@ export interface FittedTrust {
   readonly view: ExitObservations;
 }
 
-/** Fits the chance that a clear hint loses nothing under a promise, on the first `tokens` positions. */
+/** Fits the chance that a clear hint loses nothing under a promise. */
 export function fitTrust(
   { exit, stages, direction, k }: TrustedExit,
   written: readonly Position[],
   promise: Promised,
-  tokens: number,
 ): FittedTrust {
   const trusts = written.map(({ observations }) => trustOf(direction, observations[k]!.state));
-  const rows = written
-    .slice(0, tokens)
-    .flatMap(({ hint }, i) =>
-      hint?.isClear ? [{ x: inputsOf(trusts[i]!, hint), y: 1 - lossOf(promise, hint.regret) }] : [],
-    );
+  const rows = written.flatMap(({ hint }, i) =>
+    hint?.isClear ? [{ x: inputsOf(trusts[i]!, hint), y: 1 - lossOf(promise, hint.regret) }] : [],
+  );
   const [always, trust, matched, votes] = fitLogistic(rows, { expected: listed(usual), spread: listed(spread) });
   const weights = { always: always!, trust: trust!, matched: matched!, votes: votes! };
   const clear = written.map(({ hint }) => (hint?.isClear ? hint : null));

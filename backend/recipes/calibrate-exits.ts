@@ -87,10 +87,6 @@ interface Seen {
   /** The full model's own text, and what each exit says of its tokens. */
   readonly written: readonly Position[];
   readonly plain: readonly HintedObservations[];
-  /** The same, as sure as the text's hints leave them. */
-  readonly observed: readonly HintedObservations[];
-  /** By exit id. */
-  readonly hints: Candidate['hints'];
   readonly withTrust: Views;
   /** Exits whose text keeps the promise, if text that left was judged. */
   readonly judged: Judgement;
@@ -199,15 +195,12 @@ async function* observe(
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
     const plain = viewsOf(staged.exits, written);
-    // The second half may test a promise.
-    const { learn } = halvesOf(written.length);
-    const hints = new Map(plain.map((view) => [view.exit, fitHints(view, request.promise, learn.to)]));
-    const observed = plain.map((view) => withHints(view, hints.get(view.exit)!));
+    const { hints, observed } = listening(plain, request, written.length);
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
     const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
-    const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise, learn.to));
+    const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise));
     const withTrust = viewsWith(trust, observed, costs, staged.exits);
     const judgeOn = {
       ...{ tokenizer, staged, hints, trust, prompts: fresh, learnedAnswers, hasTime },
@@ -216,10 +209,23 @@ async function* observe(
     const judged = yield* judgeWritten(judgeOn, request, signal);
     const promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
     const layers = staged.exits.map(({ layer }) => layer);
-    return { costs, passes, written, plain, observed, hints, withTrust, judged, promptExit, layers };
+    return { costs, passes, written, plain, withTrust, judged, promptExit, layers };
   } finally {
     await staged.dispose();
   }
+}
+
+/** Exits as sure as the text's hints leave them, by weights fitted on the first `tokens` tokens. */
+function listening(
+  plain: readonly HintedObservations[],
+  { promise }: CalibrationRequest,
+  tokens: number,
+): { readonly hints: Candidate['hints']; readonly observed: readonly HintedObservations[] } {
+  const fitted = plain.map((view) => ({ view, hints: fitHints(view, promise, tokens) }));
+  return {
+    hints: new Map(fitted.map(({ view, hints }) => [view.exit, hints.weights])),
+    observed: fitted.map(({ view, hints }) => withHints(view, hints)),
+  };
 }
 
 /** The exits whose memory has a direction of trust. */
@@ -267,11 +273,14 @@ function broughtByThresholds(
 
 /** Candidates that keep the promise with the exact cache: what they would have written follows from the full model's own text. */
 function tested(
-  { observed, hints }: Pick<Seen, 'observed' | 'hints'>,
+  { plain, written }: Pick<Seen, 'plain' | 'written'>,
   costs: Costs,
-  { promise, certainty }: CalibrationRequest,
+  request: CalibrationRequest,
   learnedAnswers: boolean,
 ): Judged[] {
+  const { promise, certainty } = request;
+  // The second half tests the promise.
+  const { hints, observed } = listening(plain, request, halvesOf(written.length).learn.to);
   return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
     const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
     return { thresholds, gates, hints, trust: new Map(), agreement, regret, remembers: false, learnedAnswers };

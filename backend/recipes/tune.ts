@@ -10,6 +10,7 @@ import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../checkpoint/checkpoint.ts';
 import { writeMemories } from '../checkpoint/memory.ts';
 import type { Place } from '../checkpoint/place.ts';
+import { largestFitShare } from '../tuning/plan.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
 import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
@@ -177,7 +178,13 @@ async function* begin(
   };
   if (options.initialise === 'fit') {
     const left = until - elapsed() - 2 * seconds;
-    const fit = yield* fitExits(parts, options, plain, Math.min(plan?.seconds.fit ?? Infinity, left / 2), signal);
+    const fit = yield* fitExits(
+      parts,
+      options,
+      plain,
+      Math.min(plan?.seconds.fit ?? Infinity, largestFitShare * left),
+      signal,
+    );
     const now = { step: 0, tokens: 0, scores: (await judged(fit.parameters)).scores };
     const improved = improvedExits(now.scores, before, before);
     initial = new Map([...plain, ...parametersOf(improved, fit.parameters)]);

@@ -22,21 +22,19 @@ function written(tokens: number): Position[] {
   });
 }
 
-const fitted = fitTrust(
-  { exit: '2:lens', stages: 1, k: 0, direction },
-  written(8000),
-  { measure: 'regret', limit: 0.02 },
-  6000,
-);
+const fitted = fitTrust({ exit: '2:lens', stages: 1, k: 0, direction }, written(8000), {
+  measure: 'regret',
+  limit: 0.02,
+});
 
 test('the chance of a clear hint is what it is true to be; other places defer', () => {
   expect(direction.length).toBe(width + 1);
   const { weights, view } = fitted;
   expect(Math.abs(weights.trust - 1.5)).toBeLessThan(0.15);
   expect(Math.abs(weights.matched - 0.4)).toBeLessThan(0.2);
-  const unseen = Array.from({ length: 1000 }, (_, i) => 6000 + 2 * i);
-  const expected = unseen.reduce((sum, i) => sum + view.confidence[i]!, 0);
-  const right = unseen.filter((i) => view.regret[i] === 0).length;
+  const places = Array.from({ length: 1000 }, (_, i) => 6000 + 2 * i);
+  const expected = places.reduce((sum, i) => sum + view.confidence[i]!, 0);
+  const right = places.filter((i) => view.regret[i] === 0).length;
   expect(Math.abs(expected - right)).toBeLessThan(40);
   expect(Array.from(view.deferred).filter((one, i) => one !== i % 2)).toEqual([]);
 });
