@@ -77,6 +77,18 @@ export async function* measureCosts(
   };
 }
 
+/** Of two measurements the smaller costs, one by one: other programs may hold the machine up for longer than a measurement takes. */
+export function quieter(one: MeasuredCosts, other: MeasuredCosts): MeasuredCosts {
+  const least = (a: readonly number[], b: readonly number[]): number[] => a.map((cost, i) => Math.min(cost, b[i]!));
+  return {
+    stages: least(one.stages, other.stages),
+    deferred: least(one.deferred, other.deferred),
+    ofPrompt: Math.min(one.ofPrompt, other.ofPrompt),
+    readings: least(one.readings, other.readings),
+    fills: one.fills.map((fill, k) => (fill === null ? null : Math.min(fill, other.fills[k]!))),
+  };
+}
+
 export interface MeasuredPasses {
   readonly table: PassTable;
   /** Whether the rounds agree, so that the table is worth keeping: on a busy machine they differ. */

@@ -13,8 +13,6 @@ export interface ExitView {
   readonly stages: number;
   /** Regret of the exit's best real token: log p(best) − log p(token) of the full model, 0 if it is the full model's own choice; nats. */
   readonly regret: ArrayLike<number>;
-  /** Loss under the promise that is expected of the token, from 0 to 1; absent: its regret alone is known. Thresholds are chosen by it. */
-  readonly expected?: ArrayLike<number>;
   /** That token's probability. */
   readonly confidence: ArrayLike<number>;
   /** 1 if a shortlist's defer class won: the token continues. */
@@ -133,8 +131,8 @@ function fastestSets(
   for (const used of subsets(exits.length)) {
     for (const level of lossesTried(allowed)) {
       const thresholds = thresholdsFor(exits, promise, used, level, sorted);
-      const { expected, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
-      if (expected > allowed) continue;
+      const { loss, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
+      if (loss > allowed) continue;
       const fastest = bySize.get(used.length) ?? nothing;
       if (milliseconds < fastest.milliseconds) bySize.set(used.length, { used, thresholds, milliseconds });
     }
@@ -213,10 +211,6 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
-/** What leaving with token i is expected to lose: of a few hundred tokens a single loss that was met would decide too much. */
-const lossAt = ({ regret, expected }: ExitView, promise: Promised, i: number): number =>
-  expected ? expected[i]! : lossOf(promise, regret[i]!);
-
 /** By exit: the lowest confidence above which the tokens that still reach the exit lose at most `most` on average. */
 function thresholdsFor(
   exits: readonly ExitView[],
@@ -228,13 +222,12 @@ function thresholdsFor(
   const thresholds = new Map<number, number>();
   const hasLeft = new Uint8Array(tokensOf(exits));
   for (const k of used) {
-    const exit = exits[k]!;
-    const { confidence, deferred } = exit;
+    const { regret, confidence, deferred } = exits[k]!;
     const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
     let lost = 0;
     let leaving = 0;
     for (const [n, i] of sure.entries()) {
-      lost += lossAt(exit, promise, i);
+      lost += lossOf(promise, regret[i]!);
       // Equal confidences leave together.
       const isLast = n + 1 === sure.length || confidence[sure[n + 1]!]! < confidence[i]!;
       if (isLast && confidence[i]! < 1 && lost / (n + 1) <= most) leaving = n + 1;
@@ -249,8 +242,6 @@ function thresholdsFor(
 interface Timed {
   readonly milliseconds: number;
   readonly loss: number;
-  /** The loss that is expected, as far as it is known. */
-  readonly expected: number;
   /** Of each token of the range. */
   readonly losses: Float64Array;
   readonly regrets: Float64Array;
@@ -272,7 +263,6 @@ function timeOf(
   const regrets = new Float64Array(tokens);
   let milliseconds = 0;
   let loss = 0;
-  let expected = 0;
   for (let i = range.from; i < range.to; i++) {
     let reading = 0;
     let left: ExitView | null = null;
@@ -293,9 +283,8 @@ function timeOf(
     regrets[at] = left ? left.regret[i]! : 0;
     losses[at] = lossOf(promise, regrets[at]);
     loss += losses[at];
-    expected += left ? lossAt(left, promise, i) : 0;
   }
-  return { milliseconds: milliseconds / tokens, loss: loss / tokens, expected: expected / tokens, losses, regrets };
+  return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };
 }
 
 /** Sums of the first 0, 1 … n. */

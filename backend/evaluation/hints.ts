@@ -13,15 +13,8 @@ const ways: readonly HintAgreement[] = ['agrees', 'agreesClearly', 'contradicts'
 const leastConfidence = 0.5;
 /** Weights of deep exits in six kinds of text. A few predictions change little of them, and little of a slope of 1. */
 const usual: HintWeights = { agrees: 1, agreesClearly: 2, contradicts: -0.3, contradictsClearly: -0.8 };
-/** Standard deviations that weights, the slope and the bias are taken to have around these. */
-const [spread, spreadOfSlope, spreadOfBias] = [1, 0.3, 2];
-
-/** What is known of an exit's predictions. */
-export interface FittedHints {
-  readonly weights: HintWeights;
-  /** The chance that a prediction loses nothing, by the exit's own probability and how it stands to the hint. */
-  readonly chance: (confidence: number, agreement: HintAgreement | null) => number;
-}
+/** Standard deviations that weights and the slope are taken to have around these. */
+const [spread, spreadOfSlope, spreadOfBias] = [1, 0.3, 30];
 
 /**
  * Logistic regression of what the first `tokens` predictions lose under a promise, on their log-odds and on how they stand to hints, with
@@ -31,44 +24,29 @@ export function fitHints(
   { confidence, deferred, regret, agreements }: HintedView,
   promise: Promised,
   tokens: number,
-): FittedHints {
-  const inputs = (sure: number, agreement: HintAgreement | null): number[] => [
-    1,
-    logOdds(sure),
-    ...ways.map((way) => Number(way === agreement)),
-  ];
-  const rows = agreements
-    .slice(0, tokens)
-    .flatMap((agreement, i) =>
-      deferred[i] || confidence[i]! < leastConfidence
-        ? []
-        : [{ x: inputs(confidence[i]!, agreement), y: 1 - lossOf(promise, regret[i]!) }],
-    );
-  const fitted = fitLogistic(rows, {
+): HintWeights {
+  const rows = agreements.slice(0, tokens).flatMap((agreement, i) => {
+    if (deferred[i] || confidence[i]! < leastConfidence) return [];
+    const isWay = ways.map((way) => Number(way === agreement));
+    return [{ x: [1, logOdds(confidence[i]!), ...isWay], y: 1 - lossOf(promise, regret[i]!) }];
+  });
+  const weights = fitLogistic(rows, {
     expected: [0, 1, ...ways.map((way) => usual[way])],
     spread: [spreadOfBias, spreadOfSlope, ...ways.map(() => spread)],
   });
-  const [, slope, ...rest] = fitted;
+  const [, slope, ...rest] = weights;
   const [agrees, agreesClearly, contradicts, contradictsClearly] = rest.map((weight) => weight / Math.max(0.1, slope!));
   return {
-    weights: {
-      agrees: agrees!,
-      agreesClearly: agreesClearly!,
-      contradicts: contradicts!,
-      contradictsClearly: contradictsClearly!,
-    },
-    chance: (sure, agreement) =>
-      raised(
-        0.5,
-        inputs(sure, agreement).reduce((sum, x, i) => sum + x * fitted[i]!, 0),
-      ),
+    agrees: agrees!,
+    agreesClearly: agreesClearly!,
+    contradicts: contradicts!,
+    contradictsClearly: contradictsClearly!,
   };
 }
 
 /** The same view, as sure as the hints leave it. */
-export const withHints = <View extends HintedView>(view: View, { weights, chance }: FittedHints): View => ({
+export const withHints = <View extends HintedView>(view: View, weights: HintWeights): View => ({
   ...view,
-  expected: view.agreements.map((agreement, i) => 1 - chance(view.confidence[i]!, agreement)),
   confidence: view.agreements.map((agreement, i) =>
     agreement === null ? view.confidence[i]! : raised(view.confidence[i]!, weights[agreement]),
   ),

@@ -51,7 +51,6 @@ export function fitTrust(
   const [always, trust, matched, votes] = fitLogistic(rows, { expected: listed(usual), spread: listed(spread) });
   const weights = { always: always!, trust: trust!, matched: matched!, votes: votes! };
   const clear = written.map(({ hint }) => (hint?.isClear ? hint : null));
-  const confidence = clear.map((hint, i) => (hint ? chanceBy(weights, trusts[i]!, hint) : 0));
   return {
     exit,
     direction,
@@ -60,8 +59,7 @@ export function fitTrust(
       exit: byHint(exit),
       stages,
       regret: clear.map((hint) => hint?.regret ?? mostRegret),
-      expected: confidence.map((chance) => 1 - chance),
-      confidence,
+      confidence: clear.map((hint, i) => (hint ? chanceBy(weights, trusts[i]!, hint) : 0)),
       deferred: clear.map((hint) => Number(hint === null)),
       states: written.map(({ observations }) => observations[k]!.state),
       isHint: true,

@@ -10,7 +10,7 @@ import type { Mode } from '../../protocol/trace.ts';
 import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
 import { storedGate } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { measureCosts, type MeasuredCosts } from '../decoding/costs.ts';
+import { measureCosts, quieter, type MeasuredCosts } from '../decoding/costs.ts';
 import type { PassTable } from '../decoding/pace.ts';
 import type { Position } from '../decoding/observe.ts';
 import { storedTrust } from '../decoding/trust.ts';
@@ -180,10 +180,10 @@ async function* observe(
   try {
     yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here' };
     const text = prompts.flat().slice(0, promptTokens + newTokens);
-    const measuring = measureCosts(staged, { text, rounds: costRounds });
-    const costs = yield* counting('measure', 'passes', measuring, signal);
+    const measuring = () => counting('measure', 'passes', measureCosts(staged, { text, rounds: costRounds }), signal);
+    const first = yield* measuring();
     const passes = await passesOf(staged, on.place);
-    const times = { opening, fullPass: fullPass(costs) / 1000, ofPrompt: costs.ofPrompt / 1000 };
+    const times = { opening, fullPass: fullPass(first) / 1000, ofPrompt: first.ofPrompt / 1000 };
     const trial = trialSeconds(times, learnedAnswers);
     const behind = (aToken: number, tokens: number): number =>
       trial + secondsToJudge(request, exits.remembers, aToken, tokens);
@@ -192,6 +192,8 @@ async function* observe(
     const texts = yield* writeTexts(tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return null;
     const written = texts.flat();
+    yield { type: 'phase', phase: 'measure', detail: 'what layers and exits cost here, once more' };
+    const costs = quieter(first, yield* measuring());
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
     const plain = viewsOf(staged.exits, written);
@@ -221,11 +223,8 @@ function listening(
   { promise }: CalibrationRequest,
   tokens: number,
 ): { readonly hints: Candidate['hints']; readonly observed: readonly HintedObservations[] } {
-  const fitted = plain.map((view) => ({ view, hints: fitHints(view, promise, tokens) }));
-  return {
-    hints: new Map(fitted.map(({ view, hints }) => [view.exit, hints.weights])),
-    observed: fitted.map(({ view, hints }) => withHints(view, hints)),
-  };
+  const hints = new Map(plain.map((view) => [view.exit, fitHints(view, promise, tokens)]));
+  return { hints, observed: plain.map((view) => withHints(view, hints.get(view.exit)!)) };
 }
 
 /** The exits whose memory has a direction of trust. */

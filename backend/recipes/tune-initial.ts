@@ -68,7 +68,7 @@ export async function* fitExits(
     }
     const parameters = await fit.solve(() => isOver(until));
     const fitted = await fit.solveMemories(() => isOver(until));
-    const trust = fit.solveTrust(() => isOver(until));
+    const trust = await fit.solveTrust(() => isOver(until));
     for (const [cut, { weight, bias, errors }] of fitted)
       yield { type: 'memory', cut, numbers: weight.length + bias.length, errors };
     const memories = new Map([...fitted].map(([cut, memory]) => [cut, { ...memory, trust: trust.get(cut) ?? null }]));

@@ -60,7 +60,7 @@ export interface Fit {
   /** The requested memories, by cut name; none before the first batch. */
   solveMemories(hurried?: () => boolean): Promise<ReadonlyMap<string, FittedMemory>>;
   /** Trust in the text at the cuts of the memories, by cut name; see exits/trust.ts. */
-  solveTrust(hurried?: () => boolean): ReadonlyMap<string, Float32Array>;
+  solveTrust(hurried?: () => boolean): Promise<ReadonlyMap<string, Float32Array>>;
   dispose(): Promise<void>;
 }
 

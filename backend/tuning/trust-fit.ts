@@ -2,6 +2,7 @@
  * Fits trust in the text (exits/trust.ts) in the pass over text that fits exits: a direction of the stream that tells right hints from wrong
  * ones. Hints that are not clear teach it, too.
  */
+import { setImmediate } from 'node:timers/promises';
 import { hintsBehind, type Hint } from '../data/hints.ts';
 import { directionSteps, fitDirection } from '../exits/direction.ts';
 import type { StepBatch } from '../features/features.ts';
@@ -20,7 +21,7 @@ export interface TrustFit {
   /** How long `solve` takes for what was taken in so far, about. */
   readonly solveSeconds: number;
   /** By cut name: the direction `[width + 1]`; none for cuts without a place with a hint. `hurried`: time is over. */
-  solve(hurried?: () => boolean): Map<string, Float32Array>;
+  solve(hurried?: () => boolean): Promise<Map<string, Float32Array>>;
 }
 
 /** Tokens before the first hint of a window that counts: what a text has said so far must be worth repeating. */
@@ -31,7 +32,7 @@ const mostNumbers = 2 ** 23;
 const secondsPerNumber = 7e-9;
 
 /**
- * Weights are taken to lie around 0 beforehand, so that log-odds of a scaled stream have this variance. Between 3 and 9 little changes; a
+ * Weights are taken to lie around 0 beforehand, so that log-odds of a scaled stream have this variance. Between 3 and 18 little changes; a
  * smaller one tells less, a larger one knows its text by heart (docs/lab.md).
  */
 const variance = 6;
@@ -70,14 +71,13 @@ export function openTrustFit({ spec, model, cuts }: TrustFitOptions): TrustFit {
         fitted.reduce((sum, { states, width }) => sum + states.length * width, 0) * directionSteps * secondsPerNumber
       );
     },
-    solve(hurried) {
-      const found = fitted.filter(({ states }) => states.length > 0);
-      return new Map(
-        found.map(({ name, width, states, right }) => [
-          name,
-          fitDirection(states, right, width / variance / states.length, hurried),
-        ]),
-      );
+    async solve(hurried) {
+      const found = new Map<string, Float32Array>();
+      for (const { name, width, states, right } of fitted) {
+        await setImmediate(); // let a cancellation in
+        if (states.length > 0) found.set(name, fitDirection(states, right, width / variance / states.length, hurried));
+      }
+      return found;
     },
   };
 }

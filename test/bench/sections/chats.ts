@@ -10,6 +10,7 @@ import { chatPrompt, requestOf, writeChats } from '../chats.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { benchCache } from '../material.ts';
 import type { Findings } from '../report.ts';
+import { calibrate } from './exits.ts';
 import type { BenchOptions, Section } from './section.ts';
 import { exitsAlone, fullDepth, measureWays, ratioOfTotals, waysTable } from './ways.ts';
 
@@ -84,8 +85,6 @@ async function tunedOnChats(file: string, threads: number): Promise<string> {
   console.error(`  tuning exits for ${minutes} minutes …`);
   const given = ['--model', path.resolve(file), '--data', data.tuning, '--minutes', `${minutes}`, '--out', directory];
   await runProgram(['tune', ...given]);
-  // Without a limit of time, on answers that they were not tuned on.
-  const judged = ['--data', data.calibrating, '--documents', 'all', '--precision', 'fast'];
-  await runProgram(['calibrate', '--model', path.resolve(file), '--exits', directory, ...judged]);
+  await calibrate(directory, file, data.calibrating, ['--documents', 'all']);
   return directory;
 }

@@ -146,24 +146,24 @@ async function judgedInOrder(
 }
 
 test('candidates are judged from the most cautious on until one fails or saves less; the last one before is kept', async () => {
-  expect(await judgedInOrder({ 0.2: 3, 1: 4, 1.5: 'broken', 2.2: 9 })).toEqual({
+  expect(await judgedInOrder({ 0.3: 3, 1: 4, 1.5: 'broken', 2.2: 9 })).toEqual({
     kept: 4,
     isLate: false,
-    judged: ['0.2 0.8', '1 0.8', '1.5 0.8'],
+    judged: ['0.3 0.8', '1 0.8', '1.5 0.8'],
   });
-  expect(await judgedInOrder({ 0.2: 3, 0.5: 'slower', 1: 9 })).toMatchObject({ kept: 3, isLate: false });
-  expect(await judgedInOrder({ 0.2: 3, 0.5: 'late' })).toMatchObject({ kept: 3, isLate: true });
-  expect(await judgedInOrder({ 0.5: 5 })).toMatchObject({ kept: 5 });
+  expect(await judgedInOrder({ 0.3: 3, 0.6: 'slower', 1: 9 })).toMatchObject({ kept: 3, isLate: false });
+  expect(await judgedInOrder({ 0.3: 3, 0.6: 'late' })).toMatchObject({ kept: 3, isLate: true });
+  expect(await judgedInOrder({ 0.6: 5 })).toMatchObject({ kept: 5 });
 });
 
 test('if the first candidate fails, a more cautious one has the rest of the probability of an error', async () => {
-  const first = await judgedInOrder({ 0.05: 1, 0.2: 'broken', 0.5: 9 });
+  const first = await judgedInOrder({ 0.03: 1, 0.3: 'broken', 0.6: 9 });
   expect(first.kept).toBe(1);
-  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.2', '0.05']);
+  expect(first.judged.map((one) => one.split(' ')[0])).toEqual(['0.3', '0.03']);
   const chances = first.judged.map((one) => Number(one.split(' ')[1]));
   expect(chances[0]! + chances[1]!).toBeCloseTo(1, 12);
-  expect(await judgedInOrder({ 0.05: 'broken', 0.2: 'broken' })).toMatchObject({ kept: null, isLate: false });
-  expect(await judgedInOrder({ 0.05: 'late', 0.2: 'broken' })).toMatchObject({ kept: null, isLate: true });
-  expect(await judgedInOrder({ 0.05: 1, 0.2: 'late' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.03: 'broken', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: false });
+  expect(await judgedInOrder({ 0.03: 'late', 0.3: 'broken' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.03: 1, 0.3: 'late' })).toMatchObject({ kept: null, isLate: true });
   expect(await judgedInOrder({})).toEqual({ kept: null, isLate: false, judged: [] });
 });
