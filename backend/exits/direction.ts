@@ -47,9 +47,10 @@ export function fitDirection(
   for (let step = 1; step <= directionSteps && !(step > leastSteps && hurried()); step++) {
     const gradient = new Float64Array(width + 1);
     for (const [n, x] of scaled.entries()) {
-      const odds = dot(direction, x) + direction[width]!;
+      let odds = direction[width]!;
+      for (let i = 0; i < width; i++) odds += direction[i]! * x[i]!;
       const error = (1 / (1 + Math.exp(-odds)) - yes[n]!) / scaled.length;
-      addTo(gradient, error, x);
+      for (let i = 0; i < width; i++) gradient[i]! += error * x[i]!;
       gradient[width]! += error;
     }
     for (let i = 0; i <= width; i++) {
@@ -61,22 +62,4 @@ export function fitDirection(
     }
   }
   return Float32Array.from(direction);
-}
-
-/** Of `x`, in four sums: a sum waits for its last addition. */
-function dot(weights: Float64Array, x: Float32Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 3 < x.length; i += 4) {
-    a += weights[i]! * x[i]!;
-    b += weights[i + 1]! * x[i + 1]!;
-    c += weights[i + 2]! * x[i + 2]!;
-    d += weights[i + 3]! * x[i + 3]!;
-  }
-  for (; i < x.length; i++) a += weights[i]! * x[i]!;
-  return a + b + c + d;
-}
-
-function addTo(sum: Float64Array, factor: number, x: Float32Array): void {
-  for (let i = 0; i < x.length; i++) sum[i] = sum[i]! + factor * x[i]!;
 }

@@ -29,7 +29,7 @@ const firstHint = 32;
 /** Numbers of streams that are kept for a cut, 32 MB: 9,000 places of a width of 896. */
 const mostNumbers = 2 ** 23;
 /** Of a step; a number takes part in two products (V8 on an EPYC). */
-const secondsPerNumber = 7e-9;
+const secondsPerNumber = 4e-9;
 
 /**
  * Weights are taken to lie around 0 beforehand, so that log-odds of a scaled stream have this variance. Between 3 and 18 little changes; a
