@@ -53,8 +53,8 @@ interface FittedCut {
   readonly apart: MemorySums;
 }
 
-/** Strengths that a solution tries, about, each with an inverse, and copies. */
-const strengthsTried = 9;
+/** Strengths that a solution tries, about, each with an inverse. */
+const strengthsTried = 6;
 
 export async function openMemoryFit(
   { spec, model, cuts, tokens }: MemoryFitOptions,

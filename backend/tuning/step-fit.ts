@@ -88,8 +88,10 @@ const keptPositions = 4096;
 /** Every fourth window is kept apart, beginning with the second. */
 const isApart = (window: number): boolean => window % 4 === 1;
 
-/** Products of one exit's sums that its solution costs, about: seven strengths, each with an inverse, and copies. */
-const productsOfSolution = 60;
+/** Products of one exit's sums that its solution costs, about: seven strengths, each with an inverse. */
+const productsOfSolution = 40;
+/** Time of a solution ÷ that of its products: matrices are copied between them. */
+const besideProducts = 1.5;
 
 /** Opens a fit of all exits at once. */
 export async function openFit(options: FitOptions): Promise<Fit> {
@@ -132,7 +134,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   const memories = await openMemoryFit({ spec, model, cuts, tokens }, open, multiply);
   const trust = openTrustFit({ spec, model, cuts });
   const products = (fitted.length + cuts.length) * productsOfSolution + memories.products;
-  const productSeconds = products * (await secondsOfProduct(multiply, hidden));
+  const productSeconds = besideProducts * products * (await secondsOfProduct(multiply, hidden));
   let count = 0;
   let windows = 0;
 

@@ -2,7 +2,9 @@
 import { expect, test } from 'vitest';
 import type { Position } from '../../../backend/decoding/observe.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
+import { chanceBy } from '../../../backend/decoding/trust.ts';
 import { byHint, fitTrust, ruleOf, thresholdsOfViews } from '../../../backend/evaluation/trust.ts';
+import { trustOf } from '../../../backend/exits/trust.ts';
 
 const random = seededRandom(9);
 const width = 4;
@@ -32,9 +34,12 @@ test('the chance of a clear hint is what it is true to be; other places defer', 
   const { weights, view } = fitted;
   expect(Math.abs(weights.trust - 1.5)).toBeLessThan(0.15);
   expect(Math.abs(weights.matched - 0.4)).toBeLessThan(0.2);
-  const places = Array.from({ length: 1000 }, (_, i) => 6000 + 2 * i);
-  const expected = places.reduce((sum, i) => sum + view.confidence[i]!, 0);
-  const right = places.filter((i) => view.regret[i] === 0).length;
+  const unseen = written(2000).filter(({ hint }) => hint!.isClear);
+  const chance = ({ observations, hint }: Position): number =>
+    chanceBy(weights, trustOf(direction, observations[0]!.state), hint!);
+  const expected = unseen.reduce((sum, place) => sum + chance(place), 0);
+  const right = unseen.filter(({ hint }) => hint!.regret === 0).length;
+  expect(unseen.length).toBe(1000);
   expect(Math.abs(expected - right)).toBeLessThan(40);
   expect(Array.from(view.deferred).filter((one, i) => one !== i % 2)).toEqual([]);
 });
