@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../protocol/server.ts';
-import { architectures, usualArchitecture } from '../protocol/options-notations.ts';
+import { architectures, autoPlacesText, usualArchitecture } from '../protocol/options-notations.ts';
 import type { App } from './app.ts';
 import { modelTitle } from './choices.ts';
 import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
@@ -135,14 +135,14 @@ async function askData(): Promise<RecipeOptions | null> {
   return uris ? { data: uris.map((uri) => uri.fsPath) } : null;
 }
 
-/** A line for each architecture, three exits of it; or layers of one's own. */
+/** A line for each architecture; or layers of one's own. */
 async function askExits(options: RecipeOptions): Promise<RecipeOptions | null> {
   const current = exitsOptions.exits.read(options.exits ?? exitsOptions.exits.default);
   const usual = current.ok && current.value.kind === 'auto' ? current.value.architecture : null;
   const items = Object.entries(architectures).map(([architecture, meaning]) => ({
     label: `$(${architecture === usual ? 'check' : 'git-branch'}) ${architecture}`,
     description: architecture === usualArchitecture ? vscode.l10n.t('default') : '',
-    detail: vscode.l10n.t('Three exits, at 1/3, 2/3 and 11/12 of the depth: {0}', meaning),
+    detail: vscode.l10n.t('At {0} of the depth: {1}', autoPlacesText, meaning),
     exits: architecture === usualArchitecture ? 'auto' : `auto:${architecture}`,
   }));
   const own = {
@@ -227,9 +227,9 @@ const dataName = ([first = '', ...more]: readonly string[]): string =>
   `${first.includes('*') ? first : path.basename(first)}${more.length > 0 ? ` +${more.length}` : ''}`;
 
 function exitsText({ exits }: RecipeOptions): string {
-  if (typeof exits !== 'string' || exits === 'auto') return vscode.l10n.t('three exits');
+  if (typeof exits !== 'string' || exits === 'auto') return vscode.l10n.t('usual exits');
   const architecture = /^auto:(\w+)$/.exec(exits)?.[1];
-  return architecture === undefined ? exits : vscode.l10n.t('three exits, {0}', architecture);
+  return architecture === undefined ? exits : vscode.l10n.t('usual exits, {0}', architecture);
 }
 
 const presetOf = ({ preset }: RecipeOptions): string =>

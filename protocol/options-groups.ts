@@ -15,7 +15,14 @@ import {
   text,
   type Option,
 } from './options-kinds.ts';
-import { architectures, exitsNotation, guessExits, parseExits, type ExitsRequest } from './options-notations.ts';
+import {
+  architectures,
+  autoPlacesText,
+  exitsNotation,
+  guessExits,
+  parseExits,
+  type ExitsRequest,
+} from './options-notations.ts';
 import { placeOptions } from './options-place.ts';
 import { parsePromise, promiseNotation, promiseText, type Promised } from './options-promise.ts';
 import { taskOptions } from './options-tasks.ts';
@@ -48,7 +55,7 @@ export const exitsOptions = {
     expected: exitsNotation,
     parse: parseExits,
     guess: guessExits,
-    help: `At which layers exits are, and what they compute: LAYER[:ARCHITECTURE],…, by default lens; or auto: three lenses at 1/3, 2/3 and 11/12 of the depth. ${architectureTexts}.`,
+    help: `At which layers exits are, and what they compute: LAYER[:ARCHITECTURE],…, by default lens; or auto: lenses at ${autoPlacesText} of the depth. ${architectureTexts}.`,
   }),
 };
 

@@ -21,7 +21,7 @@ export interface ExitPlace {
   readonly architecture: Architecture;
 }
 
-/** `auto`: three exits at 1/3, 2/3 and 11/12 of the model's depth, which only the model knows. */
+/** `auto`: exits at some shares of the model's depth, which only the model knows. */
 export type ExitsRequest =
   | { readonly kind: 'auto'; readonly architecture: Architecture }
   | { readonly kind: 'placed'; readonly exits: readonly ExitPlace[] };
@@ -81,12 +81,26 @@ export function guessExits(text: string): string | null {
   return guess !== text && parseExits(guess) !== null ? guess : null;
 }
 
+/**
+ * Where `auto` puts exits, as shares of the depth: at the shallow ones tokens leave with what the text says, at the last one with what its head
+ * says (docs/decoding.md#hints).
+ */
+const autoPlaces = [
+  [1, 3],
+  [2, 3],
+  [11, 12],
+] as const;
+/** `1/3, 2/3 and 11/12`. */
+export const autoPlacesText = autoPlaces
+  .map(([part, whole]) => `${part}/${whole}`)
+  .join(', ')
+  .replace(/, (?=[^,]*$)/, ' and ');
+
 /** The exits of a model with this number of layers. Throws if one is behind the last layer. */
 export function placeExits(request: ExitsRequest, layers: number): readonly ExitPlace[] {
   if (request.kind === 'auto') {
     const { architecture } = request;
-    // At the shallow ones tokens leave with what the text says, at the last one with what its head says (docs/decoding.md#hints).
-    const places = [1 / 3, 2 / 3, 11 / 12].map((share) => Math.max(1, Math.round(share * layers)));
+    const places = autoPlaces.map(([part, whole]) => Math.max(1, Math.round((part / whole) * layers)));
     return [...new Set(places)].map((layer) => ({ layer, architecture }));
   }
   for (const { layer, architecture } of request.exits) {

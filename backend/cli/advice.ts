@@ -4,6 +4,7 @@
  */
 import { busyText } from '../../protocol/brought.ts';
 import type { CalibratedEvent, ExitScore, SweepRow } from '../../protocol/events.ts';
+import { autoPlacesText } from '../../protocol/options-notations.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { figures, percent } from './table.ts';
 
@@ -163,7 +164,7 @@ function cureFor(cure: Cure, n: Naming): Line[] {
     case 'longer':
       return [longer(n)];
     case 'deeper':
-      return [[`${anew} --exits auto --out deeper.exits`, 'exits at 1/3, 2/3 and 11/12 of the depth']];
+      return [[`${anew} --exits auto --out deeper.exits`, `exits at ${autoPlacesText} of the depth`]];
     case 'smaller head':
       return [[`${anew} --shortlist 2048 --out smaller.exits`, 'heads over fewer tokens, which are read sooner']];
     case 'larger model':

@@ -55,7 +55,7 @@ export const commands: readonly Command[] = [
         'Attaches exits to layers of a model and trains only them: the files of the model are never changed. ' +
         'Writes a directory with the exits, their metrics and the state for --resume. Ctrl-C keeps what was learned so far.',
       examples: [
-        ["early-exit tune --data 'src/**/*.ts'", 'three exits on the model that ships, ten minutes'],
+        ["early-exit tune --data 'src/**/*.ts'", 'exits on the model that ships, ten minutes'],
         [
           "early-exit tune --model HuggingFaceTB/SmolLM2-135M --data 'src/**' --exits 8:mlp,16:mlp,24:mlp --out my.exits",
           'MLP exits after layers 8, 16 and 24 of a model from the hub or your own',

@@ -26,7 +26,7 @@ export const startHelp: CommandHelp = {
   summary: 'A first run: text in the colours of its exits, and how fast it is here.',
   description:
     'Generates in the default mode with the model and the exits that ship, and measures how fast that is here, beside full depth. ' +
-    "With a model, text or minutes of yours it first tunes three exits, for about a minute unless you say otherwise, in a clone on this project's own TypeScript, else on the files of this folder.",
+    "With a model, text or minutes of yours it first tunes exits, for about a minute unless you say otherwise, in a clone on this project's own TypeScript, else on the files of this folder.",
   examples: [
     ['early-exit start', 'some seconds, on the model and the exits that ship'],
     ['early-exit start --minutes 1', 'exits of your own for that model, tuned on the files of this folder'],

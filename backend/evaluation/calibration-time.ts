@@ -1,6 +1,6 @@
 /** How long a calibration takes at least, from times measured on the machine. Pure. */
 import { fewestTokens } from './calibration.ts';
-import { choosingContext, newTokens } from './calibration-texts.ts';
+import { choosingContext, newTokens, timedBatch } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';
 import { trialPrompt, trialTexts, trialTokens } from './trial.ts';
 
@@ -13,8 +13,10 @@ const enoughIfJudged = 1536;
  * the full model writes while all exits are read.
  */
 const judgingShare = 1.75;
-/** Tokens that usually judge the most cautious candidate, as a multiple of those that would do if none of them lost anything. */
+/** Tokens that usually judge the most cautious candidate and a bolder one, as a multiple of those that would do if none lost anything. */
 const usualJudged = 3;
+/** Part of that which the most cautious one takes. */
+const firstJudged = 0.5;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
 /** Seconds of a token outside of passes: of a model with a few million parameters it is most of the time. */
@@ -29,16 +31,16 @@ export const isJudged = ({ promise }: Guarantee, remembers: boolean): boolean =>
 export const fewestObserved = (request: Guarantee, remembers: boolean): number =>
   isJudged(request, remembers) ? Math.min(fewestIfJudged, fewestTokens(request)) : fewestTokens(request);
 
-/** Seconds in which the most cautious candidate is usually judged; `aToken`: seconds of a token of the full model's own text. */
+/** Seconds in which two candidates are usually judged; `aToken`: seconds of a token of the full model's own text. */
 export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: number): number =>
   isJudged(request, remembers) ? judgingShare * usualJudged * fewestJudged(request) * aToken : 0;
 
 /**
- * Seconds of what follows `observed` tokens of the full model's own text until the trial: one candidate must be judged, and two should be if
+ * Seconds of what follows `observed` tokens of the full model's own text until the trial: one candidate must be judged, and more should be if
  * there are enough tokens.
  */
 export const secondsToJudge = (request: Guarantee, remembers: boolean, aToken: number, observed: number): number =>
-  (observed > enoughIfJudged ? 2 : 1) * judgingSeconds(request, remembers, aToken);
+  (observed > enoughIfJudged ? 1 + firstJudged : firstJudged) * judgingSeconds(request, remembers, aToken);
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut. */
 export const trialSeconds = (
@@ -61,6 +63,9 @@ export interface MachineTimes {
   readonly aToken: number;
 }
 
+/** Tokens of whole batches. */
+const inBatches = (tokens: number): number => Math.ceil(tokens / (timedBatch * newTokens)) * timedBatch * newTokens;
+
 /** Seconds of the shortest calibration that can keep this promise. */
 export function leastCalibration(
   times: MachineTimes,
@@ -73,7 +78,7 @@ export function leastCalibration(
     loading +
     opening +
     passesOfCosts * fullPass +
-    fewestObserved(request, remembers) * (aToken + (choosingContext / newTokens) * times.ofPrompt) +
+    inBatches(fewestObserved(request, remembers)) * (aToken + (choosingContext / newTokens) * times.ofPrompt) +
     judgingSeconds(request, remembers, aToken) +
     trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt }, areChats)
   );

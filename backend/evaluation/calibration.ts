@@ -53,13 +53,13 @@ export interface Outcome {
 
 /**
  * The steps of a path of the test: values for the mean loss of the tokens that leave at one exit. They lie around the loss that is allowed
- * on average over all tokens.
+ * on average over all tokens, the least of several if these are to be tried.
  */
-const lossesTried = (allowed: number): number[] => [
-  0,
-  ...Array.from({ length: 100 }, (_, i) => (allowed / 20) * 1.07 ** i).filter((loss) => loss < mostLoss),
-];
-const mostLoss = 0.5;
+function lossesTried(allowed: number): number[] {
+  const steps = Math.ceil(Math.log((finest * mostLoss) / allowed) / Math.log(step));
+  return [0, ...Array.from({ length: Math.max(0, steps) }, (_, i) => (allowed / finest) * step ** i)];
+}
+const [finest, step, mostLoss] = [20, 1.07, 0.5];
 
 /** Each further exit of a set should make it at least this many times as fast: costs are estimates, and testing and trying it costs, too. */
 const leastGainOfExit = 1.01;
@@ -76,12 +76,13 @@ export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, c
   const sorted = sortedTokens(exits, learn);
 
   const allowed = allowedLoss(promise);
-  const sets = fastestSets(exits, costs, promise, allowed, learn, sorted).map(({ used }) => used);
+  const losses = lossesTried(allowed);
+  const sets = fastestOf(triedSets(exits, costs, promise, losses, allowed, sorted), allowed).map(({ used }) => used);
   const full = timeOf(exits, costs, promise, new Map(), test).milliseconds;
   const tested = (used: readonly number[]): Calibrated | null => {
     let chosen: Calibrated | null = null;
-    for (const loss of lossesTried(allowed)) {
-      const thresholds = thresholdsFor(exits, promise, used, loss, sorted);
+    for (const loss of losses) {
+      const { thresholds } = leavingWith(exits, costs, promise, used, loss, sorted);
       const result = timeOf(exits, costs, promise, thresholds, test);
       if (chanceOf(promise, result.losses) > (1 - certainty) / sets.length) break;
       const speedup = full / result.milliseconds;
@@ -93,56 +94,69 @@ export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, c
   return sets.map(tested).filter((found) => found !== null);
 }
 
+/** A candidate that is not tested. */
+export type Likely = Pick<Calibrated, 'thresholds'> & { readonly milliseconds: number };
+
 /**
- * Untested candidates, at most two, the more cautious first: the thresholds of the fastest single exit and of the fastest set that lose at
- * most `allowed` on the same tokens that choose them, and the expected time of a token.
+ * For a mean loss between `least` and `most`: the thresholds with which the fastest exit, or set of exits, loses as much on the same tokens that
+ * choose them, and the expected time of a token; null if nothing pays.
  */
 export function likely(
   exits: readonly ExitView[],
   costs: Costs,
   promise: Promised,
-  allowed: number,
-): (Pick<Calibrated, 'thresholds'> & { readonly milliseconds: number })[] {
-  const all = { from: 0, to: tokensOf(exits) };
-  const found = fastestSets(exits, costs, promise, allowed, all, sortedTokens(exits, all));
-  return found.map(({ thresholds, milliseconds }) => ({ thresholds: named(exits, thresholds), milliseconds }));
+  least: number,
+  most: number,
+): (allowed: number) => Likely | null {
+  const sorted = sortedTokens(exits, { from: 0, to: tokensOf(exits) });
+  const tried = triedSets(exits, costs, promise, lossesTried(least), most, sorted);
+  return (allowed) => {
+    const found = fastestOf(tried, allowed).at(-1);
+    return found ? { thresholds: named(exits, found.thresholds), milliseconds: found.milliseconds } : null;
+  };
 }
 
-interface FoundSet {
+/** Thresholds of a set of exits, and what they bring on the tokens that choose them. */
+interface TriedSet {
   readonly used: readonly number[];
   readonly thresholds: ReadonlyMap<number, number>;
+  readonly loss: number;
   readonly milliseconds: number;
 }
 
 /**
- * The fastest of the single exits, and of sets of any size if a set is expected to be faster, that lose at most `allowed` on these tokens.
+ * Every exit and every set of exits at each of these losses, if they make a token faster. An exit that does not pay alone, for a loss of `most`,
+ * is in no set: tokens that have left before it are those that would leave there.
  */
-function fastestSets(
+function triedSets(
   exits: readonly ExitView[],
   costs: Costs,
   promise: Promised,
-  allowed: number,
-  range: Range,
+  losses: readonly number[],
+  most: number,
   sorted: readonly Int32Array[],
-): FoundSet[] {
-  const { milliseconds: none } = timeOf(exits, costs, promise, new Map(), range);
-  const nothing: FoundSet = { used: [], thresholds: new Map(), milliseconds: none };
-  const bySize = new Map<number, FoundSet>();
-  for (const used of subsets(exits.length)) {
-    for (const level of lossesTried(allowed)) {
-      const thresholds = thresholdsFor(exits, promise, used, level, sorted);
-      const { loss, milliseconds } = timeOf(exits, costs, promise, thresholds, range);
-      if (loss > allowed) continue;
-      const fastest = bySize.get(used.length) ?? nothing;
-      if (milliseconds < fastest.milliseconds) bySize.set(used.length, { used, thresholds, milliseconds });
-    }
-  }
-  const single = bySize.get(1) ?? nothing;
-  const set = [...bySize.values()].reduce((best, one) => {
-    const further = Math.max(1, one.used.length - Math.max(1, best.used.length));
-    return one.milliseconds * leastGainOfExit ** further <= best.milliseconds ? one : best;
+): TriedSet[] {
+  const full = fullPass(costs);
+  const tried = (used: readonly number[]): TriedSet[] =>
+    losses
+      .map((loss) => ({ used, ...leavingWith(exits, costs, promise, used, loss, sorted) }))
+      .filter(({ loss, milliseconds }) => loss <= most && milliseconds < full);
+  const singles = exits.map((_, k) => tried([k]));
+  const paying = [...singles.keys()].filter((k) => singles[k]!.length > 0);
+  return [...singles, ...setsOf(paying).map(tried)].flat();
+}
+
+/** The fastest single exit that loses at most `allowed`, and the fastest set if that is expected to be faster. */
+function fastestOf(tried: readonly TriedSet[], allowed: number): TriedSet[] {
+  const [single, ...others] = tried
+    .filter(({ loss }) => loss <= allowed)
+    .sort((a, b) => a.used.length - b.used.length || a.milliseconds - b.milliseconds);
+  if (single === undefined) return [];
+  const set = others.reduce((best, one) => {
+    const further = one.used.length - best.used.length;
+    return one.milliseconds * leastGainOfExit ** further < best.milliseconds ? one : best;
   }, single);
-  return [single, set].filter((one, i) => one.used.length > 0 && (i === 0 || one !== single));
+  return set === single ? [single] : [single, set];
 }
 
 const named = (exits: readonly ExitView[], thresholds: ReadonlyMap<number, number>): Calibrated['thresholds'] =>
@@ -167,6 +181,10 @@ export const fullPass = ({ stages, readings }: Costs): number => total(stages) +
 /** Milliseconds saved by a token that leaves at exit k, behind `stages` stages; reading the final exit included. */
 export const savedBy = (costs: Costs, k: number, stages: number): number =>
   total(costs.stages.slice(stages)) - laterBy(costs, k, stages) + costs.readings.at(-1)!;
+
+/** Milliseconds of such a token, readings apart. */
+const leavingTime = (costs: Costs, k: number, stages: number): number =>
+  total(costs.stages.slice(0, stages)) + laterBy(costs, k, stages);
 
 /** Milliseconds that the later stages take for such a token. */
 const laterBy = ({ fills, deferred }: Costs, k: number, stages: number): number =>
@@ -211,32 +229,42 @@ const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Arr
     Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
   );
 
-/** By exit: the lowest confidence above which the tokens that still reach the exit lose at most `most` on average. */
-function thresholdsFor(
+/**
+ * For each of the `used` exits, in their order, the lowest confidence above which the tokens that still reach it lose at most `most` on average;
+ * with the mean loss of all tokens, and the time of one.
+ */
+function leavingWith(
   exits: readonly ExitView[],
+  costs: Costs,
   promise: Promised,
   used: readonly number[],
   most: number,
   sorted: readonly Int32Array[],
-): Map<number, number> {
+): Omit<TriedSet, 'used'> {
   const thresholds = new Map<number, number>();
   const hasLeft = new Uint8Array(tokensOf(exits));
+  const tokens = sorted[0]!.length;
+  let [reaching, loss, milliseconds] = [tokens, 0, 0];
   for (const k of used) {
-    const { regret, confidence, deferred } = exits[k]!;
+    const { stages, regret, confidence, deferred } = exits[k]!;
     const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
-    let lost = 0;
-    let leaving = 0;
-    for (const [n, i] of sure.entries()) {
+    let [lost, leaving, lostByLeaving] = [0, 0, 0];
+    for (let n = 0; n < sure.length; n++) {
+      const i = sure[n]!;
       lost += lossOf(promise, regret[i]!);
       // Equal confidences leave together.
       const isLast = n + 1 === sure.length || confidence[sure[n + 1]!]! < confidence[i]!;
-      if (isLast && confidence[i]! < 1 && lost / (n + 1) <= most) leaving = n + 1;
+      if (isLast && confidence[i]! < 1 && lost / (n + 1) <= most) [leaving, lostByLeaving] = [n + 1, lost];
     }
     if (leaving === 0) continue;
     thresholds.set(k, confidence[sure[leaving - 1]!]!);
     for (const i of sure.subarray(0, leaving)) hasLeft[i] = 1;
+    milliseconds += reaching * costs.readings[k]! + leaving * leavingTime(costs, k, stages);
+    reaching -= leaving;
+    loss += lostByLeaving;
   }
-  return thresholds;
+  milliseconds += reaching * fullPass(costs);
+  return { thresholds, loss: loss / tokens, milliseconds: milliseconds / tokens };
 }
 
 interface Timed {
@@ -255,9 +283,8 @@ function timeOf(
   thresholds: ReadonlyMap<number, number>,
   range: Range,
 ): Timed {
-  const all = costs.stages.length;
-  const upTo = running(costs.stages);
-  const later = exits.map(({ stages: ran }, k) => laterBy(costs, k, ran));
+  const full = fullPass(costs);
+  const leaving = exits.map(({ stages }, k) => leavingTime(costs, k, stages));
   const tokens = range.to - range.from;
   const losses = new Float64Array(tokens);
   const regrets = new Float64Array(tokens);
@@ -266,19 +293,18 @@ function timeOf(
   for (let i = range.from; i < range.to; i++) {
     let reading = 0;
     let left: ExitView | null = null;
-    let after = 0;
+    let time = full;
     for (const [k, threshold] of thresholds) {
       const exit = exits[k]!;
       if (exit.closed?.[i]) continue;
       reading += costs.readings[k]!;
       if (!exit.deferred[i] && exit.confidence[i]! >= threshold) {
         left = exit;
-        after = later[k]!;
+        time = leaving[k]!;
         break;
       }
     }
-    const ran = left ? left.stages : all;
-    milliseconds += upTo[ran]! + after + reading + (left ? 0 : costs.readings.at(-1)!);
+    milliseconds += reading + time;
     const at = i - range.from;
     regrets[at] = left ? left.regret[i]! : 0;
     losses[at] = lossOf(promise, regrets[at]);
@@ -287,17 +313,10 @@ function timeOf(
   return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };
 }
 
-/** Sums of the first 0, 1 … n. */
-const running = (values: readonly number[]): number[] => {
-  const sums = [0];
-  for (const value of values) sums.push(sums.at(-1)! + value);
-  return sums;
-};
-
-/** Every set of exits in their order; of many exits only sets of up to three, which are all that ever paid. */
-function subsets(count: number): number[][] {
+/** Every set of two or more of these exits, in their order; of many exits only sets of up to three, so that there are not too many. */
+function setsOf(exits: readonly number[]): number[][] {
   const sets: number[][] = [[]];
-  for (let k = 0; k < count; k++)
-    sets.push(...sets.filter((set) => count <= 8 || set.length < 3).map((set) => [...set, k]));
-  return sets.filter((set) => set.length > 0);
+  for (const k of exits)
+    sets.push(...sets.filter((set) => exits.length <= 8 || set.length < 3).map((set) => [...set, k]));
+  return sets.filter((set) => set.length > 1);
 }

@@ -83,8 +83,11 @@ function fewestBets(allowed: number, chance: number): number {
 export const fewestJudged = ({ promise, certainty }: Guarantee): number =>
   fewestBets(allowedLoss(promise), 1 - certainty);
 
-/** A way of writing that uses more than this share of the allowed loss needs too many tokens to be confirmed. */
-const hopelessShare = 0.9;
+/**
+ * A way of writing that uses more than this share of the allowed loss would need too many tokens to be confirmed, so it is given up. Before it has
+ * written this part of the text a single place may have gone wrong.
+ */
+const hopeless = { share: 0.9, part: 0.5 } as const;
 
 /**
  * Whether a way of writing keeps a promise, from the regrets of the tokens that it has written so far; null: more text is needed. `most`:
@@ -97,7 +100,7 @@ export function verdictOf(guarantee: Guarantee, regrets: readonly number[], most
   const chance = 1 - guarantee.certainty;
   if (isEnough && betChance(allowed, losses) <= chance) return 'kept';
   const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
-  if (isEnough && mean > hopelessShare * allowed) return 'broken';
+  if (losses.length >= hopeless.part * most && mean > hopeless.share * allowed) return 'broken';
   // However little the rest loses.
   const rest = Array.from({ length: Math.max(0, most - losses.length) }, () => 0);
   return betChance(allowed, [...losses, ...rest]) > chance ? 'broken' : null;

@@ -57,8 +57,8 @@ test('text is judged only of exits with memories and under a promise that allows
   expect(fewestObserved(promised, true)).toBeLessThan(fewestObserved(promised, false));
 });
 
-test('with enough tokens to choose by, time is kept to judge a second candidate', () => {
-  const one = judgingSeconds(promised, true, 0.01);
-  expect(secondsToJudge(promised, true, 0.01, 1024)).toBe(one);
-  expect(secondsToJudge(promised, true, 0.01, 2048)).toBe(2 * one);
+test('time is kept to judge the most cautious candidate, and with enough tokens to choose by also bolder ones', () => {
+  const two = judgingSeconds(promised, true, 0.01);
+  expect(secondsToJudge(promised, true, 0.01, 1024)).toBe(0.5 * two);
+  expect(secondsToJudge(promised, true, 0.01, 2048)).toBe(1.5 * two);
 });

@@ -110,6 +110,18 @@ describe('ways of writing, the most cautious first, until one breaks the promise
   });
 });
 
+test('a place that goes wrong early does not break a promise that the rest keeps, but losses like these up to the end do', () => {
+  const guarantee: Guarantee = { promise: { measure: 'regret', limit: 0.02 }, certainty: 0.95 };
+  const most = 5 * fewestJudged(guarantee);
+  const zeros = (tokens: number): number[] => Array.from({ length: tokens }, () => 0);
+  const early = [5, 5, 5, 5, ...zeros(1000)];
+  expect(verdictOf(guarantee, early, most)).toBeNull();
+  expect(verdictOf(guarantee, [...early, ...zeros(most - early.length)], most)).toBe('kept');
+  const half = Array.from({ length: Math.ceil(most / 2) }, (_, i) => Number(i % 50 === 0));
+  expect(verdictOf(guarantee, half.slice(0, most / 4), most)).toBeNull();
+  expect(verdictOf(guarantee, half, most)).toBe('broken');
+});
+
 test('what a text says of its way: share of own choices, nats, and their standard errors', () => {
   const { agreement, regret: nats } = judgedBy([0, 0, 1, 3]);
   expect(agreement).toEqual({ value: 0.5, error: expect.closeTo(Math.sqrt(1 / 12), 6) as number });
