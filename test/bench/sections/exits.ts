@@ -40,7 +40,7 @@ export const exitsSection: Section = {
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, by the numbers of single tokens. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
-        'Exits are tuned in ten minutes (`tune --minutes 10`) and then calibrated without a limit of time (`calibrate`); those of a model of more than a billion parameters are as `tune --minutes 20` leaves them, and without bare thresholds, which would take half an hour more.',
+        'Exits are tuned in ten minutes (`tune --minutes 10`) and then calibrated without a limit of time (`calibrate`); those of a model of more than a billion parameters in twenty, and without bare thresholds, which would take half an hour more.',
       ],
     };
   },
