@@ -56,10 +56,13 @@ export interface Outcome {
  * on average over all tokens, the least of several if these are to be tried.
  */
 function lossesTried(allowed: number): number[] {
-  const steps = Math.ceil(Math.log((finest * mostLoss) / allowed) / Math.log(step));
-  return [0, ...Array.from({ length: Math.max(0, steps) }, (_, i) => (allowed / finest) * step ** i)];
+  const losses = [0];
+  for (let loss = Math.max(allowed / 20, leastLoss); loss < mostLoss; loss *= 1.07) losses.push(loss);
+  return losses;
 }
-const [finest, step, mostLoss] = [20, 1.07, 0.5];
+/** Smaller ones are as good as none. */
+const leastLoss = 1e-7;
+const mostLoss = 0.5;
 
 /** Each further exit of a set should make it at least this many times as fast: costs are estimates, and testing and trying it costs, too. */
 const leastGainOfExit = 1.01;
