@@ -1,7 +1,14 @@
 /** Calibration on made-up exits whose truth is known. */
 import { expect, test } from 'vitest';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { calibrate, type Costs, type ExitView } from '../../../backend/evaluation/calibration.ts';
+import {
+  calibrate,
+  fullPass,
+  likely,
+  outcomeOf,
+  type Costs,
+  type ExitView,
+} from '../../../backend/evaluation/calibration.ts';
 import type { Promised } from '../../../protocol/options-promise.ts';
 
 const costs: Costs = { stages: [4, 4, 4], deferred: [0.5, 0.5, 0.5], readings: [0.3, 0.3, 1] };
@@ -75,4 +82,20 @@ test('where several exits together seem faster, the fastest single one is a cand
   const found = calibrate(exits, cheap, { promise: agreement(0.96), certainty: 0.9 });
   expect(found.map(({ thresholds }) => Object.keys(thresholds).length)).toEqual([1, 2]);
   expect(found[1]!.speedup).toBeGreaterThan(found[0]!.speedup);
+});
+
+test('an untested candidate loses what is allowed at most and takes the time that decoding with it has; if more is allowed, less', () => {
+  const exits = madeUp(4000, 1);
+  const promise = agreement(0.95);
+  const all = { from: 0, to: 4000 };
+  const losing = likely(exits, costs, promise, 0.001, 0.1);
+  const times = [0.001, 0.01, 0.1].map((allowed) => {
+    const { thresholds, milliseconds } = losing(allowed)!;
+    const { loss, speedup } = outcomeOf(exits, costs, promise, thresholds, all);
+    expect(loss).toBeLessThanOrEqual(allowed);
+    expect(milliseconds).toBeCloseTo(fullPass(costs) / speedup, 9);
+    return milliseconds;
+  });
+  expect(times).toEqual(times.toSorted((a, b) => b - a));
+  expect(times[2]).toBeLessThan(0.9 * times[0]!);
 });
