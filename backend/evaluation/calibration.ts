@@ -53,14 +53,14 @@ export interface Outcome {
 
 /**
  * The steps of a path of the test: values for the mean loss of the tokens that leave at one exit. They lie around the loss that is allowed
- * on average over all tokens, the least of several if these are to be tried.
+ * on average over all tokens. If several losses are allowed in turn, `allowed` is the least of them.
  */
 function lossesTried(allowed: number): number[] {
   const losses = [0];
   for (let loss = Math.max(allowed / 20, leastLoss); loss < mostLoss; loss *= 1.07) losses.push(loss);
   return losses;
 }
-/** Smaller ones are as good as none. */
+/** Of some thousand tokens a smaller mean is none. */
 const leastLoss = 1e-7;
 const mostLoss = 0.5;
 
@@ -98,7 +98,7 @@ export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, c
 }
 
 /** A candidate that is not tested. */
-export type Likely = Pick<Calibrated, 'thresholds'> & { readonly milliseconds: number };
+type Likely = Pick<Calibrated, 'thresholds'> & { readonly milliseconds: number };
 
 /**
  * For a mean loss between `least` and `most`: the thresholds with which the fastest exit, or set of exits, loses as much on the same tokens that
