@@ -96,8 +96,9 @@ export const evaluationOptions = {
 export const usualPromise = {
   promise: { measure: 'regret', limit: 0.02 },
   certainty: 0.95,
-  calibrationTokens: 3072,
-} as const satisfies { promise: Promised; certainty: number; calibrationTokens: number };
+  /** If they choose thresholds that text is judged by, and if half of them test the thresholds that the others chose. */
+  calibrationTokens: { judged: 1024, tested: 3072 },
+} as const satisfies { promise: Promised; certainty: number; calibrationTokens: { judged: number; tested: number } };
 
 const orDefault = (value: string | number): string => `by default ${value}, or a resumed run's own.`;
 
@@ -122,7 +123,7 @@ export const calibrationOptions = {
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
-    help: `Tokens that are generated to calibrate on (more if the promise needs more): the model's own continuations of held-out text; ${orDefault(usualPromise.calibrationTokens)}`,
+    help: `Tokens that are generated to calibrate on (more if the promise needs more): the model's own continuations of held-out text; by default ${usualPromise.calibrationTokens.judged}, ${usualPromise.calibrationTokens.tested} for exits without memory, or a resumed run's own.`,
   }),
 };
 

@@ -5,7 +5,6 @@ import type { CalibrateEvent } from '../../protocol/events.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { observeExits, type Position } from '../decoding/observe.ts';
-import { fewestTokens } from './calibration.ts';
 import type { Guarantee } from './promise.ts';
 import type { Windows } from '../features/features.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -21,8 +20,8 @@ export interface TimeLimit {
 export const noTimeLimit: TimeLimit = { planned: Infinity, most: Infinity };
 
 export interface CalibrationRequest extends Guarantee {
-  /** Tokens to calibrate on, at least. */
-  readonly tokens: number;
+  /** Tokens to calibrate on, at least; null: the usual number. */
+  readonly tokens: number | null;
   readonly time: TimeLimit;
 }
 
@@ -42,14 +41,11 @@ export const timedBatch = largestBatch / 2;
 export interface Pace {
   /** Seconds since it began. */
   readonly elapsed: () => number;
-  /** Seconds of the work after `tokens` tokens of these texts, if one takes `aToken` seconds, prompts apart. */
-  readonly behind: (aToken: number, tokens: number) => number;
+  /** Seconds of the work after these texts, if a token takes `aToken` seconds, prompts apart. */
+  readonly behind: (aToken: number) => number;
   readonly fewest: number;
   readonly wanted: number;
 }
-
-/** A strict promise needs more tokens than were requested. */
-export const wantedTokens = (request: CalibrationRequest): number => Math.max(request.tokens, fewestTokens(request));
 
 /**
  * The full model's texts with the exits' predictions, until there are as many tokens as wanted or the time is over. Only these two decide
@@ -97,8 +93,7 @@ export async function* writeTexts(
       const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
       const aBatch = first - start + ((each - 1) * (last - first)) / (measuredPasses - 1);
       const aToken = aTokenOf(writing);
-      const until = (tokens: number): number =>
-        start + aBatch * Math.ceil(tokens / (size * each)) + behind(aToken, tokens);
+      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * each)) + behind(aToken);
       if (until(fewest) > most) {
         yield { type: 'warning', message: tooLittleTime(most, until(fewest)) };
         return null;
@@ -108,7 +103,7 @@ export async function* writeTexts(
     texts.push(...next.value);
     observed = texts.flat().length;
     const aText = (elapsed() - marks[0]!) / texts.length;
-    const soonest = elapsed() + size * aText + behind(aTokenOf(writing), observed + size * each);
+    const soonest = elapsed() + size * aText + behind(aTokenOf(writing));
     if (observed >= fewest) {
       if (soonest > planned) break;
     } else if (soonest > most) {

@@ -1,13 +1,17 @@
 /** How long a calibration takes at least, from times measured on the machine. Pure. */
+import { usualPromise } from '../../protocol/options-groups.ts';
 import { fewestTokens } from './calibration.ts';
-import { choosingContext, newTokens, timedBatch } from './calibration-texts.ts';
+import { choosingContext, newTokens, timedBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';
 import { trialPrompt, trialTexts, trialTokens } from './trial.ts';
 
-/** If text that a candidate writes is judged, the full model's text only chooses candidates, so that fewer tokens of it suffice. */
-const fewestIfJudged = 768;
-/** More of them choose hardly better: the time is then worth more for judging a second, bolder candidate. */
-const enoughIfJudged = 1536;
+/**
+ * If text that a candidate writes is judged, the full model's text only chooses candidates: 512 tokens of it choose as well as 3,072
+ * (docs/lab.md).
+ */
+const fewestIfJudged = 512;
+/** Tokens of it unless others are requested: if they only choose candidates, and if half of them test the promise. */
+const usualTokens = usualPromise.calibrationTokens;
 /**
  * Time of a token that a candidate writes, in small batches, and the full model judges, with its part of the prompt ÷ that of a token that
  * the full model writes while all exits are read.
@@ -31,16 +35,20 @@ export const isJudged = ({ promise }: Guarantee, remembers: boolean): boolean =>
 export const fewestObserved = (request: Guarantee, remembers: boolean): number =>
   isJudged(request, remembers) ? Math.min(fewestIfJudged, fewestTokens(request)) : fewestTokens(request);
 
+/** Tokens of the full model's own text that are wanted: as many as requested, and more if the promise needs more. */
+export const wantedTokens = (request: CalibrationRequest, remembers: boolean): number =>
+  Math.max(
+    request.tokens ?? (isJudged(request, remembers) ? usualTokens.judged : usualTokens.tested),
+    fewestObserved(request, remembers),
+  );
+
 /** Seconds in which two candidates are usually judged; `aToken`: seconds of a token of the full model's own text. */
 export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: number): number =>
   isJudged(request, remembers) ? judgingShare * usualJudged * fewestJudged(request) * aToken : 0;
 
-/**
- * Seconds of what follows `observed` tokens of the full model's own text until the trial: one candidate must be judged, and more should be if
- * there are enough tokens.
- */
-export const secondsToJudge = (request: Guarantee, remembers: boolean, aToken: number, observed: number): number =>
-  (observed > enoughIfJudged ? 1 + firstJudged : firstJudged) * judgingSeconds(request, remembers, aToken);
+/** The part of these in which the first candidate is. */
+export const secondsToJudgeOne = (request: Guarantee, remembers: boolean, aToken: number): number =>
+  firstJudged * judgingSeconds(request, remembers, aToken);
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut. */
 export const trialSeconds = (

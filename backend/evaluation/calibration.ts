@@ -2,9 +2,11 @@
  * Thresholds with a promise, which new text keeps with the requested probability (learn-then-test; Angelopoulos et al. 2021, and CALM,
  * Schuster et al. 2022). Pure: uses only the exits' predictions, and the costs of stages and readouts.
  */
+import { logOdds, raised } from '../decoding/hints.ts';
 import type { Promised } from '../../protocol/options-promise.ts';
 import type { Figure } from '../../protocol/brought.ts';
-import { allowedLoss, chanceOf, fewestTested, judgedBy, lossOf, type Guarantee } from './promise.ts';
+import { fitLogistic, type Prior, type Row } from './logistic.ts';
+import { chanceOf, fewestTested, judgedBy, lossOf, type Guarantee } from './promise.ts';
 
 /** One exit's view of the calibration tokens, in the order of the stream. */
 export interface ExitView {
@@ -52,118 +54,133 @@ export interface Outcome {
 }
 
 /**
- * The steps of a path of the test: values for the mean loss of the tokens that leave at one exit. They lie around the loss that is allowed
- * on average over all tokens. If several losses are allowed in turn, `allowed` is the least of them.
+ * Prices of a path of the test, each a little bolder than the last: losses (from 0 to 1) that are worth a token's time at full depth. Costs
+ * of one exit and of its head decide what a useful price is, so the path spans all that could be.
  */
-function lossesTried(allowed: number): number[] {
-  const losses = [0];
-  for (let loss = Math.max(allowed / 20, leastLoss); loss < mostLoss; loss *= 1.07) losses.push(loss);
-  return losses;
-}
-/** Of some thousand tokens a smaller mean is none. */
-const leastLoss = 1e-7;
-const mostLoss = 0.5;
+const prices = Array.from({ length: 100 }, (_, i) => 1e-5 * 1.15 ** i);
 
-/** Each further exit of a set should make it at least this many times as fast: costs are estimates, and testing and trying it costs, too. */
-const leastGainOfExit = 1.01;
+/** An exit should make a token at least this many times as fast: costs are estimates. */
+const leastGainOfExit = 1.003;
 
 /**
- * Candidates, at most two: costs are estimates, so the clock should decide between the fastest single exit and the fastest set
- * of any size. The first half of the tokens chooses them, from thresholds for every set and loss. The second half
- * tests the path of each from the strictest thresholds on and stops at the first that fails, so no correction for the
- * many tests of a path is needed; that there may be two paths is corrected for (Bonferroni). Tokens are taken as independent.
- * Empty if nothing pays or nothing passes.
+ * A candidate that is expected to pay and keeps the promise with the exact cache; null if there is none. The first half of the tokens chooses
+ * thresholds at each price. The second half tests them from the lowest price on and stops at the first that fails, so no correction for
+ * the number of tests is needed. Tokens are taken as independent.
  */
-export function calibrate(exits: readonly ExitView[], costs: Costs, { promise, certainty }: Guarantee): Calibrated[] {
-  const { learn, test } = halvesOf(tokensOf(exits));
-  const sorted = sortedTokens(exits, learn);
-
-  const allowed = allowedLoss(promise);
-  const losses = lossesTried(allowed);
-  const sets = fastestOf(triedSets(exits, costs, promise, losses, allowed, sorted), allowed).map(({ used }) => used);
-  const full = timeOf(exits, costs, promise, new Map(), test).milliseconds;
-  const tested = (used: readonly number[]): Calibrated | null => {
-    let chosen: Calibrated | null = null;
-    for (const loss of losses) {
-      const { thresholds } = leavingWith(exits, costs, promise, used, loss, sorted);
-      const result = timeOf(exits, costs, promise, thresholds, test);
-      if (chanceOf(promise, result.losses) > (1 - certainty) / sets.length) break;
-      const speedup = full / result.milliseconds;
-      if (speedup > (chosen?.speedup ?? 1))
-        chosen = { thresholds: named(exits, thresholds), ...outcome(result), speedup };
-    }
-    return chosen;
-  };
-  return sets.map(tested).filter((found) => found !== null);
-}
-
-/** A candidate that is not tested. */
-type Likely = Pick<Calibrated, 'thresholds'> & { readonly milliseconds: number };
-
-/**
- * For a mean loss between `least` and `most`: the thresholds with which the fastest exit, or set of exits, loses as much on the same tokens that
- * choose them, and the expected time of a token; null if nothing pays.
- */
-export function likely(
+export function calibrate(
   exits: readonly ExitView[],
   costs: Costs,
-  promise: Promised,
-  least: number,
-  most: number,
-): (allowed: number) => Likely | null {
-  const sorted = sortedTokens(exits, { from: 0, to: tokensOf(exits) });
-  const tried = triedSets(exits, costs, promise, lossesTried(least), most, sorted);
-  return (allowed) => {
-    const found = fastestOf(tried, allowed).at(-1);
-    return found ? { thresholds: named(exits, found.thresholds), milliseconds: found.milliseconds } : null;
-  };
+  { promise, certainty }: Guarantee,
+): Calibrated | null {
+  const { learn, test } = halvesOf(tokensOf(exits));
+  let chosen: Calibrated | null = null;
+  for (const { thresholds } of pricedCandidates(exits, costs, promise, learn)) {
+    const regrets = regretsOf(exits, decoded(exits, costs, numbered(exits, thresholds), test), test);
+    const losses = regrets.map((regret) => lossOf(promise, regret));
+    if (chanceOf(promise, losses) > 1 - certainty) break;
+    const tested = { thresholds, ...outcomeOf(exits, costs, promise, thresholds, test) };
+    if (tested.speedup > (chosen?.speedup ?? 1)) chosen = tested;
+  }
+  return chosen;
 }
 
-/** Thresholds of a set of exits, and what they bring on the tokens that choose them. */
-interface TriedSet {
-  readonly used: readonly number[];
-  readonly thresholds: ReadonlyMap<number, number>;
+/** Thresholds for one price, and what they are expected to bring. */
+export interface Priced {
+  readonly thresholds: Calibrated['thresholds'];
+  /** Mean loss of all tokens, from 0 to 1. */
   readonly loss: number;
+  /** Of a token. */
   readonly milliseconds: number;
 }
 
 /**
- * Every exit and every set of exits at each of these losses, if they make a token faster. An exit that does not pay alone, for a loss of `most`,
- * is in no set: tokens that have left before it are those that would leave there.
+ * Candidates for rising prices, chosen on these tokens; those that are no faster than full depth are left out. A token leaves at an exit if the
+ * loss expected there is less than the price of the time that leaving saves: of all thresholds that lose as much these save most time. What is
+ * expected follows from how sure the exit is (`riskOf`), not from the few losses beyond a threshold, by which the luckiest thresholds would be
+ * taken.
  */
-function triedSets(
+export function pricedCandidates(
   exits: readonly ExitView[],
   costs: Costs,
   promise: Promised,
-  losses: readonly number[],
-  most: number,
-  sorted: readonly Int32Array[],
-): TriedSet[] {
+  range: Range = { from: 0, to: tokensOf(exits) },
+): Priced[] {
   const full = fullPass(costs);
-  const tried = (used: readonly number[]): TriedSet[] =>
-    losses
-      .map((loss) => ({ used, ...leavingWith(exits, costs, promise, used, loss, sorted) }))
-      .filter(({ loss, milliseconds }) => loss <= most && milliseconds < full);
-  const singles = exits.map((_, k) => tried([k]));
-  const paying = [...singles.keys()].filter((k) => singles[k]!.length > 0);
-  return [...singles, ...setsOf(paying).map(tried)].flat();
+  const risks = exits.map((exit) => riskOf(exit, promise, range));
+  const saved = exits.map(({ stages }, k) => savedBy(costs, k, stages));
+  const expected = exits.map(({ confidence }, k) => Float64Array.from(confidence, (sure) => lossBy(risks[k]!, sure)));
+  const valued = (price: number, thresholds: ReadonlyMap<number, number>) => {
+    const { milliseconds, left } = decoded(exits, costs, thresholds, range);
+    const loss = mean(Array.from(left, (k, at) => (k < 0 ? 0 : expected[k]![range.from + at]!)));
+    return { thresholds, milliseconds, loss, value: milliseconds + (loss / price) * full };
+  };
+  return prices.flatMap((price) => {
+    const all = risks.map((risk, k) => surenessAt(risk, (price * saved[k]!) / full));
+    let best = valued(price, new Map([...all.entries()].filter(([, threshold]) => threshold < 1)));
+    for (;;) {
+      const without = [...best.thresholds.keys()].map((k) => valued(price, omit(best.thresholds, k)));
+      const cheapest = without.sort((a, b) => a.value - b.value)[0];
+      if (!cheapest || cheapest.value > best.value * leastGainOfExit) break;
+      best = cheapest;
+    }
+    const { milliseconds, loss, thresholds } = best;
+    return thresholds.size > 0 && milliseconds < full
+      ? [{ thresholds: named(exits, thresholds), loss, milliseconds }]
+      : [];
+  });
 }
 
-/** The fastest single exit that loses at most `allowed`, and the fastest set if that is expected to be faster. */
-function fastestOf(tried: readonly TriedSet[], allowed: number): TriedSet[] {
-  const [single, ...others] = tried
+/** The fastest of these candidates that are expected to lose at most `allowed`; null if there is none. */
+export const fastestLosing = (allowed: number, candidates: readonly Priced[]): Priced | null =>
+  candidates
     .filter(({ loss }) => loss <= allowed)
-    .sort((a, b) => a.used.length - b.used.length || a.milliseconds - b.milliseconds);
-  if (single === undefined) return [];
-  const set = others.reduce((best, one) => {
-    const further = one.used.length - best.used.length;
-    return one.milliseconds * leastGainOfExit ** further < best.milliseconds ? one : best;
-  }, single);
-  return set === single ? [single] : [single, set];
+    .reduce<Priced | null>((best, one) => (best && best.milliseconds <= one.milliseconds ? best : one), null);
+
+const omit = (thresholds: ReadonlyMap<number, number>, k: number): Map<number, number> =>
+  new Map([...thresholds].filter(([other]) => other !== k));
+
+/** Of the log-odds that a token loses nothing: `bias` + `slope` × the log-odds of its confidence. */
+interface Risk {
+  readonly bias: number;
+  readonly slope: number;
 }
+
+/** Predictions of which an exit is less sure do not count: no token leaves by them, and their regret may be unknown (decoding/observe.ts). */
+export const leastConfidence = 0.5;
+/** A confidence is taken at its word, as far as little text says otherwise. */
+const prior: Prior = { expected: [0, 1], spread: [1, 0.3] };
+
+/** Fitted on these tokens; of a hint the confidence is what was fitted (evaluation/trust.ts). */
+function riskOf({ confidence, deferred, regret, isHint }: ExitView, promise: Promised, { from, to }: Range): Risk {
+  if (isHint) return { bias: 0, slope: 1 };
+  const rows: Row[] = [];
+  for (let i = from; i < to; i++)
+    if (!deferred[i] && confidence[i]! >= leastConfidence)
+      rows.push({ x: [1, logOdds(confidence[i]!)], y: 1 - lossOf(promise, regret[i]!) });
+  const [bias, slope] = fitLogistic(rows, prior);
+  return { bias: bias!, slope: Math.max(leastSlope, slope!) };
+}
+/** A surer exit is never expected to lose more. */
+const leastSlope = 0.1;
+
+/** The loss expected of a token that leaves with this confidence. */
+const lossBy = ({ bias, slope }: Risk, confidence: number): number =>
+  1 - raised(0.5, bias + slope * logOdds(confidence));
+
+/** The least confidence of which no more than `loss` is expected; 1: there is none. */
+function surenessAt({ bias, slope }: Risk, loss: number): number {
+  if (loss <= 0) return 1;
+  const sure = raised(0.5, (logOdds(1 - loss) - bias) / slope);
+  return sure < mostSure ? sure : 1;
+}
+/** Log-odds end there (decoding/hints.ts). */
+const mostSure = 1 - 1e-6;
 
 const named = (exits: readonly ExitView[], thresholds: ReadonlyMap<number, number>): Calibrated['thresholds'] =>
   Object.fromEntries([...thresholds].map(([k, threshold]) => [exits[k]!.exit, threshold]));
+
+const numbered = (exits: readonly ExitView[], thresholds: Calibrated['thresholds']): Map<number, number> =>
+  new Map(exits.flatMap(({ exit }, k) => (exit in thresholds ? [[k, thresholds[exit]!] as const] : [])));
 
 const tokensOf = (exits: readonly ExitView[]): number => exits[0]?.confidence.length ?? 0;
 
@@ -197,10 +214,9 @@ const total = (values: readonly number[]): number => values.reduce((sum, value) 
 
 /**
  * Fewest tokens on which a promise can be tested at all. Half of them test it. If none of those loses anything, a loss larger than allowed
- * must be ruled out, for two candidates.
+ * must be ruled out.
  */
-export const fewestTokens = ({ promise, certainty }: Guarantee): number =>
-  2 * fewestTested(promise, (1 - certainty) / 2);
+export const fewestTokens = ({ promise, certainty }: Guarantee): number => 2 * fewestTested(promise, 1 - certainty);
 
 /** Chance of leaving at exit k from which reading it pays: its cost ÷ what leaving saves. */
 export function leastChance(costs: Costs, k: number, stages: number): number {
@@ -216,110 +232,50 @@ export function outcomeOf(
   thresholds: Readonly<Record<string, number>>,
   range: Range = halvesOf(tokensOf(exits)).test,
 ): Outcome {
-  const byNumber = new Map(
-    exits.flatMap(({ exit }, k) => (exit in thresholds ? [[k, thresholds[exit]!] as const] : [])),
-  );
-  const full = timeOf(exits, costs, promise, new Map(), range).milliseconds;
-  const found = timeOf(exits, costs, promise, byNumber, range);
-  return { ...outcome(found), speedup: full / found.milliseconds };
+  const found = decoded(exits, costs, numbered(exits, thresholds), range);
+  const regrets = regretsOf(exits, found, range);
+  const loss = mean(regrets.map((regret) => lossOf(promise, regret)));
+  return { loss, ...judgedBy(regrets), speedup: fullPass(costs) / found.milliseconds };
 }
 
-const outcome = ({ loss, regrets }: Timed): Omit<Outcome, 'speedup'> => ({ loss, ...judgedBy(regrets) });
+const mean = (values: ArrayLike<number>): number =>
+  Array.from(values).reduce((sum, each) => sum + each, 0) / values.length;
 
-/** Token numbers of a range by falling confidence of each exit. */
-const sortedTokens = (exits: readonly ExitView[], { from, to }: Range): Int32Array[] =>
-  exits.map(({ confidence }) =>
-    Int32Array.from({ length: to - from }, (_, i) => from + i).sort((a, b) => confidence[b]! - confidence[a]!),
-  );
-
-/**
- * For each of the `used` exits, in their order, the lowest confidence above which the tokens that still reach it lose at most `most` on average;
- * with the mean loss of all tokens, and the time of one.
- */
-function leavingWith(
-  exits: readonly ExitView[],
-  costs: Costs,
-  promise: Promised,
-  used: readonly number[],
-  most: number,
-  sorted: readonly Int32Array[],
-): Omit<TriedSet, 'used'> {
-  const thresholds = new Map<number, number>();
-  const hasLeft = new Uint8Array(tokensOf(exits));
-  const tokens = sorted[0]!.length;
-  let [reaching, loss, milliseconds] = [tokens, 0, 0];
-  for (const k of used) {
-    const { stages, regret, confidence, deferred } = exits[k]!;
-    const sure = sorted[k]!.filter((i) => !deferred[i] && !hasLeft[i]);
-    let [lost, leaving, lostByLeaving] = [0, 0, 0];
-    for (let n = 0; n < sure.length; n++) {
-      const i = sure[n]!;
-      lost += lossOf(promise, regret[i]!);
-      // Equal confidences leave together.
-      const isLast = n + 1 === sure.length || confidence[sure[n + 1]!]! < confidence[i]!;
-      if (isLast && confidence[i]! < 1 && lost / (n + 1) <= most) [leaving, lostByLeaving] = [n + 1, lost];
-    }
-    if (leaving === 0) continue;
-    thresholds.set(k, confidence[sure[leaving - 1]!]!);
-    for (const i of sure.subarray(0, leaving)) hasLeft[i] = 1;
-    milliseconds += reaching * costs.readings[k]! + leaving * leavingTime(costs, k, stages);
-    reaching -= leaving;
-    loss += lostByLeaving;
-  }
-  milliseconds += reaching * fullPass(costs);
-  return { thresholds, loss: loss / tokens, milliseconds: milliseconds / tokens };
-}
-
-interface Timed {
+interface Decoded {
+  /** Of a token. */
   readonly milliseconds: number;
-  readonly loss: number;
-  /** Of each token of the range. */
-  readonly losses: Float64Array;
-  readonly regrets: Float64Array;
+  /** The exit at which each token of the range leaves; −1: it does not. */
+  readonly left: Int32Array;
 }
 
-/** Cost and loss of decoding these tokens with these thresholds. */
-function timeOf(
+/** Decoding these tokens with these thresholds. */
+function decoded(
   exits: readonly ExitView[],
   costs: Costs,
-  promise: Promised,
   thresholds: ReadonlyMap<number, number>,
-  range: Range,
-): Timed {
+  { from, to }: Range,
+): Decoded {
   const full = fullPass(costs);
   const leaving = exits.map(({ stages }, k) => leavingTime(costs, k, stages));
-  const tokens = range.to - range.from;
-  const losses = new Float64Array(tokens);
-  const regrets = new Float64Array(tokens);
+  const left = new Int32Array(to - from).fill(-1);
   let milliseconds = 0;
-  let loss = 0;
-  for (let i = range.from; i < range.to; i++) {
-    let reading = 0;
-    let left: ExitView | null = null;
+  for (let i = from; i < to; i++) {
     let time = full;
     for (const [k, threshold] of thresholds) {
       const exit = exits[k]!;
       if (exit.closed?.[i]) continue;
-      reading += costs.readings[k]!;
+      milliseconds += costs.readings[k]!;
       if (!exit.deferred[i] && exit.confidence[i]! >= threshold) {
-        left = exit;
+        left[i - from] = k;
         time = leaving[k]!;
         break;
       }
     }
-    milliseconds += reading + time;
-    const at = i - range.from;
-    regrets[at] = left ? left.regret[i]! : 0;
-    losses[at] = lossOf(promise, regrets[at]);
-    loss += losses[at];
+    milliseconds += time;
   }
-  return { milliseconds: milliseconds / tokens, loss: loss / tokens, losses, regrets };
+  return { milliseconds: milliseconds / (to - from), left };
 }
 
-/** Every set of two or more of these exits, in their order; of many exits only sets of up to three, so that there are not too many. */
-function setsOf(exits: readonly number[]): number[][] {
-  const sets: number[][] = [[]];
-  for (const k of exits)
-    sets.push(...sets.filter((set) => exits.length <= 8 || set.length < 3).map((set) => [...set, k]));
-  return sets.filter((set) => set.length > 1);
-}
+/** Regrets of tokens that left there. */
+const regretsOf = (exits: readonly ExitView[], { left }: Decoded, { from }: Range): Float64Array =>
+  Float64Array.from(left, (k, at) => (k < 0 ? 0 : exits[k]!.regret[from + at]!));

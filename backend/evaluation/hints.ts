@@ -1,7 +1,7 @@
 /** Weights of the text's hints: fitted on the full model's own text, for each exit. */
 import { logOdds, raised, type HintAgreement, type HintWeights } from '../decoding/hints.ts';
 import type { Promised } from '../../protocol/options-promise.ts';
-import type { ExitView } from './calibration.ts';
+import { leastConfidence, type ExitView } from './calibration.ts';
 import { fitLogistic } from './logistic.ts';
 import { lossOf } from './promise.ts';
 
@@ -9,8 +9,6 @@ import { lossOf } from './promise.ts';
 export type HintedView = ExitView & { readonly agreements: readonly (HintAgreement | null)[] };
 
 const ways: readonly HintAgreement[] = ['agrees', 'agreesClearly', 'contradicts', 'contradictsClearly'];
-/** Predictions of which an exit is less sure do not count: no token leaves by them, and their regret may be unknown (decoding/observe.ts). */
-const leastConfidence = 0.5;
 /** Weights of deep exits in six kinds of text. A few predictions change little of them, and little of a slope of 1. */
 const usual: HintWeights = { agrees: 1, agreesClearly: 2, contradicts: -0.3, contradictsClearly: -0.8 };
 /** Standard deviations that weights and the slope are taken to have around these. */

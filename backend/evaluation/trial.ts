@@ -90,12 +90,15 @@ export const leavingBy = ({
 export interface Trial {
   /** With drafts from the text, at full depth: the mode `lossless`. */
   readonly lossless: Figure;
-  /** With drafts from the text, leaving early with each candidate: the mode `fast`. */
-  readonly fast: readonly Figure[];
-  /** Time of `lossless` ÷ that of each of these. */
-  readonly beside: readonly Figure[];
-  /** Leaving early without drafts: the gain of the exits alone. */
-  readonly alone: readonly Figure[];
+  /** Of leaving early; null without a candidate. */
+  readonly leaving: {
+    /** With drafts from the text: the mode `fast`. */
+    readonly fast: Figure;
+    /** Time of `lossless` ÷ that of `fast`. */
+    readonly beside: Figure;
+    /** Without drafts: the gain of the exits alone. */
+    readonly alone: Figure;
+  } | null;
   readonly texts: number;
   /** Cores that other programs kept busy meanwhile. */
   readonly busy: number;
@@ -123,7 +126,7 @@ export async function* tryOut(
     readonly passes: PassTable;
   },
   prompts: readonly (readonly number[])[],
-  candidates: readonly Candidate[],
+  candidate: Candidate | null,
   maxTokens: number,
   isLate: () => boolean,
   signal: AbortSignal,
@@ -140,35 +143,35 @@ export async function* tryOut(
     different,
     milliseconds: [],
   });
+  const leavingWays = async (one: Candidate): Promise<{ readonly fast: Way; readonly alone: Way }> => {
+    const how = leavingBy(one);
+    const cut = await open(onlyExits(on.exits, how.enabled));
+    return { fast: way(cut, { ...how, drafts }), alone: way(cut, how) };
+  };
   try {
     const plain = await open(noExits);
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
-    const [fast, alone]: [Way[], Way[]] = [[], []];
-    for (const candidate of candidates) {
-      const how = leavingBy(candidate);
-      const cut = await open(onlyExits(on.exits, how.enabled));
-      fast.push(way(cut, { ...how, drafts }));
-      alone.push(way(cut, how));
-    }
-    const ways = [full, lossless, ...fast, ...alone];
+    const leaving = candidate && (await leavingWays(candidate));
+    const ways = { full, lossless, ...leaving };
+    const all = Object.values(ways);
     const load = watchLoad();
     const rounds = Math.min(prompts.length, 1 + trialTexts.most);
-    const total = rounds * ways.length;
+    const total = rounds * all.length;
     for (const [i, prompt] of prompts.slice(0, rounds).entries()) {
-      const turn = ways.filter((one) => i <= trialTexts.fewest || !isDecided(one, { full, lossless, fast, alone }));
+      const turn = all.filter((one) => i <= trialTexts.fewest || !isDecided(one, ways));
       if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
       await timeTexts(turn, fullDepth(on.tokenizer, prompt, maxTokens), i > 0, signal);
-      yield { done: (i + 1) * ways.length, total };
+      yield { done: (i + 1) * all.length, total };
     }
     yield { done: total, total };
     const drafted = timesAsFast(lossless, full, full);
+    const { fast, alone } = ways;
     // Most texts are of leaving beside drafts alone.
-    const beside = fast.map((one) => timesAsFast(one, lossless, full));
+    const beside = fast && timesAsFast(fast, lossless, full);
     return {
       lossless: drafted,
-      fast: beside.map((one) => product(drafted, one)),
-      beside,
-      alone: alone.map((one) => timesAsFast(one, full, full)),
+      leaving:
+        beside && alone ? { fast: product(drafted, beside), beside, alone: timesAsFast(alone, full, full) } : null,
       texts: lossless.milliseconds.length,
       busy: load(),
     };
@@ -182,8 +185,8 @@ export async function* tryOut(
 interface Ways {
   readonly full: Way;
   readonly lossless: Way;
-  readonly fast: readonly Way[];
-  readonly alone: readonly Way[];
+  readonly fast?: Way;
+  readonly alone?: Way;
 }
 
 /**
@@ -191,12 +194,12 @@ interface Ways {
  * alone.
  */
 function isDecided(one: Way, { full, lossless, fast, alone }: Ways): boolean {
-  const draftsDecided = isClear(timesAsFast(lossless, full, full), 1 / leastSpeedup);
-  const isClearly = (leaving: Way): boolean => isClear(timesAsFast(leaving, lossless, full), leastSpeedup);
-  const isClearlyAlone = (leaving: Way): boolean => isClear(timesAsFast(leaving, full, full), 1);
-  if (one === full) return draftsDecided && alone.every(isClearlyAlone);
-  if (one === lossless) return draftsDecided && fast.every(isClearly);
-  return alone.includes(one) ? isClearlyAlone(one) : isClearly(one);
+  const areDraftsDecided = isClear(timesAsFast(lossless, full, full), 1 / leastSpeedup);
+  const isFastDecided = !fast || isClear(timesAsFast(fast, lossless, full), leastSpeedup);
+  const isAloneDecided = !alone || isClear(timesAsFast(alone, full, full), 1);
+  if (one === full) return areDraftsDecided && isAloneDecided;
+  if (one === lossless) return areDraftsDecided && isFastDecided;
+  return one === alone ? isAloneDecided : isFastDecided;
 }
 
 /** Of figures that were measured apart; errors of ratios add up as squares. */

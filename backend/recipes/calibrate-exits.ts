@@ -40,11 +40,16 @@ import {
   promptsOf,
   promptTokens,
   requireTokens,
-  wantedTokens,
   writeTexts,
   type CalibrationRequest,
 } from '../evaluation/calibration-texts.ts';
-import { fewestObserved, isJudged, secondsToJudge, trialSeconds } from '../evaluation/calibration-time.ts';
+import {
+  fewestObserved,
+  isJudged,
+  secondsToJudgeOne,
+  trialSeconds,
+  wantedTokens,
+} from '../evaluation/calibration-time.ts';
 import { machineName } from '../evaluation/load.ts';
 import {
   leastSpeedup,
@@ -116,16 +121,16 @@ export async function* calibrateExits(
   const { stages, deferred, readings } = seen.costs;
   const costs: Costs = isFilled ? seen.costs : { stages, deferred, readings };
   const { areChats: learnedAnswers = false } = on.windows;
-  const candidates: Judged[] = judged.kept ? [judged.kept] : tested(seen, costs, request, learnedAnswers);
+  const candidate = judged.kept ?? tested(seen, costs, request, learnedAnswers);
   signal.throwIfAborted();
 
-  const places = candidates.map((one) => `, leaving at ${usedBy(one).join(' and ')}`).join('');
+  const places = candidate ? `, leaving at ${usedBy(candidate).join(' and ')}` : '';
   yield { type: 'phase', phase: 'measure', detail: `texts at full depth, lossless${places}, in turn` };
   const beginnings = promptsOf(on.windows, 1 + trialTexts.most, on.tokenizer.separatorId, trialPrompt);
   const isLate = (): boolean => elapsed() > request.time.planned;
-  const racing = tryOut({ ...on, passes }, beginnings, candidates, trialTokens(learnedAnswers), isLate, signal);
+  const racing = tryOut({ ...on, passes }, beginnings, candidate, trialTokens(learnedAnswers), isLate, signal);
   const trial = yield* counting('measure', 'texts', racing, signal);
-  const best = fastestOf(candidates, trial);
+  const best = fastestOf(candidate, trial);
   const { busy } = trial;
   const brought = best.brought && { ...best.brought, machine: machineName(), busy };
 
@@ -167,12 +172,13 @@ async function* observe(
   const { model, tokenizer, exits, running } = on;
   const { areChats: learnedAnswers = false } = on.windows;
   const separator = tokenizer.separatorId;
-  const most = promptsOf(on.windows, wantedTokens(request), separator).length * mostNewTokens;
+  const wanted = wantedTokens(request, exits.remembers);
+  const most = promptsOf(on.windows, wanted, separator).length * mostNewTokens;
   requireTokens(most, fewestTokens(request));
   // Text that candidates are chosen from judges none of them.
   const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
-  const prompts = promptsOf(choosing, wantedTokens(request), separator, promptTokens, choosingContext);
+  const prompts = promptsOf(choosing, wanted, separator, promptTokens, choosingContext);
 
   yield { type: 'phase', phase: 'load', detail: 'the model cut at its exits' };
   const staged = await placeStagedModel(running.placement, model, exits, running.options);
@@ -185,10 +191,9 @@ async function* observe(
     const passes = await passesOf(staged, on.place);
     const times = { opening, fullPass: fullPass(first) / 1000, ofPrompt: first.ofPrompt / 1000 };
     const trial = trialSeconds(times, learnedAnswers);
-    const behind = (aToken: number, tokens: number): number =>
-      trial + secondsToJudge(request, exits.remembers, aToken, tokens);
+    const behind = (aToken: number): number => trial + secondsToJudgeOne(request, exits.remembers, aToken);
     const fewest = fewestObserved(request, exits.remembers);
-    const pace = { elapsed, behind, fewest, wanted: wantedTokens(request) };
+    const pace = { elapsed, behind, fewest, wanted };
     const texts = yield* writeTexts(tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return null;
     const written = texts.flat();
@@ -270,26 +275,27 @@ function broughtByThresholds(
   };
 }
 
-/** Candidates that keep the promise with the exact cache: what they would have written follows from the full model's own text. */
+/** A candidate that keeps the promise with the exact cache: what it would have written follows from the full model's own text. */
 function tested(
   { plain, written }: Pick<Seen, 'plain' | 'written'>,
   costs: Costs,
   request: CalibrationRequest,
   learnedAnswers: boolean,
-): Judged[] {
+): Judged | null {
   const { promise, certainty } = request;
   // The second half tests the promise.
   const { hints, observed } = listening(plain, request, halvesOf(written.length).learn.to);
-  return findThresholds(observed, costs, { promise, certainty }).map(({ thresholds }) => {
-    const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
-    return { thresholds, gates, hints, trust: new Map(), agreement, regret, remembers: false, learnedAnswers };
-  });
+  const found = findThresholds(observed, costs, { promise, certainty });
+  if (found === null) return null;
+  const { thresholds } = found;
+  const { gates, agreement, regret } = findGates(observed, costs, promise, thresholds);
+  return { thresholds, gates, hints, trust: new Map(), agreement, regret, remembers: false, learnedAnswers };
 }
 
 export interface Fastest extends Candidate {
   readonly mode: Mode;
   readonly brought: Pick<Brought, 'speedup' | 'agreement' | 'regret'> | null;
-  /** What the fastest candidate brings by itself, if it does not pay. */
+  /** What the candidate brings by itself, if it does not pay. */
   readonly tried: Figure | null;
   readonly speedups: { readonly fast: number; readonly lossless: number };
 }
@@ -298,17 +304,18 @@ export interface Fastest extends Candidate {
  * What a calibration stores. Thresholds that pay by themselves, or on top of drafts, are kept. The default mode is then `fast`, unless drafts
  * alone, which change no text, are clearly faster: whoever calibrates has named the loss that is allowed.
  */
-export function fastestOf(candidates: readonly Judged[], { lossless, fast, beside, alone }: Trial): Fastest {
-  const values = fast.map(({ value }) => value);
-  const best = values.indexOf(Math.max(...values));
+export function fastestOf(candidate: Judged | null, { lossless, leaving }: Trial): Fastest {
   const drafting = lossless.value * leastSpeedup >= 1 ? 'lossless' : 'full';
-  if (best >= 0 && (isFaster(alone[best]!) || (isFaster(fast[best]!) && isFaster(beside[best]!)))) {
-    const { agreement, regret, ...candidate } = candidates[best]!;
-    const brought = { speedup: alone[best]!, agreement, regret };
-    // Drafts are learned and switched off within a text, so a few texts with them say less than exits by themselves.
-    const pays = isFaster(fast[best]!) || (isFaster(alone[best]!) && values[best]! >= leastSpeedup);
-    const mode = pays && !isClearlyFaster(inverse(beside[best]!)) ? 'fast' : drafting;
-    return { ...candidate, mode, brought, tried: null, speedups: { fast: values[best]!, lossless: lossless.value } };
+  if (candidate && leaving) {
+    const { fast, beside, alone } = leaving;
+    if (isFaster(alone) || (isFaster(fast) && isFaster(beside))) {
+      const { agreement, regret, ...rule } = candidate;
+      const brought = { speedup: alone, agreement, regret };
+      // Drafts are learned and switched off within a text, so a few texts with them say less than exits by themselves.
+      const pays = isFaster(fast) || (isFaster(alone) && fast.value >= leastSpeedup);
+      const mode = pays && !isClearlyFaster(inverse(beside)) ? 'fast' : drafting;
+      return { ...rule, mode, brought, tried: null, speedups: { fast: fast.value, lossless: lossless.value } };
+    }
   }
   return {
     thresholds: {},
@@ -319,7 +326,7 @@ export function fastestOf(candidates: readonly Judged[], { lossless, fast, besid
     learnedAnswers: false,
     mode: drafting,
     brought: null,
-    tried: alone[best] ?? null,
+    tried: leaving?.alone ?? null,
     speedups: { fast: lossless.value, lossless: lossless.value },
   };
 }

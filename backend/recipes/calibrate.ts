@@ -60,7 +60,7 @@ export async function* calibrate(
     const request = {
       promise: options.promise ?? usualPromise.promise,
       certainty: options.certainty ?? usualPromise.certainty,
-      tokens: options.calibrationTokens ?? usualPromise.calibrationTokens,
+      tokens: options.calibrationTokens,
       time: { planned: time.planned - spent, most: time.most - spent },
     };
     yield* calibrateExits(on, request, signal);

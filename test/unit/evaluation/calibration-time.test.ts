@@ -4,8 +4,9 @@ import {
   fewestObserved,
   judgingSeconds,
   leastCalibration,
-  secondsToJudge,
+  wantedTokens,
 } from '../../../backend/evaluation/calibration-time.ts';
+import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
 import { fewestJudged } from '../../../backend/evaluation/promise.ts';
 import { calibrationSeconds } from '../../../backend/tuning/plan.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
@@ -57,8 +58,14 @@ test('text is judged only of exits with memories and under a promise that allows
   expect(fewestObserved(promised, true)).toBeLessThan(fewestObserved(promised, false));
 });
 
-test('time is kept to judge the most cautious candidate, and with enough tokens to choose by also bolder ones', () => {
-  const two = judgingSeconds(promised, true, 0.01);
-  expect(secondsToJudge(promised, true, 0.01, 1024)).toBe(0.5 * two);
-  expect(secondsToJudge(promised, true, 0.01, 2048)).toBe(1.5 * two);
+test('more tokens are wanted where they test the promise, and if it is strict; as many as requested, if these suffice', () => {
+  const wanting = (limit: number, tokens: number | null, remembers: boolean): number => {
+    const promise = { measure: 'regret' as const, limit };
+    return wantedTokens({ promise, certainty: 0.95, tokens, time: noTimeLimit }, remembers);
+  };
+  expect(wanting(0.02, null, true)).toBe(1024);
+  expect(wanting(0.02, null, false)).toBe(3072);
+  expect(wanting(0.02, 5000, true)).toBe(5000);
+  expect(wanting(0.001, null, true)).toBe(1024);
+  expect(wanting(0.001, null, false)).toBeGreaterThan(20_000);
 });

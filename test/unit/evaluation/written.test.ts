@@ -27,18 +27,17 @@ const specs: ExitSpec[] = [
   { layer: 2, architecture: 'norm', head: { kind: 'shared' } },
   { layer: 3, architecture: 'norm', head: { kind: 'shared' } },
 ];
-/** A model whose last layers say little, as those of a large one do: its exits are right often enough to leave on probation. */
+/** A model whose last layers say little, as those of a large one do, and which is sure: its exits are right often enough to leave on probation. */
 function withQuietEnd(): Model {
   const model = tinyModel();
   const quiet = ['layers.2', 'layers.3'].flatMap((layer) =>
     ['self_attn.o_proj', 'mlp.down_proj'].map((name) => `${layer}.${name}.weight`),
   );
-  const overlay = new Map(
-    quiet.map((name) => {
-      const data = model.parameters.values(name).map((value) => 0.2 * value);
-      return [name, { shape: model.parameters.shape(name), data }];
-    }),
-  );
+  const scaled = (name: string, scale: number) => {
+    const data = model.parameters.values(name).map((value) => scale * value);
+    return [name, { shape: model.parameters.shape(name), data }] as const;
+  };
+  const overlay = new Map([...quiet.map((name) => scaled(name, 0.2)), scaled('norm.weight', 6)]);
   return { ...model, parameters: overlayParameters(model.parameters, overlay) };
 }
 const model = withQuietEnd();
@@ -146,15 +145,15 @@ async function judgedInOrder(
 }
 
 test('candidates are judged from the most cautious on until one fails or saves less; the last one before is kept', async () => {
-  expect(await judgedInOrder({ 0.3: 3, 1: 4, 1.5: 'broken', 2.2: 9 })).toEqual({
+  expect(await judgedInOrder({ 0.3: 3, 1: 4, 1.6: 'broken', 2.5: 9 })).toEqual({
     kept: 4,
     isLate: false,
-    judged: [0.3, 1, 1.5],
+    judged: [0.3, 1, 1.6],
   });
   expect(await judgedInOrder({ 0.3: 3, 0.6: 'slower', 1: 9 })).toMatchObject({ kept: 3, isLate: false });
   expect(await judgedInOrder({ 0.3: 3, 0.6: 'late' })).toMatchObject({ kept: 3, isLate: true });
   expect(await judgedInOrder({ 0.6: 5 })).toMatchObject({ kept: 5 });
-  expect(await judgedInOrder({ 0.03: 'broken', 0.1: 9 })).toMatchObject({ kept: null, isLate: false });
-  expect(await judgedInOrder({ 0.03: 'late' })).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder({ 0.05: 'broken', 0.15: 9 })).toMatchObject({ kept: null, isLate: false });
+  expect(await judgedInOrder({ 0.05: 'late' })).toMatchObject({ kept: null, isLate: true });
   expect(await judgedInOrder({})).toEqual({ kept: null, isLate: false, judged: [] });
 });
