@@ -262,6 +262,8 @@ export interface CalibratedEvent {
   brought: Brought | null;
   /** If thresholds keep the promise but do not pay, and so are not used: what they were measured to bring; absent in earlier versions. */
   tried?: Pick<Brought, 'speedup' | 'busy'>;
+  /** If even the most cautious thresholds may break the promise: what their text has shown; absent in earlier versions. */
+  broken?: Pick<Brought, 'agreement' | 'regret'>;
   /** Estimated on the judged text: the effect of one threshold for all exits; absent in earlier versions. */
   sweep?: { threshold: number; agreement: number; speedup: number }[];
   /** In the order of the stream. */

@@ -5,6 +5,7 @@
 import { busyText } from '../../protocol/brought.ts';
 import type { CalibratedEvent, ExitScore, SweepRow } from '../../protocol/events.ts';
 import { autoPlacesText } from '../../protocol/options-notations.ts';
+import { shownPromise } from '../../protocol/options-promise.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { figures, percent } from './table.ts';
 
@@ -125,7 +126,7 @@ type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'quiet' | 'n
 const often = 0.9;
 
 /** Why leaving early does not pay: too few tokens agree, the exit is too deep or costs too much to read, or drafts alone save as much. */
-function whyNot({ exits, layers, fullDepth, speedups, tried }: CalibratedEvent): { reason: string; cure: Cure } {
+function whyNot({ exits, layers, fullDepth, speedups, tried, broken, promise }: CalibratedEvent): { reason: string; cure: Cure } {
   const best = most(exits, ({ agreement }) => agreement);
   const share = percent(best.agreement, 0);
   if (best.agreement < fewAgree && best.layer < 0.6 * layers) {
@@ -141,6 +142,15 @@ function whyNot({ exits, layers, fullDepth, speedups, tried }: CalibratedEvent):
   if (best.milliseconds >= best.agreement * best.saves) {
     const reason = `Leaving early does not pay here: reading ${best.exit} takes ${cost}, and leaving there saves ${saves} a token; its head weighs too much beside so few layers.`;
     return { reason, cure: 'smaller head' };
+  }
+  if (broken) {
+    const { value, error } = promise.measure === 'regret' ? broken.regret : broken.agreement;
+    const shown =
+      promise.measure === 'regret'
+        ? `cost ${value.toFixed(4)} ± ${error.toFixed(4)} nats a token`
+        : `had ${percent(value)} ± ${percent(error)} of the full model's tokens`;
+    const reason = `Leaving early is not used here: text of the most cautious thresholds ${shown}, and ${shownPromise(promise)} could not be proven.`;
+    return { reason, cure: 'longer' };
   }
   if (speedups.lossless >= 1.2) {
     const reason = `Leaving early adds nothing here to drafts from earlier text (lossless), which alone are ${times(speedups.lossless)} as fast as full depth.`;

@@ -28,8 +28,11 @@ export const leastSpeedup = 1.02;
 
 /** Texts that each way writes, after one that does not count; with fewer than the minimum a difference may be chance. */
 export const trialTexts = { fewest: 8, most: 16 } as const;
-/** Tokens of each. In an answer exits prove themselves for some 50 tokens before they decide, so a short one would say little of them. */
-export const trialTokens = (areChats: boolean): number => (areChats ? 128 : 64);
+/**
+ * Tokens of each. Exits prove themselves before they decide, and hints come with the text, so short texts say too little of them; in an answer
+ * they prove themselves for some 50 tokens.
+ */
+export const trialTokens = (areChats: boolean): number => (areChats ? 128 : 96);
 /** Tokens of a text whose time is compared. */
 const fewestTimed = 16;
 /** Length of the prompts: exits have to prove themselves within them, as they do in use. */

@@ -47,6 +47,8 @@ export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
 
 /** Text that a candidate has written: the regret of each token, and the milliseconds a token that were saved. */
 interface Written {
+  /** `slower`, `late`: it saves less than it must, or the time is over, before it was clear whether the promise is kept. */
+  readonly verdict: 'kept' | 'broken' | 'slower' | 'late';
   readonly regrets: readonly number[];
   readonly saves: number;
 }
@@ -78,6 +80,8 @@ export interface Judgement {
   readonly kept: Judged | null;
   /** Whether the time ended before it was clear whether the next candidate keeps the promise. */
   readonly isLate: boolean;
+  /** If none is kept: what the text of the most cautious one has shown. */
+  readonly broken: Pick<Brought, 'agreement' | 'regret'> | null;
 }
 
 /** Judges candidates by the text that they write. */
@@ -89,10 +93,11 @@ export async function* judgeWritten(
   const { staged, observed, hints, trust, costs, prompts, learnedAnswers, hasTime } = on;
   const { promise } = request;
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
-  if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false };
+  if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false, broken: null };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
   let [soonest, longest, isFirst, least] = [Infinity, 0, true, -Infinity];
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
+  let broken: Judgement['broken'] = null;
   const allowed = allowedLoss(promise);
   const priced = pricedCandidates(observed, costs, promise);
   const judge: Judge<CalibrateEvent, Judged> = async function* (share) {
@@ -109,17 +114,18 @@ export async function* judgeWritten(
     const { gates } = findGates(observed, costs, promise, found.thresholds);
     const candidate: Candidate = { ...rule, gates, hints, remembers: true, learnedAnswers };
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used.join(' and ')}, with memory` };
-    const verdict = (regrets: readonly number[]): ReturnType<typeof verdictOf> =>
-      isLate(0) ? 'broken' : verdictOf(request, regrets, most);
-    const text = yield* written(on, candidate, most, verdict, least, signal);
+    const verdict = (regrets: readonly number[]): Written['verdict'] | null =>
+      isLate(0) ? 'late' : verdictOf(request, regrets, most);
+    const text = yield* written(on, candidate, most, { verdict, isLate, least }, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
-    if (text === null) return isLate(0) ? 'late' : 'broken';
+    if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
+    if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
     isFirst = false;
-    if (text === 'slower') return 'slower';
+    if (text.verdict === 'slower') return 'slower';
     least = leastSaved(fullPass(costs), text.saves);
     return { ...candidate, ...judgedBy(text.regrets) };
   };
-  return yield* judgeInOrder(judge);
+  return { ...(yield* judgeInOrder(judge)), broken };
 }
 
 /**
@@ -149,23 +155,34 @@ export async function* judgeInOrder<Event, Found extends object>(
   return { kept, isLate: false };
 }
 
+/** When a candidate has written enough. */
+interface Ending {
+  readonly verdict: (regrets: readonly number[]) => Written['verdict'] | null;
+  /** Whether there is no time for so many seconds more. */
+  readonly isLate: (seconds: number) => boolean;
+  /** Milliseconds a token that it saves at least. */
+  readonly least: number;
+}
+
 /**
- * Text written with a candidate, as soon as it is clear that the promise is kept; null if it is broken, or if there is too little text to
- * decide; `slower` if its texts save less than `least` milliseconds a token.
+ * Text written with a candidate, as soon as it is clear whether the promise is kept, or if its texts save less than `least` milliseconds a
+ * token, or if it is late. If there is too little text to decide, the promise counts as broken.
  */
 async function* written(
   { tokenizer, staged, observed, costs, prompts }: Judging,
   candidate: Candidate,
   most: number,
-  verdict: (regrets: readonly number[]) => ReturnType<typeof verdictOf>,
-  least: number,
+  { verdict, isLate, least }: Ending,
   signal: AbortSignal,
-): AsyncGenerator<CalibrateEvent, Written | 'slower' | null> {
+): AsyncGenerator<CalibrateEvent, Written> {
   const regrets: number[] = [];
   const savings = new Map(observed.map(({ exit, stages }, k) => [exit, savedBy(costs, k, stages)]));
   let [saved, written] = [0, 0];
+  const ended = (verdict: Written['verdict']): Written => ({ verdict, regrets, saves: saved / written });
   const firstTexts = Math.min(largestBatch, Math.ceil(most / patience / textTokens));
-  for (let done = 0; done < prompts.length;) {
+  let aText = 0;
+  for (let done = 0; done < prompts.length && !isLate(laterTexts * aText);) {
+    const started = performance.now();
     const batch = prompts.slice(done, done + (done === 0 ? firstTexts : laterTexts));
     done += batch.length;
     const texts = batch.map((): number[] => []);
@@ -195,7 +212,7 @@ async function* written(
       written += texts.flat().length;
       if (saved < least * written) {
         yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
-        return 'slower';
+        return ended('slower');
       }
       const { prompts: beginnings, ...how } = request;
       const judged = beginnings.map((prompt, i) => ({ prompt, text: texts[i]! }));
@@ -205,13 +222,13 @@ async function* written(
         const shown = found === null ? Math.min(most, regrets.length) : most;
         yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
         signal.throwIfAborted();
-        if (found === 'kept') return { regrets, saves: saved / written };
-        if (found !== null) return null;
+        if (found !== null) return ended(found);
       }
     } finally {
       session.dispose();
     }
+    aText = (performance.now() - started) / 1000 / batch.length;
   }
   yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
-  return null;
+  return ended(isLate(laterTexts * aText) ? 'late' : 'broken');
 }

@@ -154,6 +154,7 @@ export async function* calibrateExits(
     certainty: request.certainty,
     brought,
     ...(best.tried && { tried: { speedup: best.tried, busy } }),
+    ...(judged.broken && !candidate && { broken: judged.broken }),
     ...broughtByThresholds(seen, costs, best, request),
     texts: trial.texts,
     isLate: judged.isLate && !isFilled,
@@ -312,7 +313,7 @@ export function fastestOf(candidate: Judged | null, { lossless, leaving }: Trial
       const { agreement, regret, ...rule } = candidate;
       const brought = { speedup: alone, agreement, regret };
       // Drafts are learned and switched off within a text, so a few texts with them say less than exits by themselves.
-      const pays = isFaster(fast) || (isFaster(alone) && fast.value >= leastSpeedup);
+      const pays = isFaster(fast) || (isFaster(alone) && fast.value >= 1);
       const mode = pays && !isClearlyFaster(inverse(beside)) ? 'fast' : drafting;
       return { ...rule, mode, brought, tried: null, speedups: { fast: fast.value, lossless: lossless.value } };
     }

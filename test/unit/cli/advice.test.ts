@@ -99,6 +99,28 @@ describe('after a calibration', () => {
       "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
     ],
     [
+      'text that left may break the promise',
+      {
+        ...drafts,
+        ...exit(0.8, 1, 3),
+        promise: { measure: 'regret', limit: 0.02 },
+        broken: { agreement: { value: 0.99, error: 0.001 }, regret: { value: 0.0161, error: 0.0043 } },
+      },
+      /the most cautious thresholds cost 0\.0161 ± 0\.0043 nats a token, and 0\.02 nats could not be proven/,
+      "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
+    ],
+    [
+      'the same of a promised agreement',
+      {
+        ...slow,
+        ...exit(0.8, 1, 3),
+        promise: { measure: 'agreement', limit: 0.99 },
+        broken: { agreement: { value: 0.985, error: 0.004 }, regret: { value: 0.0161, error: 0.0043 } },
+      },
+      /thresholds had 98\.5 % ± 0\.4 % of the full model's tokens, and 99 % could not be proven/,
+      "tune --model m.gguf --data 'src/**' --out my.exits --resume --minutes 30",
+    ],
+    [
       'the promise is kept but little is gained',
       { ...slow, ...exit(0.8, 1, 3), tried: { speedup: { value: 1.01, error: 0.02 }, busy: 0 } },
       /keeps the promise, but does not pay here: by itself it is 1\.01 × as fast/,

@@ -114,6 +114,14 @@ test.each([0, 1])('if the time ends, after %i looks at it, nothing is kept, and 
   expect(ended).toMatchObject({ kept: null, isLate: true });
 });
 
+test('if even the most cautious thresholds may break the promise, what their text has shown is told', async () => {
+  const { kept, isLate, broken } = await calibrated({ measure: 'regret', limit: 0.003 }, 1);
+  expect({ kept, isLate }).toEqual({ kept: null, isLate: false });
+  expect(broken?.regret.value).toBeGreaterThanOrEqual(0);
+  expect(broken?.regret.error).toBeGreaterThanOrEqual(0);
+  expect(await calibrated({ measure: 'regret', limit: 0.4 }, 1)).toMatchObject({ broken: null });
+});
+
 test('if the planned time is over, what the promise needs is done, and no bolder thresholds are judged', async () => {
   const promise: Promised = { measure: 'regret', limit: 0.4 };
   const firsts: boolean[] = [];

@@ -43,8 +43,9 @@ test('leaving that clearly pays by itself is the default if it is the fastest wi
   const modeOf = (leaving: Trial['leaving']) =>
     fastestOf(candidate, { lossless: figure(0.91), leaving, texts: 8, busy: 0 }).mode;
   expect(modeOf(figures)).toBe('fast');
-  expect(modeOf({ ...figures, fast: figure(1.01, 0.06) })).toBe('full');
-  expect(modeOf({ ...figures, alone: figure(1.01, 0.05) })).toBe('full');
+  expect(modeOf({ ...figures, fast: figure(1.01, 0.06) })).toBe('fast');
+  expect(modeOf({ ...figures, fast: figure(0.99, 0.06) })).toBe('full');
+  expect(modeOf({ ...figures, fast: figure(1.01, 0.06), alone: figure(1.01, 0.05) })).toBe('full');
 });
 
 test('thresholds that pay by themselves are kept for mode fast if drafts alone are faster', () => {
