@@ -17,10 +17,10 @@ const usualTokens = usualPromise.calibrationTokens;
  * the full model writes while all exits are read.
  */
 const judgingShare = 1.75;
-/** Tokens that usually judge the most cautious candidate and a bolder one, as a multiple of those that would do if none lost anything. */
-const usualJudged = 3;
+/** Tokens that usually judge the most cautious candidate and two bolder ones, as a multiple of those that would do if none lost anything. */
+const usualJudged = 4;
 /** Part of that which the most cautious one takes. */
-const firstJudged = 0.5;
+const firstJudged = 0.375;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
 /** Seconds of a token outside of passes: of a model with a few million parameters it is most of the time. */
@@ -42,7 +42,7 @@ export const wantedTokens = (request: CalibrationRequest, remembers: boolean): n
     fewestObserved(request, remembers),
   );
 
-/** Seconds in which two candidates are usually judged; `aToken`: seconds of a token of the full model's own text. */
+/** Seconds in which three candidates are usually judged; `aToken`: seconds of a token of the full model's own text. */
 export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: number): number =>
   isJudged(request, remembers) ? judgingShare * usualJudged * fewestJudged(request) * aToken : 0;
 

@@ -21,10 +21,10 @@ import { ruleOf, type FittedTrust } from './trust.ts';
 
 /**
  * Losses that are expected of the candidates ÷ the allowed loss, the most cautious candidate first. Losses are heavy-tailed, and what is
- * expected of some hundred hints is a guess, so text loses up to twice as much. In simulations (docs/lab.md) the first candidate is kept in
- * 98 of 100 calibrations, and one that is expected to lose 0.3 in 70.
+ * expected of some hundred hints is a guess, so text loses up to four times as much. In simulations (docs/lab.md) the first candidate is kept
+ * in 97 to 100 of 100 calibrations, the second in 80 to 98, the third in 50 to 80. Finer steps would leave time for fewer.
  */
-const shares = [0.05, 0.15, 0.3, 0.6, 1, 1.6, 2.5];
+const shares = [0.05, 0.25, 0.6, 1.2, 2.5];
 /**
  * A bolder candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes.
  * It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
