@@ -22,9 +22,9 @@ import { ruleOf, type FittedTrust } from './trust.ts';
 /**
  * Losses that are expected of the candidates ÷ the allowed loss, the most cautious candidate first. Losses are heavy-tailed, and what is
  * expected of some hundred hints is a guess, so text loses up to four times as much. In simulations (docs/lab.md) the first candidate is kept
- * in 97 to 100 of 100 calibrations, the second in 80 to 98, the third in 50 to 80. Finer steps would leave time for fewer.
+ * in 97 to 100 of 100 calibrations, the second in 91 to 100, the third in 72 to 96.
  */
-const shares = [0.05, 0.25, 0.6, 1.2, 2.5];
+const shares = [0.05, 0.15, 0.3, 0.6, 1.2, 2.4];
 /**
  * A bolder candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes.
  * It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
@@ -121,7 +121,7 @@ export async function* judgeWritten(
     if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
     if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
     isFirst = false;
-    if (text.verdict === 'slower') return 'slower';
+    if (text.verdict === 'slower') return 'same';
     least = leastSaved(fullPass(costs), text.saves);
     return { ...candidate, ...judgedBy(text.regrets) };
   };
@@ -129,13 +129,13 @@ export async function* judgeWritten(
 }
 
 /**
- * Judges the candidate that loses `share` of the allowed on the full model's own text. `same`: there is none, or it is hardly faster than the
- * last one. `slower`: in its own text it is hardly faster, as exits that are bolder are wrong more often, and then off for the rest of a
- * text. `late`: the time ended before it was clear whether it keeps the promise.
+ * Judges the candidate that is expected to lose `share` of what is allowed. `same`: there is none, or it is hardly faster than the last one,
+ * by costs or in its own text, since exits that are bolder are wrong more often, and then off for the rest of a text. `late`: the time
+ * ended before it was clear whether it keeps the promise.
  */
 export type Judge<Event, Found extends object> = (
   share: number,
-) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'slower' | 'late'>;
+) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'late'>;
 
 /**
  * Of the candidates that keep the promise, the boldest that is worth it. They are judged in a fixed order, the most cautious first, until
@@ -149,7 +149,7 @@ export async function* judgeInOrder<Event, Found extends object>(
     const found = yield* judge(share);
     if (found === 'same') continue;
     if (found === 'late') return { kept, isLate: true };
-    if (found === 'broken' || found === 'slower') break;
+    if (found === 'broken') break;
     kept = found;
   }
   return { kept, isLate: false };
