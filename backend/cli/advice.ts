@@ -126,7 +126,10 @@ type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'quiet' | 'n
 const often = 0.9;
 
 /** Why leaving early does not pay: too few tokens agree, the exit is too deep or costs too much to read, or drafts alone save as much. */
-function whyNot({ exits, layers, fullDepth, speedups, tried, broken, promise }: CalibratedEvent): { reason: string; cure: Cure } {
+function whyNot({ exits, layers, fullDepth, speedups, tried, broken, promise }: CalibratedEvent): {
+  reason: string;
+  cure: Cure;
+} {
   const best = most(exits, ({ agreement }) => agreement);
   const share = percent(best.agreement, 0);
   if (best.agreement < fewAgree && best.layer < 0.6 * layers) {

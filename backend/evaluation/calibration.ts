@@ -6,6 +6,7 @@ import { logOdds, raised } from '../decoding/hints.ts';
 import type { Promised } from '../../protocol/options-promise.ts';
 import type { Figure } from '../../protocol/brought.ts';
 import { fitLogistic, type Prior, type Row } from './logistic.ts';
+import { mean } from './tasks/statistics.ts';
 import { chanceOf, fewestTested, judgedBy, lossOf, type Guarantee } from './promise.ts';
 
 /** One exit's view of the calibration tokens, in the order of the stream. */
@@ -53,10 +54,7 @@ export interface Outcome {
   readonly speedup: number;
 }
 
-/**
- * Prices of a path of the test, each a little bolder than the last: losses (from 0 to 1) that are worth a token's time at full depth. Costs
- * of one exit and of its head decide what a useful price is, so the path spans all that could be.
- */
+/** Prices that are tried, ascending: the loss, from 0 to 1, that is paid for the time of a whole token at full depth. Some suit any promise. */
 const prices = Array.from({ length: 100 }, (_, i) => 1e-5 * 1.15 ** i);
 
 /** An exit should make a token at least this many times as fast: costs are estimates. */
@@ -95,9 +93,8 @@ export interface Priced {
 
 /**
  * Candidates for rising prices, chosen on these tokens; those that are no faster than full depth are left out. A token leaves at an exit if the
- * loss expected there is less than the price of the time that leaving saves: of all thresholds that lose as much these save most time. What is
- * expected follows from how sure the exit is (`riskOf`), not from the few losses beyond a threshold, by which the luckiest thresholds would be
- * taken.
+ * loss that is expected there is less than the price of the time that leaving saves: of all thresholds that lose as much, these save most time.
+ * The expected loss follows from how sure the exit is (`riskOf`). Thresholds by the few losses beyond them would be the luckiest ones.
  */
 export function pricedCandidates(
   exits: readonly ExitView[],
@@ -234,12 +231,9 @@ export function outcomeOf(
 ): Outcome {
   const found = decoded(exits, costs, numbered(exits, thresholds), range);
   const regrets = regretsOf(exits, found, range);
-  const loss = mean(regrets.map((regret) => lossOf(promise, regret)));
+  const loss = mean(Array.from(regrets, (regret) => lossOf(promise, regret)));
   return { loss, ...judgedBy(regrets), speedup: fullPass(costs) / found.milliseconds };
 }
-
-const mean = (values: ArrayLike<number>): number =>
-  Array.from(values).reduce((sum, each) => sum + each, 0) / values.length;
 
 interface Decoded {
   /** Of a token. */

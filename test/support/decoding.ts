@@ -83,3 +83,18 @@ export async function finalLogits(
   slots.dispose();
   return said!.logits!;
 }
+
+/** By how much the model's best logit exceeds that of each token of a text that is not its own choice there. */
+export async function partedLogits(
+  model: StagedModel,
+  prompt: readonly number[],
+  text: readonly number[],
+): Promise<number[]> {
+  const logits = await finalLogits(model, [...prompt, ...text.slice(0, -1)], text.length);
+  const vocabulary = logits.length / text.length;
+  return text.flatMap((token, i) => {
+    const own = logits.subarray(i * vocabulary, (i + 1) * vocabulary);
+    const best = Math.max(...own);
+    return own[token] === best ? [] : [best - own[token]!];
+  });
+}

@@ -18,7 +18,7 @@ import type { ModelSpec } from '../../../backend/model/spec.ts';
 import type { ParameterValues } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
-import { decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';
+import { partedLogits } from '../../support/decoding.ts';
 import { ggufTwin } from '../../support/gguf-twins.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { exits, golden, movedExits, named, withEyes, withTokenizer, written } from './written.ts';
@@ -251,7 +251,7 @@ const small = join(process.env['EARLY_EXIT_MODELS'] ?? '../shared/models', 'Smol
 describe.skipIf(!existsSync(small) || !hasLlama())(
   'in llama.cpp (skipped where SmolLM2 or llama.cpp is not here)',
   () => {
-    it.each(ofSmall)('SmolLM2, $layer:$architecture, says the same text', async (exit) => {
+    it.each(ofSmall)('SmolLM2, $layer:$architecture, says the same text, but for near ties', async (exit) => {
       const model = openModel(small);
       const plain = await plainModel(model, exit, movedExits(model, exit, 0.01), 'gguf');
       const directory = join(temporaryFolder(), 'plain');
@@ -262,8 +262,8 @@ describe.skipIf(!existsSync(small) || !hasLlama())(
       const prompt = llama.tokenize('The capital of France is Paris. The capital of Spain is');
       const read = openModel(file);
       const staged = await openStagedModel(read, undefined, { arithmetic: 'int8' });
-      const { tokens } = await decodeAll(staged, plainRequest([prompt], 16));
-      expect(llama.greedy(prompt, 16)).toEqual(idsOf(tokens[0]!));
+      const parted = await partedLogits(staged, prompt, llama.greedy(prompt, 16));
+      expect(Math.max(0, ...parted)).toBeLessThan(0.05);
       await staged.dispose();
       read.close();
     });

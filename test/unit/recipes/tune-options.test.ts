@@ -34,8 +34,12 @@ it('takes another promise for the calibration at its end', () => {
   expect(resumed({ promise: 'agreement=0.9' }, now)).toMatchObject(read(now));
   // One that is named stands, also where it is what is usual.
   const other = { promise: 'agreement=0.9', certainty: 0.9, calibrationTokens: 256 };
-  const usual = { ...usualPromise, promise: promiseText(usualPromise.promise) };
-  expect(resumed(other, usual)).toMatchObject(usualPromise);
+  const usual = {
+    promise: promiseText(usualPromise.promise),
+    certainty: usualPromise.certainty,
+    calibrationTokens: 1024,
+  };
+  expect(resumed(other, usual)).toMatchObject(read(usual));
   expect(resumed(other, {})).toMatchObject(read(other));
 });
 
