@@ -73,11 +73,9 @@ export function calibrate(
   const { learn, test } = halvesOf(tokensOf(exits));
   let chosen: Calibrated | null = null;
   for (const { thresholds } of pricedCandidates(exits, costs, promise, learn)) {
-    const regrets = regretsOf(exits, decoded(exits, costs, numbered(exits, thresholds), test), test);
-    const losses = regrets.map((regret) => lossOf(promise, regret));
+    const { losses, outcome } = tried(exits, costs, promise, thresholds, test);
     if (chanceOf(promise, losses) > 1 - certainty) break;
-    const tested = { thresholds, ...outcomeOf(exits, costs, promise, thresholds, test) };
-    if (tested.speedup > (chosen?.speedup ?? 1)) chosen = tested;
+    if (outcome.speedup > (chosen?.speedup ?? 1)) chosen = { thresholds, ...outcome };
   }
   return chosen;
 }
@@ -229,10 +227,22 @@ export function outcomeOf(
   thresholds: Readonly<Record<string, number>>,
   range: Range = halvesOf(tokensOf(exits)).test,
 ): Outcome {
-  const found = decoded(exits, costs, numbered(exits, thresholds), range);
-  const regrets = regretsOf(exits, found, range);
-  const loss = mean(Array.from(regrets, (regret) => lossOf(promise, regret)));
-  return { loss, ...judgedBy(regrets), speedup: fullPass(costs) / found.milliseconds };
+  return tried(exits, costs, promise, thresholds, range).outcome;
+}
+
+/** The same, with the loss of each token. */
+function tried(
+  exits: readonly ExitView[],
+  costs: Costs,
+  promise: Promised,
+  thresholds: Readonly<Record<string, number>>,
+  range: Range,
+): { readonly outcome: Outcome; readonly losses: readonly number[] } {
+  const { milliseconds, left } = decoded(exits, costs, numbered(exits, thresholds), range);
+  const regrets = Array.from(left, (k, at) => (k < 0 ? 0 : exits[k]!.regret[range.from + at]!));
+  const losses = regrets.map((regret) => lossOf(promise, regret));
+  const outcome = { loss: mean(losses), ...judgedBy(regrets), speedup: fullPass(costs) / milliseconds };
+  return { losses, outcome };
 }
 
 interface Decoded {
@@ -269,7 +279,3 @@ function decoded(
   }
   return { milliseconds: milliseconds / (to - from), left };
 }
-
-/** Regrets of tokens that left there. */
-const regretsOf = (exits: readonly ExitView[], { left }: Decoded, { from }: Range): Float64Array =>
-  Float64Array.from(left, (k, at) => (k < 0 ? 0 : exits[k]!.regret[from + at]!));
