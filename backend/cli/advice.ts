@@ -120,12 +120,12 @@ export function afterCalibration(found: CalibratedEvent, n: Naming): Advice {
   return { reason, next: [write(n, effect), ...cureFor(cure, n)] };
 }
 
-type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'quiet' | 'none';
+type Cure = 'longer' | 'deeper' | 'smaller head' | 'larger model' | 'quiet';
 
 /** An exit that agrees less often has something to learn. */
 const often = 0.9;
 
-/** Why leaving early does not pay: too few tokens agree, the exit is too deep or costs too much to read, or drafts alone save as much. */
+/** Why leaving early does not pay: too few tokens agree or are sure enough, or the exit is too deep or costs too much to read. */
 function whyNot({ exits, layers, fullDepth, speedups, tried, broken, promise }: CalibratedEvent): {
   reason: string;
   cure: Cure;
@@ -155,13 +155,12 @@ function whyNot({ exits, layers, fullDepth, speedups, tried, broken, promise }: 
     const reason = `Leaving early is not used here: text of the most cautious thresholds ${shown}, and ${shownPromise(promise)} could not be proven.`;
     return { reason, cure: 'longer' };
   }
-  if (speedups.lossless >= 1.2) {
-    const reason = `Leaving early adds nothing here to drafts from earlier text (lossless), which alone are ${times(speedups.lossless)} as fast as full depth.`;
-    return { reason, cure: 'none' };
-  }
   if (tried) {
-    const reason = `Leaving early keeps the promise, but does not pay here: by itself it is ${times(tried.speedup.value)} as fast as full depth.`;
-    return { reason, cure: busyText(tried) ? 'quiet' : best.agreement < often ? 'longer' : 'larger model' };
+    const busy = busyText(tried) !== null;
+    const meanwhile = busy ? ` while other programs kept ${tried.busy.toFixed(1)} cores busy` : '';
+    const drafts = `drafts from earlier text alone (lossless) give ${times(speedups.lossless)}`;
+    const reason = `Leaving early keeps the promise, but does not pay here: by itself it is ${times(tried.speedup.value)} as fast as full depth${meanwhile}; ${drafts}.`;
+    return { reason, cure: busy ? 'quiet' : best.agreement < often ? 'longer' : 'larger model' };
   }
   if (best.agreement < often) {
     const reason = `Leaving early does not pay here: ${best.exit} agrees on ${share} of tokens, but is seldom sure enough of them for the promise.`;
@@ -184,8 +183,6 @@ function cureFor(cure: Cure, n: Naming): Line[] {
       return [[`${n.command} start --model LARGER.gguf${n.data}`, 'a larger model has more layers to save']];
     case 'quiet':
       return [calibrate(n, 'again, once other programs leave the machine alone')];
-    case 'none':
-      return [];
   }
 }
 

@@ -77,12 +77,14 @@ export function beginReading<Request extends Prompt>(
   const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
   const known = scores === null && !pool ? prompt : [];
-  const checked = judgesPrompt(request) && !request.promptExit ? judgedTokens : 0;
-  const from = readFrom(request);
+  const isAnew = judgesPrompt(request) && Boolean(request.checksAnew);
+  const checked = judgesPrompt(request) && !isAnew && !request.promptExit ? judgedTokens : 0;
+  const from = isAnew ? Math.max(0, prompt.length - judgedTokens) : readFrom(request);
   const leastRead = request.isRepeatable ? tileTokens : 0;
   const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
   const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), needs);
-  if (!judgesPrompt(request)) row.checkedFrom = Infinity;
+  if (isAnew) row.checks = [];
+  if (isAnew || !judgesPrompt(request)) row.checkedFrom = Infinity;
   const remembered = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(remembered));
   row.ids = [...prompt];

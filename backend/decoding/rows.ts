@@ -109,7 +109,9 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
       if (isCopied) cache.copy(at(source), at(row), shared);
     }
     const isKept = goesOn || isCopied;
-    row.checks = isKept ? source.checks.filter(({ position }) => position <= shared) : [];
+    // What the text behind the prompt shows it will show again.
+    const isKnown = ({ position }: Check): boolean => position <= shared && position < prompt.length;
+    row.checks = isKept ? source.checks.filter(isKnown) : [];
     row.checkedFrom = isKept && source.checkedFrom < shared ? source.checkedFrom : Infinity;
     row.isFree = false;
     row.scope = scope;

@@ -30,6 +30,8 @@ export interface SequenceOptions {
   readonly trust?: TrustByExit;
   /** Whether the exits on probation learned answers alone: in a prompt they are not compared with the full model. */
   readonly learnedAnswers?: boolean;
+  /** Whether exits are compared again in a prompt that is remembered: the text that read it had other thresholds, hints or trust. */
+  readonly checksAnew?: boolean;
   /** Whether exits' memories fill the layers that tokens left out; otherwise these tokens wait for the next one that goes deeper. */
   readonly remembers?: boolean;
   /** The layer of the exit at which most of the prompt stops; null: it goes through all layers. */

@@ -9,10 +9,10 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { regretsOf } from '../decoding/reread.ts';
 import { greedy } from '../decoding/sampler.ts';
-import { openSession } from '../decoding/session.ts';
+import { openSession, type Session } from '../decoding/session.ts';
 import { fastestLosing, fullPass, pricedCandidates, savedBy, type Costs } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
-import type { StagedModel } from '../runtime/staged-model.ts';
+import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { isJudged } from './calibration-time.ts';
 import { allowedLoss, fewestJudged, judgedBy, verdictOf, type Guarantee } from './promise.ts';
@@ -41,6 +41,8 @@ const patience = 5;
 const textTokens = 128;
 /** Texts written at once after the first batch, which is large enough if nothing is lost. */
 const laterTexts = 8;
+/** Candidates write behind the same prompts, so each is read once, as long as all that is remembered of them takes no more than this. */
+const rememberedBytes = 2 ** 29;
 
 /** A candidate that keeps the promise, with agreement and regret of the text by which it was judged. */
 export type Judged = Candidate & Pick<Brought, 'agreement' | 'regret'>;
@@ -100,6 +102,8 @@ export async function* judgeWritten(
   let broken: Judgement['broken'] = null;
   const allowed = allowedLoss(promise);
   const priced = pricedCandidates(observed, costs, promise);
+  const positions = Math.floor(rememberedBytes / positionBytes(staged, 4));
+  const session = openSession(staged, { rows: Math.max(largestBatch, prompts.length), positions });
   const judge: Judge<CalibrateEvent, Judged> = async function* (share) {
     const found = fastestLosing(share * allowed, priced);
     if (!found) return 'same';
@@ -116,7 +120,7 @@ export async function* judgeWritten(
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used.join(' and ')}, with memory` };
     const verdict = (regrets: readonly number[]): Written['verdict'] | null =>
       isLate(0) ? 'late' : verdictOf(request, regrets, most);
-    const text = yield* written(on, candidate, most, { verdict, isLate, least }, signal);
+    const text = yield* written(on, session, candidate, most, { verdict, isLate, least }, signal);
     longest = Math.max(longest, (performance.now() - started) / 1000);
     if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
     if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
@@ -125,7 +129,11 @@ export async function* judgeWritten(
     least = leastSaved(fullPass(costs), text.saves);
     return { ...candidate, ...judgedBy(text.regrets) };
   };
-  return { ...(yield* judgeInOrder(judge)), broken };
+  try {
+    return { ...(yield* judgeInOrder(judge)), broken };
+  } finally {
+    session.dispose();
+  }
 }
 
 /**
@@ -169,7 +177,8 @@ interface Ending {
  * token, or if it is late. If there is too little text to decide, the promise counts as broken.
  */
 async function* written(
-  { tokenizer, staged, observed, costs, prompts }: Judging,
+  { tokenizer, observed, costs, prompts }: Judging,
+  session: Session,
   candidate: Candidate,
   most: number,
   { verdict, isLate, least }: Ending,
@@ -198,34 +207,29 @@ async function* written(
       drafts: null,
       codec: tokenizer,
       ...leavingBy(candidate),
+      checksAnew: true,
     };
-    // Every text keeps its row until it is judged.
-    const session = openSession(staged, { rows: batch.length });
-    try {
-      for await (const event of decode(session, request)) {
-        signal.throwIfAborted();
-        if (event.type !== 'token') continue;
-        const { sequence, id, exit } = event.token;
-        texts[sequence]!.push(id);
-        saved += savings.get(exit) ?? 0;
-      }
-      written += texts.flat().length;
-      if (saved < least * written) {
-        yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
-        return ended('slower');
-      }
-      const { prompts: beginnings, ...how } = request;
-      const judged = beginnings.map((prompt, i) => ({ prompt, text: texts[i]! }));
-      for await (const ofText of regretsOf(session, how, judged)) {
-        regrets.push(...ofText);
-        const found = verdict(regrets);
-        const shown = found === null ? Math.min(most, regrets.length) : most;
-        yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
-        signal.throwIfAborted();
-        if (found !== null) return ended(found);
-      }
-    } finally {
-      session.dispose();
+    for await (const event of decode(session, request)) {
+      signal.throwIfAborted();
+      if (event.type !== 'token') continue;
+      const { sequence, id, exit } = event.token;
+      texts[sequence]!.push(id);
+      saved += savings.get(exit) ?? 0;
+    }
+    written += texts.flat().length;
+    if (saved < least * written) {
+      yield { type: 'progress', phase: 'generate', done: most, total: most, unit: 'tokens' };
+      return ended('slower');
+    }
+    const { prompts: beginnings, ...how } = request;
+    const judged = beginnings.map((prompt, i) => ({ prompt, text: texts[i]! }));
+    for await (const ofText of regretsOf(session, how, judged)) {
+      regrets.push(...ofText);
+      const found = verdict(regrets);
+      const shown = found === null ? Math.min(most, regrets.length) : most;
+      yield { type: 'progress', phase: 'generate', done: shown, total: most, unit: 'tokens' };
+      signal.throwIfAborted();
+      if (found !== null) return ended(found);
     }
     aText = (performance.now() - started) / 1000 / batch.length;
   }

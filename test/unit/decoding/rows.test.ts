@@ -78,6 +78,27 @@ test('of a prompt whose end must be checked, a row gives what is before it, or a
   expect(remembered(Infinity, prompt.slice(0, 70))).toBe(30);
 });
 
+test('of the checks of a row, those within the prompt are known to the next text', () => {
+  const { cache } = countingCache();
+  const rows = openRows(cache, 64, Infinity);
+  const prompt = [1, 1, 1, 1];
+  const known = (ids: readonly number[]): number[] => {
+    const row = rows.take(ids, '', 10);
+    const positions = row.checks.map(({ position }) => position);
+    cache.enter(rows.at(row), [...ids, 2, 2].slice(cache.position(rows.at(row))));
+    row.ids = [...ids, 2, 2];
+    row.checks = [2, 3, 4, 5].map((position) => ({
+      ...{ exit: '2:norm', position, confidence: 0.9 },
+      ...{ isSure: true, agreesClearly: false, isRight: true },
+    }));
+    rows.remember(row);
+    return positions;
+  };
+  expect(known(prompt)).toEqual([]);
+  expect(known(prompt)).toEqual([2, 3]);
+  expect(known([...prompt, 2, 2, 3])).toEqual([2, 3, 4, 5]);
+});
+
 test('of a prompt that must have the bits of one read as a whole, a row gives all of it or leaves enough to read', () => {
   const { cache } = countingCache();
   const rows = openRows(cache, 64, Infinity);
