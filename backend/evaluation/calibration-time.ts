@@ -3,7 +3,7 @@ import { usualPromise } from '../../protocol/options-groups.ts';
 import { fewestTokens } from './calibration.ts';
 import { choosingContext, newTokens, timedBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';
-import { trialPrompt, trialTexts, trialTokens } from './trial.ts';
+import { trialPrompt, trialTexts, trialTokens, warmUp } from './trial.ts';
 
 /**
  * If text that a candidate writes is judged, the full model's text only chooses candidates: 512 tokens of it choose as well as 3,072
@@ -17,12 +17,17 @@ const usualTokens = usualPromise.calibrationTokens;
  * the full model writes while all exits are read.
  */
 const judgingShare = 1.75;
-/** Tokens that usually judge the most cautious candidate and two bolder ones, as a multiple of those that would do if none lost anything. */
-const usualJudged = 4;
+/**
+ * What usually judges the most cautious candidate and two bolder ones, whose prompts are read already, in tokens of the most cautious one, as
+ * a multiple of those that would do if it lost nothing.
+ */
+const usualJudged = 5;
 /** Part of that which the most cautious one takes. */
-const firstJudged = 0.375;
+const firstJudged = 0.3;
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
+/** How often a trial reads a prompt: ways with the same cuts share it. */
+const readingsOfTrial = 2;
 /** Seconds of a token outside of passes: of a model with a few million parameters it is most of the time. */
 const ownSeconds = 0.0004;
 /** What measuring costs takes, in passes at full depth. */
@@ -54,8 +59,15 @@ export const secondsToJudgeOne = (request: Guarantee, remembers: boolean, aToken
 export const trialSeconds = (
   { opening, fullPass, ofPrompt }: Omit<MachineTimes, 'loading' | 'aToken'>,
   areChats: boolean,
-): number =>
-  2 * opening + (1 + trialTexts.fewest) * (trialTokens(areChats) * fullPass + trialPrompt * ofPrompt) * waysOfTrial;
+): number => {
+  const textSeconds = (prompt: number, tokens: number): number =>
+    readingsOfTrial * prompt * ofPrompt + waysOfTrial * tokens * fullPass;
+  return (
+    2 * opening +
+    textSeconds(warmUp.prompt, warmUp.tokens) +
+    trialTexts.fewest * textSeconds(trialPrompt, trialTokens(areChats))
+  );
+};
 
 /** Seconds. */
 export interface MachineTimes {

@@ -17,7 +17,7 @@ import { openSession, type Session } from '../decoding/session.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
 import { isClear, ratioOf, steadyTexts } from './race.ts';
 import { watchLoad } from './load.ts';
-import { timeSideBySide } from './side-by-side.ts';
+import { timeTexts } from './side-by-side.ts';
 import type { Model } from '../model/open.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
@@ -35,6 +35,8 @@ export const trialTexts = { fewest: 8, most: 16 } as const;
 export const trialTokens = (areChats: boolean): number => (areChats ? 128 : 96);
 /** Tokens of a text whose time is compared. */
 const fewestTimed = 16;
+/** Tokens of the first text, which does not count: it builds graphs and reads the weights. */
+export const warmUp = { prompt: 48, tokens: 32 } as const;
 /** Length of the prompts: exits have to prove themselves within them, as they do in use. */
 export const trialPrompt = judgedTokens;
 
@@ -141,18 +143,18 @@ export async function* tryOut(
     opened.push(staged);
     return staged;
   };
-  const way = (staged: StagedModel, different: Partial<BatchRequest>): Way => ({
-    session: openSession(staged, undefined, newPace(staged, on.passes)),
-    different,
-    milliseconds: [],
-  });
+  const sessionOf = async (exits: ExitSet): Promise<Session> => {
+    const staged = await open(exits);
+    return openSession(staged, undefined, newPace(staged, on.passes));
+  };
+  const way = (session: Session, different: Partial<BatchRequest>): Way => ({ session, different, milliseconds: [] });
   const leavingWays = async (one: Candidate): Promise<{ readonly fast: Way; readonly alone: Way }> => {
     const how = leavingBy(one);
-    const cut = await open(onlyExits(on.exits, how.enabled));
+    const cut = await sessionOf(onlyExits(on.exits, how.enabled));
     return { fast: way(cut, { ...how, drafts }), alone: way(cut, how) };
   };
   try {
-    const plain = await open(noExits);
+    const plain = await sessionOf(noExits);
     const [full, lossless] = [way(plain, {}), way(plain, { drafts })];
     const leaving = candidate && (await leavingWays(candidate));
     const ways = { full, lossless, ...leaving };
@@ -163,7 +165,9 @@ export async function* tryOut(
     for (const [i, prompt] of prompts.slice(0, rounds).entries()) {
       const turn = all.filter((one) => i <= trialTexts.fewest || !isDecided(one, ways));
       if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
-      await timeTexts(turn, fullDepth(on.tokenizer, prompt, maxTokens), i > 0, signal);
+      const counts = i > 0;
+      const [beginning, tokens] = counts ? [prompt, maxTokens] : [prompt.slice(-warmUp.prompt), warmUp.tokens];
+      await timeWays(turn, fullDepth(on.tokenizer, beginning, tokens), counts, signal);
       yield { done: (i + 1) * all.length, total };
     }
     yield { done: total, total };
@@ -222,14 +226,14 @@ function timesAsFast(faster: Way, slower: Way, full: Way): Figure {
  * Adds to each way the milliseconds of a token behind the prompt, since a text may end sooner in one way than in another; Infinity if it is
  * too short to say much.
  */
-async function timeTexts(
+async function timeWays(
   ways: readonly Way[],
   request: BatchRequest,
   counts: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const writing = ways.map(({ session, different }) => session.write([{ ...request, ...different }]));
-  const timed = await timeSideBySide(writing, signal);
+  const texts = ways.map(({ session, different }) => ({ session, request: { ...request, ...different } }));
+  const timed = await timeTexts(texts, signal);
   if (!counts) return;
   for (const [i, { seconds, tokens }] of timed.entries())
     ways[i]!.milliseconds.push(tokens < fewestTimed ? Infinity : (1000 * seconds) / tokens);

@@ -97,7 +97,7 @@ export async function* judgeWritten(
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false, broken: null };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
-  let [soonest, longest, isFirst, least] = [Infinity, 0, true, -Infinity];
+  let [soonest, lastTook, isFirst, least] = [Infinity, 0, true, -Infinity];
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
   let broken: Judgement['broken'] = null;
   const allowed = allowedLoss(promise);
@@ -112,7 +112,7 @@ export async function* judgeWritten(
     const used = usedBy(rule);
     if (!used.some((exit) => remembering.has(exit))) return 'same';
     if (milliseconds * leastGain > soonest) return 'same';
-    if (isLate(longest)) return 'late';
+    if (isLate(lastTook)) return 'late';
     soonest = milliseconds;
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, found.thresholds);
@@ -121,7 +121,7 @@ export async function* judgeWritten(
     const verdict = (regrets: readonly number[]): Written['verdict'] | null =>
       isLate(0) ? 'late' : verdictOf(request, regrets, most);
     const text = yield* written(on, session, candidate, most, { verdict, isLate, least }, signal);
-    longest = Math.max(longest, (performance.now() - started) / 1000);
+    lastTook = (performance.now() - started) / 1000;
     if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
     if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
     isFirst = false;
