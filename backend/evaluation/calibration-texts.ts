@@ -41,8 +41,10 @@ export const timedBatch = largestBatch / 2;
 export interface Pace {
   /** Seconds since it began. */
   readonly elapsed: () => number;
-  /** Seconds of the work after these texts, if a token takes `aToken` seconds, prompts apart. */
+  /** Seconds of the work after these texts that the promise needs, if a token takes `aToken` seconds, prompts apart. */
   readonly behind: (aToken: number) => number;
+  /** The same of all work that follows if there is time. */
+  readonly usuallyBehind: (aToken: number) => number;
   readonly fewest: number;
   readonly wanted: number;
 }
@@ -56,7 +58,7 @@ export async function* writeTexts(
   staged: StagedModel,
   prompts: readonly (readonly number[])[],
   request: CalibrationRequest,
-  { elapsed, behind, fewest, wanted }: Pace,
+  { elapsed, behind, usuallyBehind, fewest, wanted }: Pace,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
   const { planned, most } = request.time;
@@ -93,12 +95,13 @@ export async function* writeTexts(
       const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
       const aBatch = first - start + ((each - 1) * (last - first)) / (measuredPasses - 1);
       const aToken = aTokenOf(writing);
-      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * each)) + behind(aToken);
-      if (until(fewest) > most) {
-        yield { type: 'warning', message: tooLittleTime(most, until(fewest)) };
+      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * each));
+      const least = until(fewest) + behind(aToken);
+      if (least > most) {
+        yield { type: 'warning', message: tooLittleTime(most, least) };
         return null;
       }
-      yield { type: 'expected', seconds: Math.min(until(total), Math.max(planned, until(fewest))) };
+      yield { type: 'expected', seconds: Math.min(until(total) + usuallyBehind(aToken), Math.max(planned, least)) };
     }
     texts.push(...next.value);
     observed = texts.flat().length;

@@ -24,6 +24,8 @@ const judgingShare = 1.75;
 const usualJudged = 5;
 /** Part of that which the most cautious one takes. */
 const firstJudged = 0.3;
+/** What bolder candidates than these three take, and more texts of a trial than the fewest, if there is time: as a multiple. */
+const [moreJudged, moreTimed] = [4 / 3, 3 / 2];
 /** Ways that write the texts of a trial, in times of full depth: drafts and exits make texts shorter. */
 const waysOfTrial = 3.5;
 /** How often a trial reads a prompt: ways with the same cuts share it. */
@@ -54,6 +56,10 @@ export const judgingSeconds = (request: Guarantee, remembers: boolean, aToken: n
 /** The part of these in which the first candidate is. */
 export const secondsToJudgeOne = (request: Guarantee, remembers: boolean, aToken: number): number =>
   firstJudged * judgingSeconds(request, remembers, aToken);
+
+/** Seconds of judging and of a trial that takes at least `trial` seconds, if there is time for all that may help. */
+export const usuallyTakes = (request: Guarantee, remembers: boolean, aToken: number, trial: number): number =>
+  moreJudged * judgingSeconds(request, remembers, aToken) + moreTimed * trial;
 
 /** Seconds of the trial, for which the model is opened again, once whole and once cut. */
 export const trialSeconds = (

@@ -25,6 +25,17 @@ const certain = 1.645;
 /** Standard errors beyond which further windows are not read: of four windows, in 39 of 40 cases the mean is below. */
 const clear = 3.2;
 
+/** Windows that decide on a layer on average, and how often each is read: whole, stopped, and at the places behind the prompt. */
+const [usualWindows, readings] = [3.5, 2.2];
+
+/** Seconds in which prompts are judged, if a token of a prompt takes `ofPrompt` seconds. */
+export const promptSeconds = (staged: StagedModel, windows: Windows, ofPrompt: number): number =>
+  layersOf(staged).length * Math.min(usualWindows, windows.count) * readings * windows.tokens * ofPrompt;
+
+/** The layers of the exits that remember, shallow ones first. */
+const layersOf = ({ exits }: StagedModel): readonly number[] =>
+  [...new Set(exits.filter(({ remembers }) => remembers).map(({ layer }) => layer))].sort((a, b) => a - b);
+
 /** The shallowest layer at which prompts may stop; null if they may stop at none, or if there is too little text or time to decide. */
 export async function* judgePrompts(
   staged: StagedModel,
@@ -32,11 +43,10 @@ export async function* judgePrompts(
   hasTime: (seconds: number) => boolean,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number | null> {
-  const layers = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ layer }) => layer));
   const following = Math.floor(windows.tokens * followingShare);
   const count = Math.min(mostWindows, windows.count);
   let longest = 0;
-  for (const layer of [...layers].sort((a, b) => a - b)) {
+  for (const layer of layersOf(staged)) {
     if (stoppingAt(staged, layer, windows.tokens - following) === null) return null;
     yield { type: 'phase', phase: 'evaluate', detail: `what follows prompts that stop at layer ${layer}` };
     const means: number[] = [];

@@ -48,6 +48,7 @@ import {
   isJudged,
   secondsToJudgeOne,
   trialSeconds,
+  usuallyTakes,
   wantedTokens,
 } from '../evaluation/calibration-time.ts';
 import { machineName } from '../evaluation/load.ts';
@@ -63,7 +64,7 @@ import {
 } from '../evaluation/trial.ts';
 import { fitTrust, thresholdsOfViews, type TrustedExit } from '../evaluation/trust.ts';
 import { meanLayer, viewsOf, viewsWith, type HintedObservations, type Views } from '../evaluation/views.ts';
-import { judgePrompts } from '../evaluation/prompts.ts';
+import { judgePrompts, promptSeconds } from '../evaluation/prompts.ts';
 import { judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
@@ -194,7 +195,9 @@ async function* observe(
     const trial = trialSeconds(times, learnedAnswers);
     const behind = (aToken: number): number => trial + secondsToJudgeOne(request, exits.remembers, aToken);
     const fewest = fewestObserved(request, exits.remembers);
-    const pace = { elapsed, behind, fewest, wanted };
+    const usuallyBehind = (aToken: number): number =>
+      usuallyTakes(request, exits.remembers, aToken, trial) + promptSeconds(staged, on.windows, times.ofPrompt);
+    const pace = { elapsed, behind, usuallyBehind, fewest, wanted };
     const texts = yield* writeTexts(tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return null;
     const written = texts.flat();
