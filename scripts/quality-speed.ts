@@ -5,15 +5,14 @@ import type { Part, SectionResult } from '../test/bench/report.ts';
 
 export const pictureName = 'quality-speed.svg';
 
-/** One processor's, since ratios of two do not compare: that of most models. Null if nothing was measured. */
+/** One processor's, since ratios of two do not compare: the one that was measured last. Null if nothing was measured. */
 export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
-  const processors = [...new Set(parts.map(({ machine }) => machine.processor))];
-  const of = (processor: string): Part[] => parts.filter(({ machine }) => machine.processor === processor);
-  const [processor] = processors.sort((a, b) => of(b).length - of(a).length);
-  if (processor === undefined) return null;
+  const last = parts.toSorted((a, b) => a.date.localeCompare(b.date)).at(-1);
+  if (last === undefined) return null;
+  const { processor } = last.machine;
   const shades = ['exit1', 'exit4', 'exit6', 'exit2'] as const;
-  const series = of(processor)
-    .filter(hasThresholds)
+  const series = parts
+    .filter((part) => part.machine.processor === processor && hasThresholds(part))
     .map((part, i): Series => ({
       name: part.model.replace(/[-.](Q\d.*|Instruct.*)$/, ''),
       shade: shades[i % shades.length]!,

@@ -10,7 +10,6 @@ import { chatPrompt, requestOf, writeChats } from '../chats.ts';
 import { freshFolder, runProgram } from '../children.ts';
 import { benchCache } from '../material.ts';
 import type { Findings } from '../report.ts';
-import { calibrate } from './exits.ts';
 import type { BenchOptions, Section } from './section.ts';
 import { exitsAlone, fullDepth, measureWays, ratioOfTotals, waysTable } from './ways.ts';
 
@@ -83,8 +82,8 @@ async function tunedOnChats(file: string, threads: number): Promise<string> {
   await writeChats(file, threads, 'tuning', data.tuning);
   await writeChats(file, threads, 'calibrating', data.calibrating);
   console.error(`  tuning exits for ${minutes} minutes …`);
-  const given = ['--model', path.resolve(file), '--data', data.tuning, '--minutes', `${minutes}`, '--out', directory];
-  await runProgram(['tune', ...given]);
-  await calibrate(directory, file, data.calibrating, ['--documents', 'all']);
+  const given = ['--model', path.resolve(file)];
+  await runProgram(['tune', ...given, '--data', data.tuning, '--minutes', `${minutes}`, '--out', directory]);
+  await runProgram(['calibrate', ...given, '--exits', directory, '--data', data.calibrating, '--documents', 'all']);
   return directory;
 }

@@ -40,7 +40,7 @@ export const exitsSection: Section = {
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, by the numbers of single tokens. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
-        'Exits are tuned in ten minutes (`tune --minutes 10`) and then calibrated without a limit of time (`calibrate`); those of a model of more than a billion parameters in twenty, and without bare thresholds, which would take half an hour more.',
+        'Exits are as `tune --minutes 10` leaves them; those of a model of more than a billion parameters as `tune --minutes 20` does, and without bare thresholds, which would take half an hour more.',
       ],
     };
   },
@@ -67,7 +67,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   }
 }
 
-/** Exits tuned in ten minutes, those of a large model in twenty, and calibrated; kept for the next time. */
+/** Exits tuned and calibrated in ten minutes, those of a large model in twenty; kept for the next time. */
 export async function tunedExits(file: string, model: Model): Promise<string> {
   const directory = path.join(benchCache, 'exits', `${path.basename(file)}.exits`);
   if (existsSync(path.join(directory, 'exits.json'))) return directory;
@@ -78,19 +78,7 @@ export async function tunedExits(file: string, model: Model): Promise<string> {
   writeFileSync(data, documents.map((text) => JSON.stringify({ text })).join('\n'));
   const given = ['--model', path.resolve(file), '--data', data, '--minutes', `${minutes}`, '--out', directory];
   await runProgram(['tune', ...given]);
-  if (!isBillions(model)) await calibrate(directory, file, data);
   return directory;
-}
-
-/** Calibrates exits without a limit of time, on text that they were not tuned on. */
-export async function calibrate(
-  directory: string,
-  file: string,
-  data: string,
-  more: readonly string[] = [],
-): Promise<void> {
-  const given = ['--model', path.resolve(file), '--exits', directory, '--data', data, '--precision', 'fast', ...more];
-  await runProgram(['calibrate', ...given]);
 }
 
 function findings(model: Model, all: MeasuredWays): Findings {
