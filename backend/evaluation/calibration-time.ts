@@ -1,4 +1,4 @@
-/** How long a calibration takes at least, from times measured on the machine. Pure. */
+/** How long a calibration takes, from times measured on the machine. Pure. */
 import { usualPromise } from '../../protocol/options-groups.ts';
 import { fewestTokens } from './calibration.ts';
 import { choosingContext, newTokens, timedBatch, type CalibrationRequest } from './calibration-texts.ts';
@@ -92,20 +92,22 @@ export interface MachineTimes {
 /** Tokens of whole batches. */
 const inBatches = (tokens: number): number => Math.ceil(tokens / (timedBatch * newTokens)) * timedBatch * newTokens;
 
-/** Seconds of the shortest calibration that can keep this promise. */
-export function leastCalibration(
+/** Seconds of the shortest calibration that can keep this promise, and of one that judges three candidates. */
+export function calibrationNeed(
   times: MachineTimes,
   request: Guarantee,
   { remembers, areChats }: { readonly remembers: boolean; readonly areChats: boolean },
-): number {
+): { readonly least: number; readonly usual: number } {
   const { loading, opening } = times;
   const [fullPass, aToken] = [times.fullPass + ownSeconds, times.aToken + ownSeconds];
-  return (
+  const around =
     loading +
     opening +
     passesOfCosts * fullPass +
     inBatches(fewestObserved(request, remembers)) * (aToken + (choosingContext / newTokens) * times.ofPrompt) +
-    judgingSeconds(request, remembers, aToken) +
-    trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt }, areChats)
-  );
+    trialSeconds({ opening, fullPass, ofPrompt: times.ofPrompt }, areChats);
+  return {
+    least: around + secondsToJudgeOne(request, remembers, aToken),
+    usual: around + judgingSeconds(request, remembers, aToken),
+  };
 }

@@ -120,7 +120,7 @@ export async function* judgeWritten(
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used.join(' and ')}, with memory` };
     const verdict = (regrets: readonly number[]): Written['verdict'] | null =>
       isLate(0) ? 'late' : verdictOf(request, regrets, most);
-    const text = yield* written(on, session, candidate, most, { verdict, isLate, least }, signal);
+    const text = yield* written({ ...on, session, most }, candidate, { verdict, isLate, least }, signal);
     lastTook = (performance.now() - started) / 1000;
     if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
     if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
@@ -163,6 +163,12 @@ export async function* judgeInOrder<Event, Found extends object>(
   return { kept, isLate: false };
 }
 
+/** In one session, and at most so many tokens of a candidate. */
+interface JudgingInOne extends Judging {
+  readonly session: Session;
+  readonly most: number;
+}
+
 /** When a candidate has written enough. */
 interface Ending {
   readonly verdict: (regrets: readonly number[]) => Written['verdict'] | null;
@@ -177,10 +183,8 @@ interface Ending {
  * token, or if it is late. If there is too little text to decide, the promise counts as broken.
  */
 async function* written(
-  { tokenizer, observed, costs, prompts }: Judging,
-  session: Session,
+  { tokenizer, session, observed, costs, prompts, most }: JudgingInOne,
   candidate: Candidate,
-  most: number,
   { verdict, isLate, least }: Ending,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Written> {

@@ -5,7 +5,7 @@ import { usualPromise } from '../../protocol/options-groups.ts';
 import { lengthOf, type TuneOptions } from '../../protocol/options.ts';
 import { plural } from '../../protocol/plural.ts';
 import { timedBatch, type TimeLimit } from '../evaluation/calibration-texts.ts';
-import { leastCalibration, type MachineTimes } from '../evaluation/calibration-time.ts';
+import { calibrationNeed, type MachineTimes } from '../evaluation/calibration-time.ts';
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { classCount, type ExitSpec } from '../exits/spec.ts';
 import type { FeatureSource } from '../features/features.ts';
@@ -176,7 +176,7 @@ export async function* planSitting(
   const promise = options.promise ?? usualPromise.promise;
   const certainty = options.certainty ?? usualPromise.certainty;
   const { areChats = false } = states.windows;
-  const needed = leastCalibration(times, { promise, certainty }, { remembers, areChats });
+  const need = calibrationNeed(times, { promise, certainty }, { remembers, areChats });
   let plan: TunePlan | null = null;
   let seconds = given;
   if (isNew) {
@@ -192,7 +192,7 @@ export async function* planSitting(
       distils: options.distillation > 0,
       keepsStates: options.featureCache && options.epochs === null && options.steps === null,
       headShare,
-      calibration: needed,
+      calibration: need,
     };
     plan = planMinutes(speeds, { ...request, seconds });
     if (plan.lacks.length > 0 && lengthOf(options).isLeast) {
@@ -202,10 +202,12 @@ export async function* planSitting(
     }
     yield minutesEvent(seconds / 60, windows.tokens, plan);
   }
-  const reservedNow = async (): Promise<number> =>
-    calibrationSecondsLeft(seconds, (needed * (await timeOfStep(step, elapsed))) / backbone, isNew);
-  const planned = plan?.seconds.calibration ?? calibrationSeconds(seconds, needed, isNew);
-  const short = plan ? tooShort(name, plan, seconds / 60) : planned === 0 ? notCalibrated(needed) : null;
+  const reservedNow = async (): Promise<number> => {
+    const slower = (await timeOfStep(step, elapsed)) / backbone;
+    return calibrationSecondsLeft(seconds, { least: slower * need.least, usual: slower * need.usual }, isNew);
+  };
+  const planned = plan?.seconds.calibration ?? calibrationSeconds(seconds, need, isNew);
+  const short = plan ? tooShort(name, plan, seconds / 60) : planned === 0 ? notCalibrated(need.least) : null;
   if (short !== null) yield { type: 'warning', message: short };
   return {
     seconds,

@@ -35,8 +35,15 @@ export interface PlanRequest {
   readonly keepsStates: boolean;
   /** Classes of all exits' heads together ÷ the vocabulary. */
   readonly headShare: number;
-  /** Seconds that calibrating takes at least. */
-  readonly calibration: number;
+  readonly calibration: CalibrationNeed;
+}
+
+/** Seconds of a calibration. */
+export interface CalibrationNeed {
+  /** In which the promise can be kept. */
+  readonly least: number;
+  /** With time for bolder thresholds. */
+  readonly usual: number;
 }
 
 export interface TunePlan {
@@ -69,27 +76,28 @@ const calibrationShare = { least: 0.1, mostOfNew: 0.5 } as const;
 /** Other programs may use the machine while exits are calibrated. */
 const patience = 1.5;
 
-/** Seconds of a run that are for calibrating, which takes at least `needed`; 0 if the run is too short for it. */
-export function calibrationSeconds(seconds: number, needed: number, isNew = true): number {
-  const wanted = wantedCalibration(seconds, needed);
-  return wanted <= mostCalibration(seconds, isNew) ? wanted : 0;
+/** Seconds of a run that are for calibrating; 0 if the run is too short for it. */
+export function calibrationSeconds(seconds: number, need: CalibrationNeed, isNew = true): number {
+  const isEnough = patience * need.least <= mostCalibration(seconds, isNew);
+  return isEnough ? calibrationSecondsLeft(seconds, need, isNew) : 0;
 }
 
 /** The same of a run that has begun to work for its calibration: on a machine that became too slow for it, as many as there can be. */
-export const calibrationSecondsLeft = (seconds: number, needed: number, isNew = true): number =>
-  Math.min(wantedCalibration(seconds, needed), mostCalibration(seconds, isNew));
+export const calibrationSecondsLeft = (seconds: number, { usual }: CalibrationNeed, isNew = true): number =>
+  Math.min(Math.max(calibrationShare.least * seconds, patience * usual), mostCalibration(seconds, isNew));
 
-const wantedCalibration = (seconds: number, needed: number): number =>
-  Math.max(calibrationShare.least * seconds, patience * needed);
 const mostCalibration = (seconds: number, isNew: boolean): number => (isNew ? calibrationShare.mostOfNew : 1) * seconds;
 
-/** The reverse: seconds of a run with this many seconds for its work and with a calibration. */
-const secondsFor = (work: number, needed: number): number =>
-  Math.max(
-    (patience * needed) / calibrationShare.mostOfNew,
-    (work + patience * needed) / (1 - evaluationShare),
-    work / (1 - evaluationShare - calibrationShare.least),
+/** The reverse: seconds of a run with this many seconds for its work and with a calibration that has time for bolder thresholds. */
+function secondsFor(work: number, { least, usual }: CalibrationNeed): number {
+  const { mostOfNew, least: leastShare } = calibrationShare;
+  const working = 1 - evaluationShare;
+  return Math.max(
+    Math.max(patience * least, usual) / mostOfNew,
+    Math.min(work / (working - mostOfNew), (work + patience * usual) / working),
+    work / (working - leastShare),
   );
+}
 
 /** A fit also learns when to trust the text, which brings more speed than late updates (docs/lab.md). */
 export const largestFitShare = 2 / 3;

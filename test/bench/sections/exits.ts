@@ -121,8 +121,8 @@ function findings(model: Model, all: MeasuredWays): Findings {
               : []),
           ]
         : []),
-      ...(agreeing.length ? [goal('`fast` at 99 % agreement ÷ own full depth', best(agreeing), 1.15, 1.6)] : []),
-      // If no way leaves the text that probable, only full depth does.
+      // If no way agrees so often, or leaves the text that probable, only full depth does.
+      goal('`fast` at 99 % agreement ÷ own full depth', Math.max(1, best(agreeing)), 1.15, 1.6),
       goal('`fast` at equal quality ÷ own full depth', Math.max(1, best(equal)), 1.25, 1.8),
       goal('`lossless` ÷ own full depth', best(ofKind('lossless')), 1.2, 1.8),
       ...(llama

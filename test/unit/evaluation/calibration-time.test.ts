@@ -1,9 +1,9 @@
 /** What a calibration takes, from made-up times. */
 import { expect, test } from 'vitest';
 import {
+  calibrationNeed,
   fewestObserved,
   judgingSeconds,
-  leastCalibration,
   wantedTokens,
 } from '../../../backend/evaluation/calibration-time.ts';
 import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
@@ -17,15 +17,17 @@ const text = { remembers: true, areChats: false };
 const promised = { ...usualPromise, promise: { ...usualPromise.promise } };
 
 test('the usual promise takes about three and a half minutes of half a billion parameters', () => {
-  const seconds = leastCalibration(times, promised, text);
+  const { least, usual: seconds } = calibrationNeed(times, promised, text);
+  expect(least).toBeGreaterThan(100);
+  expect(least).toBeLessThan(0.7 * seconds);
   expect(seconds).toBeGreaterThan(180);
   expect(seconds).toBeLessThan(220);
 });
 
 test('of the model that ships it has taken twelve seconds, which a plan leaves with its half of patience', () => {
   const small = { loading: 0.05, opening: 0.1, fullPass: 0.0008, ofPrompt: 0.0002, aToken: 0.0002 };
-  expect(calibrationSeconds(60, leastCalibration(small, promised, text))).toBeGreaterThan(10);
-  expect(calibrationSeconds(60, leastCalibration(small, promised, text))).toBeLessThan(20);
+  expect(calibrationSeconds(60, calibrationNeed(small, promised, text))).toBeGreaterThan(10);
+  expect(calibrationSeconds(60, calibrationNeed(small, promised, text))).toBeLessThan(20);
 });
 
 test('as long as judging takes: three candidates took 116 seconds where a token took 16 ms', () => {
@@ -35,16 +37,18 @@ test('as long as judging takes: three candidates took 116 seconds where a token 
 
 test('it grows as the machine gets slower, and as the promise gets stricter', () => {
   const slower = Object.fromEntries(Object.entries(times).map(([key, value]) => [key, 3 * value])) as typeof times;
-  const ratio = leastCalibration(slower, promised, text) / leastCalibration(times, promised, text);
+  const usual = (of: typeof times, request = promised) => calibrationNeed(of, request, text).usual;
+  const ratio = usual(slower) / usual(times);
   expect(ratio).toBeGreaterThan(2.9);
   // What is done outside of passes does not grow with the model.
   expect(ratio).toBeLessThan(3);
   const strict = { ...promised, promise: { measure: 'regret' as const, limit: 0.005 } };
-  expect(leastCalibration(times, strict, text)).toBeGreaterThan(1.5 * leastCalibration(times, promised, text));
+  expect(calibrationNeed(times, strict, text).usual).toBeGreaterThan(1.5 * usual(times));
 });
 
 test('of chats the race takes longer, since exits prove themselves in each answer first', () => {
-  const more = leastCalibration(times, promised, { ...text, areChats: true }) - leastCalibration(times, promised, text);
+  const need = (areChats: boolean): number => calibrationNeed(times, promised, { ...text, areChats }).least;
+  const more = need(true) - need(false);
   // Eight texts of 32 more tokens, written in the time of 3.5 at full depth.
   expect(more).toBeCloseTo(8 * 32 * 3.5 * (times.fullPass + 0.0004), 6);
 });

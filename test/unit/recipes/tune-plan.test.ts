@@ -139,7 +139,7 @@ test('one sentence says what the minutes of a run have no room for, and how many
     distils: true,
     keepsStates: false,
     headShare: 0.5,
-    calibration: 20,
+    calibration: { least: 12, usual: 20 },
   };
   const adviceFor = (minutes: number, fit = true): string | null => {
     const plan = planMinutes(speeds, { ...request, seconds: 60 * minutes, ...(fit ? {} : { fitTokens: null }) });

@@ -25,7 +25,7 @@ const request: PlanRequest = {
   distils: true,
   keepsStates: false,
   headShare: 0.16,
-  calibration: 8,
+  calibration: { least: 5, usual: 8 },
 };
 const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);
 
@@ -42,7 +42,7 @@ describe.each([
     expect(speeds.spent + sum([evaluation, fit, updates, calibration])).toBeCloseTo(wanted.seconds, 6);
     expect(evaluation).toBeLessThanOrEqual(0.1 * wanted.seconds);
     // A tenth; of short runs what it takes, with room for a machine that others use.
-    expect(calibration).toBeCloseTo(Math.max(0.1 * wanted.seconds, 1.5 * wanted.calibration), 6);
+    expect(calibration).toBeCloseTo(Math.max(0.1 * wanted.seconds, 1.5 * wanted.calibration.usual), 6);
     expect(fit).toBeLessThanOrEqual(2 * updates + 1e-9);
     expect(plan.updates * updateSeconds(speeds, wanted)).toBeLessThanOrEqual(updates);
     expect(plan.minutesNeeded).toBeNull();
@@ -123,8 +123,9 @@ describe('a run that keeps states', () => {
 });
 
 describe('calibrating', () => {
-  const planOf = (calibration: number, seconds: number, speeds = medium) =>
-    planMinutes(speeds, { ...request, calibration, seconds, fitTokens: 20_000, evaluationTokens: 8192 });
+  const need = (usual: number) => ({ least: 0.6 * usual, usual });
+  const planOf = (usual: number, seconds: number, speeds = medium) =>
+    planMinutes(speeds, { ...request, calibration: need(usual), seconds, fitTokens: 20_000, evaluationTokens: 8192 });
 
   test('has the time that it takes here, and the rest of the run is for its work', () => {
     const plan = planOf(58, 240);
@@ -133,13 +134,30 @@ describe('calibrating', () => {
     expect(plan.lacks).toEqual([]);
   });
 
+  test('has half of a shorter run, if the promise can be kept in that', () => {
+    const plan = planOf(58, 110, fast);
+    expect(plan.seconds.calibration).toBe(55);
+    expect(plan.lacks).toEqual([]);
+  });
+
   test('has no time in a run that is too short for it, which is for the work then, and says which would do', () => {
-    const plan = planOf(58, 120);
+    const plan = planOf(58, 100);
     expect(plan.seconds.calibration).toBe(0);
     expect(plan.updates).toBeGreaterThanOrEqual(10);
     expect(plan.lacks).toEqual(['calibration']);
-    expect(planOf(58, 60 * plan.minutesForAll).lacks).toEqual([]);
-    expect(planOf(58, 60 * (plan.minutesForAll - 1)).lacks).not.toEqual([]);
+    const enough = planOf(58, 60 * plan.minutesForAll);
+    expect(enough.lacks).toEqual([]);
+    // That has time for bolder thresholds, too, if the machine stays as it is.
+    expect(enough.seconds.calibration).toBeGreaterThanOrEqual(58);
+  });
+
+  test.each([10, 60, 200])('with little or much work besides, there is room for all (%i s of calibrating)', (usual) => {
+    for (const speeds of [fast, medium, slow]) {
+      const { minutesForAll } = planOf(usual, 1, speeds);
+      const plan = planOf(usual, 60 * minutesForAll, speeds);
+      expect(plan.lacks).toEqual([]);
+      expect(plan.seconds.calibration).toBeGreaterThanOrEqual(usual);
+    }
   });
 
   test('gives way if beside it nothing would be learned', () => {
@@ -151,15 +169,16 @@ describe('calibrating', () => {
   });
 
   test('takes all that is left of a resumed run if it takes as long', () => {
-    expect(calibrationSeconds(100, 60)).toBe(0);
-    expect(calibrationSeconds(100, 60, false)).toBeCloseTo(90, 6);
-    expect(calibrationSeconds(80, 60, false)).toBe(0);
+    expect(calibrationSeconds(100, need(60))).toBe(0);
+    expect(calibrationSeconds(100, need(60), false)).toBeCloseTo(90, 6);
+    expect(calibrationSeconds(80, need(60), false)).toBe(80);
+    expect(calibrationSeconds(50, need(60), false)).toBe(0);
   });
 
   test('keeps as much as it can if the machine became too slow for it after the run began', () => {
-    const seconds = [100, 150, 200, 400].map((needed) => calibrationSecondsLeft(600, needed));
+    const seconds = [100, 150, 200, 400].map((needed) => calibrationSecondsLeft(600, need(needed)));
     expect(seconds).toEqual([150, 225, 300, 300]);
-    expect(calibrationSecondsLeft(80, 60, false)).toBe(80);
+    expect(calibrationSecondsLeft(80, need(60), false)).toBe(80);
   });
 });
 

@@ -1,7 +1,7 @@
 /** The mode that a calibration chooses, and the thresholds that it keeps, by what was timed. */
 import { expect, test } from 'vitest';
 import type { Figure } from '../../../protocol/brought.ts';
-import { fastestOf } from '../../../backend/recipes/calibrate-exits.ts';
+import { fastestOf } from '../../../backend/evaluation/fastest.ts';
 import type { Trial } from '../../../backend/evaluation/trial.ts';
 import type { Judged } from '../../../backend/evaluation/written.ts';
 
