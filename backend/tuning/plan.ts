@@ -88,16 +88,16 @@ export const calibrationSecondsLeft = (seconds: number, { usual }: CalibrationNe
 
 const mostCalibration = (seconds: number, isNew: boolean): number => (isNew ? calibrationShare.mostOfNew : 1) * seconds;
 
+/** The same where more would leave too little for updates: bolder thresholds then have no patience. */
+const hurried = ({ least, usual }: CalibrationNeed): number => Math.max(patience * least, usual);
+
 /** The reverse: seconds of a run with this many seconds for its work and with a calibration that has time for bolder thresholds. */
-function secondsFor(work: number, { least, usual }: CalibrationNeed): number {
-  const { mostOfNew, least: leastShare } = calibrationShare;
-  const working = 1 - evaluationShare;
-  return Math.max(
-    Math.max(patience * least, usual) / mostOfNew,
-    Math.min(work / (working - mostOfNew), (work + patience * usual) / working),
-    work / (working - leastShare),
+const secondsFor = (work: number, need: CalibrationNeed): number =>
+  Math.max(
+    hurried(need) / calibrationShare.mostOfNew,
+    (work + hurried(need)) / (1 - evaluationShare),
+    work / (1 - evaluationShare - calibrationShare.least),
   );
-}
 
 /** A fit also learns when to trust the text, which brings more speed than late updates (docs/lab.md). */
 export const largestFitShare = 2 / 3;
@@ -118,9 +118,14 @@ const mostEpochs = 2;
 export const leastUpdates = 10;
 
 export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
-  const whole = divided(speeds, request, calibrationSeconds(request.seconds, request.calibration));
+  const { seconds: given, calibration: need } = request;
+  const most = calibrationSeconds(given, need);
+  const short = Math.min(most, Math.max(calibrationShare.least * given, hurried(need)));
+  const divide = (calibration: number) => divided(speeds, request, calibration);
+  const patient = divide(most);
+  const whole = [patient, divide(short)].find(({ updates }) => updates >= leastUpdates) ?? patient;
   // Exits that learned nothing need no calibration.
-  const plan = whole.isEnough && whole.updates > 0 ? whole : divided(speeds, request, 0);
+  const plan = whole.isEnough && whole.updates > 0 ? whole : divide(0);
   const { seconds, fitWindows, updates, isEnough, wantedFit, fitWindow } = plan;
   const update = updateSeconds(speeds, request);
   /** The least minutes with room for this many seconds of work besides those already spent, evaluations and calibrating. */

@@ -151,6 +151,14 @@ describe('calibrating', () => {
     expect(enough.seconds.calibration).toBeGreaterThanOrEqual(58);
   });
 
+  test('takes less patience where updates need the time', () => {
+    const { minutesForAll } = planOf(58, 1, { ...medium, spent: 40 });
+    const plan = planOf(58, 60 * minutesForAll, { ...medium, spent: 40 });
+    expect(plan.updates).toBeGreaterThanOrEqual(10);
+    expect(plan.seconds.calibration).toBeGreaterThanOrEqual(58);
+    expect(60 * minutesForAll).toBeLessThan(60 + (40 + 58 + plan.seconds.fit + plan.seconds.updates) / 0.9);
+  });
+
   test.each([10, 60, 200])('with little or much work besides, there is room for all (%i s of calibrating)', (usual) => {
     for (const speeds of [fast, medium, slow]) {
       const { minutesForAll } = planOf(usual, 1, speeds);
