@@ -26,11 +26,11 @@ import { ruleOf, type FittedTrust } from './trust.ts';
  */
 const shares = [0.05, 0.15, 0.3, 0.6, 1.2, 2.4];
 /**
- * A bolder candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one: judging takes minutes.
- * It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
+ * A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one, or at full depth: judging
+ * takes minutes. It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
  */
 const leastGain = 1.03;
-/** Milliseconds a token that a bolder candidate saves at least, if the last one saved `saved` of a token's time at full depth. */
+/** Milliseconds a token that a candidate saves at least, if the last one saved `saved` of a token's time at full depth. */
 export const leastSaved = (fullDepth: number, saved: number): number => fullDepth - (fullDepth - saved) / leastGain;
 /**
  * Most tokens that a candidate may write, as a multiple of the number needed if none of them loses anything: the closer its loss is to the
@@ -39,8 +39,8 @@ export const leastSaved = (fullDepth: number, saved: number): number => fullDept
 const patience = 5;
 /** Tokens of a judged text. It is longer than texts at full depth, since its prompt is read twice and losses of memories add up. */
 const textTokens = 128;
-/** Texts written at once after the first batch, which is large enough if nothing is lost. */
-const laterTexts = 8;
+/** Texts written at once after the first batch, which is large enough if nothing is lost: few, since some are not needed. */
+const laterTexts = 4;
 /** Candidates write behind the same prompts, so each is read once, as long as all that is remembered of them takes no more than this. */
 const rememberedBytes = 2 ** 29;
 
@@ -97,7 +97,8 @@ export async function* judgeWritten(
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false, broken: null };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
-  let [soonest, lastTook, isFirst, least] = [Infinity, 0, true, -Infinity];
+  const full = fullPass(costs);
+  let [soonest, lastTook, isFirst, least] = [full, 0, true, leastSaved(full, 0)];
   const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
   let broken: Judgement['broken'] = null;
   const allowed = allowedLoss(promise);
@@ -124,9 +125,9 @@ export async function* judgeWritten(
     lastTook = (performance.now() - started) / 1000;
     if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
     if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
-    isFirst = false;
     if (text.verdict === 'slower') return 'same';
-    least = leastSaved(fullPass(costs), text.saves);
+    isFirst = false;
+    least = leastSaved(full, text.saves);
     return { ...candidate, ...judgedBy(text.regrets) };
   };
   try {
@@ -137,9 +138,9 @@ export async function* judgeWritten(
 }
 
 /**
- * Judges the candidate that is expected to lose `share` of what is allowed. `same`: there is none, or it is hardly faster than the last one,
- * by costs or in its own text, since exits that are bolder are wrong more often, and then off for the rest of a text. `late`: the time
- * ended before it was clear whether it keeps the promise.
+ * Judges the candidate that is expected to lose `share` of what is allowed. `same`: there is none, or it is hardly faster than the last one, or
+ * than full depth, by costs or in its own text, since exits that are bolder are wrong more often, and then off for the rest of a text. `late`:
+ * the time ended before it was clear whether it keeps the promise.
  */
 export type Judge<Event, Found extends object> = (
   share: number,

@@ -62,6 +62,7 @@ async function calibrated(
   promise: Promised,
   seed: number,
   hasTime: Judging['hasTime'] = () => true,
+  passes = costs,
 ): Promise<Judgement & { fresh: number[][] }> {
   const random = seededRandom(seed);
   const prompts = (count: number): number[][] =>
@@ -81,7 +82,7 @@ async function calibrated(
     observed,
     hints: new Map(),
     trust: [],
-    costs,
+    costs: passes,
     prompts: prompts(32),
     learnedAnswers: false,
     hasTime,
@@ -133,7 +134,20 @@ test('if the planned time is over, what the promise needs is done, and no bolder
   expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
 });
 
-test('a bolder candidate must make a token 3 % faster in its own text', () => {
+test('where leaving could save hardly anything, nothing is judged', async () => {
+  const looks: number[] = [];
+  const idle = {
+    stages: [4, 0.01, 0.01],
+    deferred: [0.02, 0.01, 0.01],
+    readings: [0.02, 0.02, 0.1],
+    fills: [0, 0, null],
+  };
+  const judging = calibrated({ measure: 'regret', limit: 0.4 }, 1, (seconds) => looks.push(seconds) > 0, idle);
+  expect(await judging).toMatchObject({ kept: null, isLate: false, broken: null });
+  expect(looks).toEqual([]);
+});
+
+test('a candidate must make a token 3 % faster in its own text', () => {
   expect(leastSaved(10.3, 0)).toBeCloseTo(0.3, 12);
   expect((20 - 3) / (20 - leastSaved(20, 3))).toBeCloseTo(1.03, 12);
 });
