@@ -126,10 +126,10 @@ test('if even the most cautious thresholds may break the promise, what their tex
 test('if the planned time is over, what the promise needs is done, and no bolder thresholds are judged', async () => {
   const promise: Promised = { measure: 'regret', limit: 0.4 };
   const firsts: boolean[] = [];
-  const all = await calibrated(promise, 1, (_, isFirst) => firsts.push(isFirst) > 0);
+  const all = await calibrated(promise, 2, (_, isFirst) => firsts.push(isFirst) > 0);
   expect(firsts).toContain(false);
   expect(all).toMatchObject({ isLate: false });
-  const first = await calibrated(promise, 1, (_, isFirst) => isFirst);
+  const first = await calibrated(promise, 2, (_, isFirst) => isFirst);
   expect(first).toMatchObject({ isLate: true });
   expect(Object.keys(first.kept!.thresholds).length).toBeGreaterThan(0);
 });
