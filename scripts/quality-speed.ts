@@ -59,6 +59,8 @@ const labels: readonly (readonly [RegExp, string])[] = [
 ];
 
 const crowded = 99;
+/** From here on a point is at the level, whose name stands there. */
+const atLevel = 99.95;
 
 function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
   const way = row[0]!;
@@ -68,7 +70,8 @@ function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
   if (pattern === undefined || !Number.isFinite(point.x) || !Number.isFinite(point.y)) return [];
   const name = way.replace(pattern, label!);
   // Near the level thresholds of several models lie beside each other.
-  return [{ ...point, ...(name !== '' && (point.y < crowded || name === 'calibrated') && { label: name }) }];
+  const isNamed = name !== '' && (point.y < crowded || (name === 'calibrated' && point.y < atLevel));
+  return [{ ...point, ...(isNamed && { label: name }) }];
 }
 
 export const picture = (result: SectionResult): string | null => {
