@@ -37,7 +37,7 @@ export const leastSaved = (fullDepth: number, saved: number): number => fullDept
  * allowed one, the more it needs.
  */
 const patience = 5;
-/** Tokens of a judged text. It is longer than texts at full depth, since its prompt is read twice and losses of memories add up. */
+/** Tokens of a judged text. It is longer than texts at full depth, since its prompt takes long to read and losses of memories add up. */
 const textTokens = 128;
 /** Texts written at once after the first batch, which is large enough if nothing is lost: few, since some are not needed. */
 const laterTexts = 4;
