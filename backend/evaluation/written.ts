@@ -12,7 +12,7 @@ import { greedy } from '../decoding/sampler.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { fastestLosing, fullPass, pricedCandidates, savedBy, type Costs } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
-import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
+import { positionsWithin, type StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { isJudged } from './calibration-time.ts';
 import { allowedLoss, fewestJudged, judgedBy, verdictOf, type Guarantee } from './promise.ts';
@@ -26,11 +26,11 @@ import { ruleOf, type FittedTrust } from './trust.ts';
  */
 const shares = [0.05, 0.15, 0.3, 0.6, 1.2, 2.4];
 /**
- * A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the last one, or at full depth: judging
- * takes minutes. It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
+ * A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the one kept so far, or at full depth:
+ * judging takes minutes. It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
  */
 const leastGain = 1.03;
-/** Milliseconds a token that a candidate saves at least, if the last one saved `saved` of a token's time at full depth. */
+/** Milliseconds a token that a candidate saves at least, if the one kept so far saves `saved` of a token's time at full depth. */
 export const leastSaved = (fullDepth: number, saved: number): number => fullDepth - (fullDepth - saved) / leastGain;
 /**
  * Most tokens that a candidate may write, as a multiple of the number needed if none of them loses anything: the closer its loss is to the
@@ -98,52 +98,59 @@ export async function* judgeWritten(
   if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false, broken: null };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
   const full = fullPass(costs);
-  let [soonest, lastTook, isFirst, least] = [full, 0, true, leastSaved(full, 0)];
-  const isLate = (seconds: number): boolean => !hasTime(seconds, isFirst);
+  let lastTook = 0;
   let broken: Judgement['broken'] = null;
   const allowed = allowedLoss(promise);
   const priced = pricedCandidates(observed, costs, promise);
-  const positions = Math.floor(rememberedBytes / positionBytes(staged, 4));
+  const positions = positionsWithin(rememberedBytes, staged, true);
   const session = openSession(staged, { rows: Math.max(largestBatch, prompts.length), positions });
-  const judge: Judge<CalibrateEvent, Judged> = async function* (share) {
+  const judge: Judge<CalibrateEvent, Weighed> = async function* (share, kept) {
+    const isLate = (seconds: number): boolean => !hasTime(seconds, kept === null);
     const found = fastestLosing(share * allowed, priced);
     if (!found) return 'same';
     const { milliseconds } = found;
     const rule = ruleOf(found.thresholds, trust);
     const used = usedBy(rule);
     if (!used.some((exit) => remembering.has(exit))) return 'same';
-    if (milliseconds * leastGain > soonest) return 'same';
+    if (milliseconds * leastGain > (kept?.milliseconds ?? full)) return 'same';
     if (isLate(lastTook)) return 'late';
-    soonest = milliseconds;
     const started = performance.now();
     const { gates } = findGates(observed, costs, promise, found.thresholds);
     const candidate: Candidate = { ...rule, gates, hints, remembers: true, learnedAnswers };
     yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used.join(' and ')}, with memory` };
     const verdict = (regrets: readonly number[]): Written['verdict'] | null =>
       isLate(0) ? 'late' : verdictOf(request, regrets, most);
-    const text = yield* written({ ...on, session, most }, candidate, { verdict, isLate, least }, signal);
+    const ending: Ending = { verdict, isLate, least: leastSaved(full, kept?.saves ?? 0) };
+    const text = yield* written({ ...on, session, most }, candidate, ending, signal);
     lastTook = (performance.now() - started) / 1000;
-    if (text.verdict === 'broken' && isFirst) broken = judgedBy(text.regrets);
+    if (text.verdict === 'broken' && kept === null) broken = judgedBy(text.regrets);
     if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
     if (text.verdict === 'slower') return 'same';
-    isFirst = false;
-    least = leastSaved(full, text.saves);
-    return { ...candidate, ...judgedBy(text.regrets) };
+    return { judged: { ...candidate, ...judgedBy(text.regrets) }, milliseconds, saves: text.saves };
   };
   try {
-    return { ...(yield* judgeInOrder(judge)), broken };
+    const { kept, isLate } = yield* judgeInOrder(judge);
+    return { kept: kept && kept.judged, isLate, broken };
   } finally {
     session.dispose();
   }
 }
 
+/** A candidate that keeps the promise, with the milliseconds that a token is expected to take, and those that its text saves a token. */
+interface Weighed {
+  readonly judged: Judged;
+  readonly milliseconds: number;
+  readonly saves: number;
+}
+
 /**
- * Judges the candidate that is expected to lose `share` of what is allowed. `same`: there is none, or it is hardly faster than the last one, or
- * than full depth, by costs or in its own text, since exits that are bolder are wrong more often, and then off for the rest of a text. `late`:
- * the time ended before it was clear whether it keeps the promise.
+ * Judges the candidate that is expected to lose `share` of what is allowed. `same`: there is none, or it is hardly faster than the one that is
+ * kept so far, or than full depth, by costs or in its own text, since exits that are bolder are wrong more often, and then off for the rest of
+ * a text. `late`: the time ended before it was clear whether it keeps the promise.
  */
 export type Judge<Event, Found extends object> = (
   share: number,
+  kept: Found | null,
 ) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'late'>;
 
 /**
@@ -155,7 +162,7 @@ export async function* judgeInOrder<Event, Found extends object>(
 ): AsyncGenerator<Event, { readonly kept: Found | null; readonly isLate: boolean }> {
   let kept: Found | null = null;
   for (const share of shares) {
-    const found = yield* judge(share);
+    const found: Found | 'broken' | 'same' | 'late' = yield* judge(share, kept);
     if (found === 'same') continue;
     if (found === 'late') return { kept, isLate: true };
     if (found === 'broken') break;

@@ -152,22 +152,24 @@ test('a candidate must make a token 3 % faster in its own text', () => {
   expect((20 - 3) / (20 - leastSaved(20, 3))).toBeCloseTo(1.03, 12);
 });
 
-/** Judges by `verdicts`, by share of the allowed loss; notes each share. */
+/** Judges by `verdicts`, by share of the allowed loss; notes each share, and what was kept before. */
 async function judgedInOrder(
   verdicts: Readonly<Record<number, number | 'broken' | 'late'>>,
-): Promise<{ kept: number | null; isLate: boolean; judged: number[] }> {
+): Promise<{ kept: number | null; isLate: boolean; judged: number[]; beside: (number | null)[] }> {
   const judged: number[] = [];
-  const judge: Judge<never, { saves: number }> = async function* (share) {
+  const beside: (number | null)[] = [];
+  const judge: Judge<never, { saves: number }> = async function* (share, kept) {
     const verdict = verdicts[share] ?? 'same';
+    beside.push(kept?.saves ?? null);
     if (verdict !== 'same') judged.push(share);
     return typeof verdict === 'number' ? { saves: verdict } : verdict;
   };
   const { kept, isLate } = await finished(judgeInOrder(judge));
-  return { kept: kept?.saves ?? null, isLate, judged };
+  return { kept: kept?.saves ?? null, isLate, judged, beside };
 }
 
 test('candidates are judged from the most cautious on until one fails; the last one before is kept', async () => {
-  expect(await judgedInOrder({ 0.3: 3, 0.6: 4, 1.2: 'broken', 2.4: 9 })).toEqual({
+  expect(await judgedInOrder({ 0.3: 3, 0.6: 4, 1.2: 'broken', 2.4: 9 })).toMatchObject({
     kept: 4,
     isLate: false,
     judged: [0.3, 0.6, 1.2],
@@ -177,5 +179,9 @@ test('candidates are judged from the most cautious on until one fails; the last 
   expect(await judgedInOrder({ 0.6: 5 })).toMatchObject({ kept: 5 });
   expect(await judgedInOrder({ 0.05: 'broken', 0.15: 9 })).toMatchObject({ kept: null, isLate: false });
   expect(await judgedInOrder({ 0.05: 'late' })).toMatchObject({ kept: null, isLate: true });
-  expect(await judgedInOrder({})).toEqual({ kept: null, isLate: false, judged: [] });
+  expect(await judgedInOrder({})).toMatchObject({ kept: null, isLate: false, judged: [] });
+});
+
+test('a candidate is compared with the one that is kept, not with one that was too slow', async () => {
+  expect(await judgedInOrder({ 0.05: 2, 0.3: 4 })).toMatchObject({ beside: [null, 2, 2, 4, 4, 4] });
 });
