@@ -167,7 +167,7 @@ export async function* tryOut(
       if (turn.length === 0 || (i > trialTexts.fewest && isLate())) break;
       const counts = i > 0;
       const [beginning, tokens] = counts ? [prompt, maxTokens] : [prompt.slice(-warmUp.prompt), warmUp.tokens];
-      await timeWays(turn, fullDepth(on.tokenizer, beginning, tokens), counts, signal);
+      await addTimes(turn, fullDepth(on.tokenizer, beginning, tokens), counts, signal);
       yield { done: (i + 1) * all.length, total };
     }
     yield { done: total, total };
@@ -226,7 +226,7 @@ function timesAsFast(faster: Way, slower: Way, full: Way): Figure {
  * Adds to each way the milliseconds of a token behind the prompt, since a text may end sooner in one way than in another; Infinity if it is
  * too short to say much.
  */
-async function timeWays(
+async function addTimes(
   ways: readonly Way[],
   request: BatchRequest,
   counts: boolean,

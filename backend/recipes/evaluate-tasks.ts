@@ -27,7 +27,7 @@ import { findWays, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
-import { positionBytes } from '../runtime/staged-model.ts';
+import { positionsWithin } from '../runtime/staged-model.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
 
@@ -107,7 +107,7 @@ export async function* evaluateTasks(
       const isUsed = (exit: string): boolean => ways.some((way) => way.uses(exit));
       const staged = await placeStagedModel(placement, model, onlyExits(loaded, isUsed), running.options);
       closing.push(() => staged.dispose());
-      const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
+      const positions = positionsWithin(rememberedBytes, staged, options.precision === 'exact');
       // One row more remembers the prompt that the next tasks begin with.
       const session = openSession(staged, { rows: options.together + 1, positions, pieceTokens });
       closing.push(() => session.dispose());

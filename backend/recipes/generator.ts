@@ -15,7 +15,7 @@ import { placeOn, placeStagedModel } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
-import { positionBytes, type StagedModel } from '../runtime/staged-model.ts';
+import { positionsWithin, type StagedModel } from '../runtime/staged-model.ts';
 import { infoFile, parametersFile, type Calibration } from '../checkpoint/checkpoint.ts';
 import { memoryFile } from '../checkpoint/memory.ts';
 import { runtimeOptions } from './backbone.ts';
@@ -168,7 +168,7 @@ async function open(
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const staged = await placeStagedModel(placement, model, used, runtimeOptions(options));
-    const positions = Math.floor(rememberedBytes / positionBytes(staged, options.precision === 'exact' ? 4 : 2));
+    const positions = positionsWithin(rememberedBytes, staged, options.precision === 'exact');
     const place = passPlace(model, device.name, options);
     const pace = newPace(staged, measures ? await passesOf(staged, place) : readPasses(place));
     const session = openSession(staged, { rows: mostTexts, positions, pieceTokens }, pace);

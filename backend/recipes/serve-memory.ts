@@ -14,7 +14,7 @@ export function servedContext(
   model: Pick<StagedModel, 'spec' | 'stages'>,
   { parallel, cacheMegabytes, precision }: Pick<ServeOptions, 'parallel' | 'cacheMegabytes' | 'precision'>,
 ): number {
-  const each = positionBytes(model, precision === 'exact' ? 4 : 2);
+  const each = positionBytes(model, precision === 'exact');
   const fits = (positions: number): boolean => parallel * positions * each <= cacheMegabytes * 2 ** 20;
   if (!fits(smallest)) {
     const needed = Math.ceil((parallel * smallest * each) / 2 ** 20);

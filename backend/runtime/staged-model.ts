@@ -130,12 +130,20 @@ export const keyStep = 256;
 export const capacityFor = (positions: number): number =>
   keyStep * 2 ** Math.max(0, Math.ceil(Math.log2(positions / keyStep)));
 
-/** Bytes of one position: keys and values of every attention, the stream behind every stage and the embedding. */
-export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stages'>, elementBytes: number): number {
+/**
+ * Bytes of one position: keys and values of every attention (four bytes a number in exact arithmetic, else two), the stream behind every
+ * stage and the embedding.
+ */
+export function positionBytes({ spec, stages }: Pick<StagedModel, 'spec' | 'stages'>, isExact: boolean): number {
+  const elementBytes = isExact ? 4 : 2;
   const attentions = stages.reduce((sum, { slots }) => sum + slots.length, 0);
   const streams = stages.reduce((sum, { to }) => sum + cutWidth(spec, to), spec.hidden);
   return 2 * attentions * spec.kvHeads * spec.headDimensions * elementBytes + 4 * streams;
 }
+
+/** Positions for which so many bytes suffice. */
+export const positionsWithin = (bytes: number, model: Pick<StagedModel, 'spec' | 'stages'>, isExact: boolean): number =>
+  Math.floor(bytes / positionBytes(model, isExact));
 
 /** Number of layers by which the cost of a stage is estimated. */
 export const stageLayers = ({ from, to }: StageSpec): number => Math.max(0.5, to.layer - from.layer);
