@@ -29,7 +29,7 @@ import { serveSection } from './sections/serve.ts';
 import { sessionSection } from './sections/session.ts';
 import { startSection } from './sections/start.ts';
 import { stepSection } from './sections/step.ts';
-import { tasksSection } from './sections/tasks.ts';
+import { gsm8kSection, humanevalSection, infillingSection } from './sections/tasks.ts';
 
 const sections: Readonly<Record<string, Section>> = {
   decode: decodeSection,
@@ -50,7 +50,9 @@ const sections: Readonly<Record<string, Section>> = {
   drafts: draftsSection,
   'prompt-exit': promptExitSection,
   holes: holesSection,
-  tasks: tasksSection,
+  infilling: infillingSection,
+  humaneval: humanevalSection,
+  gsm8k: gsm8kSection,
   editor: editorSection,
   completions: completionsSection,
   keystroke: keystrokeSection,
@@ -69,13 +71,13 @@ ${Object.entries(sections)
   .join('\n')}
 
   --model FILE   this GGUF file or model folder instead of those at hand; may be repeated
-  --exits DIR    exits for the sections exits, chats, lossless and prompt-exit, instead of those they tune, and for holes and tasks
+  --exits DIR    exits for the sections exits, chats, lossless, prompt-exit and judged tasks instead of those they tune, and for holes
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
   --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening, passes and head
   --contexts N,… tokens of context for the sections decode, passes, head and batches, instead of theirs; with --draft
-  --run-code     for tasks: code that the model writes is run here, in a sandbox, to judge it
-  --first N      for tasks: this number of them
+  --run-code     for infilling and humaneval: code that the model writes is run here, in a sandbox, to judge it
+  --first N      for judged tasks: this number of them
   --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs
 `;
 

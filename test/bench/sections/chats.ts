@@ -2,14 +2,11 @@
  * Whether exits pay in chats: exits that were tuned and calibrated on the model's own answers, beside the same model at full depth, in
  * answers to other requests.
  */
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { chatPrompt, requestOf, writeChats } from '../chats.ts';
-import { freshFolder, runProgram } from '../children.ts';
-import { benchCache } from '../material.ts';
+import { chatPrompt, requestOf } from '../chats.ts';
 import type { Findings } from '../report.ts';
+import { tunedOnChats } from '../tuned.ts';
 import type { BenchOptions, Section } from './section.ts';
 import { exitsAlone, fullDepth, measureWays, ratioOfTotals, waysTable } from './ways.ts';
 
@@ -36,7 +33,7 @@ export const chatsSection: Section = {
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
   const model = openModel(file);
   try {
-    const exits = options.exits ?? (await tunedOnChats(file, options.threads));
+    const exits = options.exits ?? (await tunedOnChats(model, options.threads));
     const count = options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds);
     const all = await measureWays({
       file,
@@ -70,20 +67,4 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   } finally {
     model.close();
   }
-}
-
-/** Exits for chats; kept for the next time. */
-async function tunedOnChats(file: string, threads: number): Promise<string> {
-  const name = path.basename(file);
-  const directory = path.join(benchCache, 'exits', `${name}.chats.exits`);
-  if (existsSync(path.join(directory, 'exits.json'))) return directory;
-  const folder = freshFolder('chats');
-  const data = { tuning: path.join(folder, 'tuning.jsonl'), calibrating: path.join(folder, 'calibrating.jsonl') };
-  await writeChats(file, threads, 'tuning', data.tuning);
-  await writeChats(file, threads, 'calibrating', data.calibrating);
-  console.error(`  tuning exits for ${minutes} minutes …`);
-  const given = ['--model', path.resolve(file)];
-  await runProgram(['tune', ...given, '--data', data.tuning, '--minutes', `${minutes}`, '--out', directory]);
-  await runProgram(['calibrate', ...given, '--exits', directory, '--data', data.calibrating, '--documents', 'all']);
-  return directory;
 }

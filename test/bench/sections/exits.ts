@@ -3,13 +3,11 @@
  * model continues by itself. Every text is then scored by the full model: how often its choice was taken, and how probable it
  * finds the text.
  */
-import { existsSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { freshFolder, runProgram } from '../children.ts';
-import { benchCache, typescriptText } from '../material.ts';
+import { typescriptText } from '../material.ts';
 import { promptOf } from '../prompts.ts';
 import type { Findings, Goal } from '../report.ts';
+import { tunedOnTypescript } from '../tuned.ts';
 import { isBillions, type BenchOptions, type Section } from './section.ts';
 import {
   asCalibrated,
@@ -50,7 +48,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   const model = openModel(file);
   try {
     const isLarge = isBillions(model);
-    const exits = options.exits ?? (await tunedExits(file, model));
+    const exits = options.exits ?? (await tunedOnTypescript(model, options.threads));
     const count = options.isDraft ? options.rounds : Math.max(fewestPrompts, options.rounds);
     const measured = await measureWays({
       file,
@@ -65,20 +63,6 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   } finally {
     model.close();
   }
-}
-
-/** Exits tuned and calibrated in ten minutes, those of a large model in twenty; kept for the next time. */
-export async function tunedExits(file: string, model: Model): Promise<string> {
-  const directory = path.join(benchCache, 'exits', `${path.basename(file)}.exits`);
-  if (existsSync(path.join(directory, 'exits.json'))) return directory;
-  const minutes = isBillions(model) ? 20 : 10;
-  console.error(`  tuning exits for ${minutes} minutes …`);
-  const { documents } = typescriptText('train');
-  const data = path.join(freshFolder('exits-data'), 'train.jsonl');
-  writeFileSync(data, documents.map((text) => JSON.stringify({ text })).join('\n'));
-  const given = ['--model', path.resolve(file), '--data', data, '--minutes', `${minutes}`, '--out', directory];
-  await runProgram(['tune', ...given]);
-  return directory;
 }
 
 function findings(model: Model, all: MeasuredWays): Findings {

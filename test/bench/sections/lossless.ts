@@ -15,7 +15,7 @@ import { writeTexts } from '../contestants/ours.ts';
 import { typescriptText } from '../material.ts';
 import { manyPrompts } from '../prompts.ts';
 import { figures, type Findings, type Goal, type Table } from '../report.ts';
-import { tunedExits } from './exits.ts';
+import { tunedOnTypescript } from '../tuned.ts';
 import type { BenchOptions, Section } from './section.ts';
 
 const promptTokens = 32;
@@ -52,7 +52,10 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
   const tokenizer = loadTokenizer(file);
   const arithmetic = 'int8';
   const plain = await openStagedModel(model, noExits, { arithmetic, threads });
-  const exits = await readExits(options.exits ?? (await tunedExits(file, model)), { model, tokenizer });
+  const exits = await readExits(options.exits ?? (await tunedOnTypescript(model, options.threads)), {
+    model,
+    tokenizer,
+  });
   const staged = await openStagedModel(model, exits, { arithmetic, threads });
   try {
     const prompts = manyPrompts(tokenizer, isDraft ? 16 : 200, promptTokens);

@@ -12,7 +12,7 @@ import { typescriptText } from '../material.ts';
 import { alternate, timed, type Contestant, type Measurement } from '../measure.ts';
 import { manyPrompts, promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
-import { tunedExits } from './exits.ts';
+import { tunedOnTypescript } from '../tuned.ts';
 import { fitting, progress, type BenchOptions, type Section } from './section.ts';
 
 const promptTokens = 1000;
@@ -38,7 +38,10 @@ export const promptExitSection: Section = {
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
   const model = openModel(file);
   const tokenizer = loadTokenizer(file);
-  const exits = await readExits(options.exits ?? (await tunedExits(file, model)), { model, tokenizer });
+  const exits = await readExits(options.exits ?? (await tunedOnTypescript(model, options.threads)), {
+    model,
+    tokenizer,
+  });
   const staged = await openStagedModel(model, exits, { arithmetic: 'int8', threads: options.threads });
   try {
     const layers = [...new Set(staged.exits.filter(({ remembers }) => remembers).map(({ layer }) => layer))];

@@ -1,10 +1,10 @@
 /**
- * Judged tasks: how often the model's answer passes its tests, at full depth, lossless, as calibrated, and in llama.cpp on the same
- * tokens, task by task; and how fast each of them writes.
+ * Judged tasks: how often the model's answer is right, at full depth, lossless, as calibrated, at bare thresholds, and in llama.cpp on the
+ * same tokens, task by task; and how fast each of them writes.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { parseOptions, type EvaluateOptions } from '../../../protocol/options.ts';
 import {
@@ -15,6 +15,7 @@ import {
   type TaskScores,
   type WayScore,
 } from '../../../protocol/tasks.ts';
+import type { Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { chooseDevice } from '../../../backend/devices/devices.ts';
 import { placeOn } from '../../../backend/devices/fallback.ts';
 import { askFor, type TaskPrompt } from '../../../backend/evaluation/tasks/ask.ts';
@@ -35,52 +36,116 @@ import { llamaAnswer, promptIds, type LlamaAnswer, type NextToken } from '../con
 import { benchCache, taskFile } from '../material.ts';
 import { measurement, pause } from '../measure.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
+import { tunedOnChats, tunedOnPython, type Tune } from '../tuned.ts';
 import type { BenchOptions, Section } from './section.ts';
 
-const setFile = 'HumanEval-SingleLineInfilling.jsonl.gz';
 const llamaName = 'llama.cpp';
+const thresholds = [0.99, 0.97, 0.95, 0.9, 0.8];
 /** Spread over the set. */
-const timedTasks = 24;
+const timedTasks = 16;
 /** Points by which a way may be below full depth. */
 const margin = 2;
 /** Below this, McNemar's test says that two ways differ. */
 const significance = 0.05;
 
-export const tasksSection: Section = {
-  title: 'Judged tasks',
-  takes:
-    'with --run-code, about forty minutes for the 1,033 tasks of Qwen2.5-Coder-0.5B, of models that were taught to fill; goes on where it was stopped',
-  each: 'model',
-  async run(options, file) {
-    const nothing = { goals: [], tables: [], notes: [], measurements: [] };
-    const tasks = taskFile(setFile);
-    if (tasks === null) return nothing;
-    if (!options.runCode) {
-      console.warn('Left out: to judge an answer its code is run here, in a sandbox. Allow it with --run-code.');
-      return nothing;
-    }
-    const opened = openWithTokenizer(file);
-    try {
-      return opened.tokenizer.fim === null ? nothing : await measure(opened, tasks, options);
-    } finally {
-      opened.model.close();
-    }
+/** A set of tasks, and how it is put to a model. */
+interface JudgedSet {
+  readonly name: string;
+  readonly file: string;
+  /** How many of its tasks; null: all. */
+  readonly first: number | null;
+  readonly chat: boolean;
+  readonly suits: (tokenizer: Tokenizer) => boolean;
+  /** Makes exits for its kind of text. */
+  readonly tuned: Tune;
+  readonly isCode: boolean;
+  /** Said in the notes: what is asked, and what the exits were tuned on. */
+  readonly about: readonly string[];
+}
+
+const pythonExits = 'Exits are tuned on Python’s own library, for ten minutes, those of a large model for twenty.';
+
+export const infillingSection = judgedSection(
+  'Judged tasks: lines',
+  'about a hundred minutes for the 1,033 tasks of Qwen2.5-Coder-0.5B, of models that were taught to fill',
+  {
+    name: 'infilling',
+    file: 'HumanEval-SingleLineInfilling.jsonl.gz',
+    first: null,
+    chat: false,
+    suits: ({ fim }) => fim !== null,
+    tuned: tunedOnPython,
+    isCode: true,
+    about: [
+      'Lines of HumanEval are taken out, and the model fills them in from all of the text before and after; up to the end of the line. An answer is right if the program passes its tests.',
+      pythonExits,
+    ],
   },
-};
+);
+
+export const humanevalSection = judgedSection('Judged tasks: functions', 'about an hour for Qwen2.5-Coder-0.5B', {
+  name: 'humaneval',
+  file: 'HumanEval.jsonl.gz',
+  first: null,
+  chat: false,
+  suits: () => true,
+  tuned: tunedOnPython,
+  isCode: true,
+  about: [
+    'The 164 functions of HumanEval, whose beginnings and docstrings are the prompts. An answer is right if it passes its tests.',
+    pythonExits,
+  ],
+});
+
+export const gsm8kSection = judgedSection('Judged tasks: sums', 'about an hour and a half for Qwen2.5-Coder-0.5B', {
+  name: 'gsm8k',
+  file: 'gsm8k-test-first-660.jsonl',
+  first: 200,
+  chat: true,
+  suits: ({ chatTemplate }) => chatTemplate !== null,
+  tuned: tunedOnChats,
+  isCode: false,
+  about: [
+    'The first 200 questions of GSM8K, as chats in the model’s own template. An answer is right if its last number is.',
+    'Exits are tuned and calibrated on the model’s own English chats, which are about other things ([chats](#what-do-exits-bring-in-chats)).',
+  ],
+});
+
+function judgedSection(title: string, takes: string, set: JudgedSet): Section {
+  return {
+    title,
+    takes: `${takes}${set.isCode ? ', with --run-code' : ''}; goes on where it was stopped`,
+    each: 'model',
+    async run(options, file) {
+      const nothing = { goals: [], tables: [], notes: [], measurements: [] };
+      const tasks = taskFile(set.file);
+      if (tasks === null) return nothing;
+      if (set.isCode && !options.runCode) {
+        console.warn('Left out: to judge an answer its code is run here, in a sandbox. Allow it with --run-code.');
+        return nothing;
+      }
+      const opened = openWithTokenizer(file);
+      try {
+        return set.suits(opened.tokenizer) ? await measure(opened, set, tasks, options) : nothing;
+      } finally {
+        opened.model.close();
+      }
+    },
+  };
+}
 
 /** Answers that are there are kept until there are all, so that a run that was stopped goes on: of this commit and these options alone. */
-async function measure(opened: OpenedModel, file: string, options: BenchOptions): Promise<Findings> {
+async function measure(opened: OpenedModel, set: JudgedSet, file: string, options: BenchOptions): Promise<Findings> {
   const { name } = opened.model;
   const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
-  const tuned = options.exits ?? path.join(benchCache, 'exits', `${name}.exits`);
-  const exits = existsSync(path.join(tuned, 'exits.json')) ? tuned : null;
-  const first = options.first ?? (options.isDraft ? 4 * options.rounds : null);
+  const exits = options.exits ?? (await set.tuned(opened.model, options.threads));
+  const first = options.first ?? (options.isDraft ? 4 * options.rounds : set.first);
   const key = createHash('sha256')
     .update(JSON.stringify([commit, exits, first, options.threads]))
     .digest('hex')
     .slice(0, 12);
-  const begun = path.join(benchCache, 'tasks', `${name}-${key}`);
-  const finished = path.join(benchCache, 'tasks', `${name}.tasks`);
+  const begun = path.join(benchCache, 'tasks', `${set.name}-${name}-${key}`);
+  const finished = path.join(benchCache, 'tasks', `${set.name}-${name}.tasks`);
   mkdirSync(path.dirname(begun), { recursive: true });
 
   const given = parseOptions('evaluate', {
@@ -88,8 +153,9 @@ async function measure(opened: OpenedModel, file: string, options: BenchOptions)
     exits,
     tasks: [file],
     first,
-    ways: 'lossless,calibrated',
-    runCode: true,
+    chat: set.chat,
+    ways: ['lossless', 'calibrated', ...thresholds].join(),
+    runCode: options.runCode,
     margin,
     timedTasks: 0,
     device: 'cpu',
@@ -105,16 +171,16 @@ async function measure(opened: OpenedModel, file: string, options: BenchOptions)
   const { identity, about } = readEvaluation(begun);
   const hasLlama = opened.model.path.endsWith('.gguf') && (await installLlama());
   const ways = [...about.ways.filter((way) => way !== llamaName), ...(hasLlama ? [llamaName] : [])];
-  const [set] = readTasks(file, first).sets;
-  const puts = await putAll(opened, set!.tasks, signal);
+  const [asked] = readTasks(file, first).sets;
+  const puts = await putAll(opened, asked!.tasks, set.chat, signal);
   const record = openRecord(begun, identity, { ...about, ways });
   const llama = hasLlama ? await openLlama(opened, puts, options.threads) : null;
   try {
-    if (llama) await addAnswers(llama, set!.name, puts, identity.layers, record);
+    if (llama) await addAnswers(llama, asked!.name, puts, identity.layers, record);
     const count = Math.min(options.isDraft ? options.rounds : timedTasks, puts.length);
     const spread = Array.from({ length: count }, (_, i) => puts[Math.floor((i * puts.length) / count)]!);
     const untimed = spread.slice(record.times.length);
-    if (untimed.length > 0) await addTimes(opened, llama, set!.name, untimed, given, record, signal);
+    if (untimed.length > 0) await addTimes(opened, llama, asked!.name, untimed, given, record, signal);
   } finally {
     await llama?.end();
     record.close();
@@ -129,7 +195,7 @@ async function measure(opened: OpenedModel, file: string, options: BenchOptions)
     const perToken = timed.map(({ seconds, tokens }) => seconds / tokens);
     return perToken.length === 0 ? [] : measurement(`${name}: ${way}, a token`, perToken);
   });
-  return { ...findings(name, scores!), notes: notesOf(options), measurements: samples };
+  return { ...findings(name, scores!), notes: notesOf(set, options), measurements: samples };
 }
 
 /** A task of the set, with its prompt. */
@@ -138,8 +204,13 @@ interface Put {
   readonly prompt: TaskPrompt;
 }
 
-async function putAll({ model, tokenizer }: OpenedModel, tasks: readonly Task[], signal: AbortSignal): Promise<Put[]> {
-  const asking = { tokenizer, chat: false, answerTokens: null, contextLength: model.spec.contextLength };
+async function putAll(
+  { model, tokenizer }: OpenedModel,
+  tasks: readonly Task[],
+  chat: boolean,
+  signal: AbortSignal,
+): Promise<Put[]> {
+  const asking = { tokenizer, chat, answerTokens: null, contextLength: model.spec.contextLength };
   const puts: Put[] = [];
   for (const task of tasks) puts.push({ task, prompt: await askFor(task, asking, signal) });
   return puts;
@@ -267,9 +338,10 @@ function findings(name: string, { set, asked, layers, ways }: TaskScores): Omit<
 
 const differing = ({ same, tasks }: WayScore): number => Math.round((1 - (same ?? 1)) * tasks);
 
-const notesOf = ({ threads }: BenchOptions): string[] => [
-  `Lines of HumanEval are taken out, and the model fills them in from all of the text before and after; greedy, up to the end of the line, ${threads} threads, precision \`fast\`. An answer is right if the program passes its tests.`,
-  `The difference is from full depth on the same tasks, with its 95 % interval; lost: tasks that full depth alone solved, won: tasks that it alone did not. Not worse: by ${margin} points at most.`,
-  `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens; its texts end where ours do, and are judged by the same tests. Speed: tokens after the prompt on some tasks, one at a time, all ways in turn.`,
+const notesOf = ({ about }: JudgedSet, { threads }: BenchOptions): string[] => [
+  `${about[0]!} Greedy, ${threads} threads, precision \`fast\`.`,
+  ...about.slice(1),
+  `The difference is from full depth on the same tasks, with its 95 % interval; lost: tasks that full depth alone solved, won: tasks that it alone did not. Not worse: by ${margin} points at most. A number is a threshold that was not calibrated.`,
+  `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens; its texts end where ours do, and are judged alike. Speed: tokens after the prompt on some tasks, one at a time, our ways a pass each in turn.`,
   'The paper (EE-Tuning, arXiv 2402.00518) claims 1.2 to 1.6 times the speed at equal or better scores, of models of 7 to 70 billion parameters.',
 ];
