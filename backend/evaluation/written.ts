@@ -10,7 +10,7 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { regretsOf } from '../decoding/reread.ts';
 import { greedy } from '../decoding/sampler.ts';
 import { openSession, type Session } from '../decoding/session.ts';
-import { fastestLosing, fullPass, pricedCandidates, savedBy, type Costs } from './calibration.ts';
+import { fastestLosing, fullPass, pricedCandidates, savedBy, type Costs, type Priced } from './calibration.ts';
 import { findGates, type ExitObservations } from './gates.ts';
 import { positionsWithin, type StagedModel } from '../runtime/staged-model.ts';
 import { largestBatch, type CalibrationRequest } from './calibration-texts.ts';
@@ -20,15 +20,14 @@ import { leavingBy, usedBy, type Candidate } from './trial.ts';
 import { ruleOf, type FittedTrust } from './trust.ts';
 
 /**
- * Losses that are expected of the candidates ÷ the allowed loss, the most cautious candidate first. Losses are heavy-tailed, and what is
- * expected of some hundred hints is a guess, so text loses up to four times as much. In simulations (docs/lab.md) the first candidate is kept
- * in 97 to 100 of 100 calibrations, the second in 91 to 100, the third in 72 to 96.
+ * Losses that are expected of the first candidate and, at most, of the last one ÷ the allowed loss. Losses are heavy-tailed, and what is
+ * expected of some hundred hints is a guess, so text loses up to four times as much. In simulations (docs/lab.md) a candidate that is expected
+ * to lose 0.05 of what is allowed is kept in 97 to 100 of 100 calibrations, one of 0.15 in 91 to 100, one of 0.3 in 72 to 96.
  */
-const shares = [0.05, 0.15, 0.3, 0.6, 1.2, 2.4];
-/**
- * A candidate is judged only if a token should take at most 1 ÷ this of the time that it takes with the one kept so far, or at full depth:
- * judging takes minutes. It is kept only if that holds in its own text, too: of bolder exits more texts have a wrong token.
- */
+const expectedLoss = { first: 0.1, most: 2.4 } as const;
+/** With each candidate a token should take at most 1 ÷ this of the time that it takes with the one before: judging takes minutes. */
+const step = 1.05;
+/** A candidate is kept only if its own text is so much faster than that of the one kept so far: of bolder exits more texts have a wrong token. */
 const leastGain = 1.03;
 /** Milliseconds a token that a candidate saves at least, if the one kept so far saves `saved` of a token's time at full depth. */
 export const leastSaved = (fullDepth: number, saved: number): number => fullDepth - (fullDepth - saved) / leastGain;
@@ -86,6 +85,24 @@ export interface Judgement {
   readonly broken: Pick<Brought, 'agreement' | 'regret'> | null;
 }
 
+/**
+ * The candidates in the order in which they are judged, each by a step faster than the one before, and the first than full depth, which takes
+ * `full` milliseconds a token.
+ */
+export function ladderOf(priced: readonly Priced[], allowed: number, full: number): Priced[] {
+  const ladder: Priced[] = [];
+  const add = (one: Priced): void => {
+    if (one.milliseconds * step <= (ladder.at(-1)?.milliseconds ?? full)) ladder.push(one);
+  };
+  const first = fastestLosing(expectedLoss.first * allowed, priced);
+  if (first) add(first);
+  priced
+    .filter(({ loss }) => loss <= expectedLoss.most * allowed)
+    .toSorted((a, b) => a.loss - b.loss)
+    .forEach(add);
+  return ladder;
+}
+
 /** Judges candidates by the text that they write. */
 export async function* judgeWritten(
   on: Judging,
@@ -100,70 +117,63 @@ export async function* judgeWritten(
   const full = fullPass(costs);
   let lastTook = 0;
   let broken: Judgement['broken'] = null;
-  const allowed = allowedLoss(promise);
-  const priced = pricedCandidates(observed, costs, promise);
+  const used = ({ thresholds }: Priced): string[] => usedBy(ruleOf(thresholds, trust));
+  const priced = pricedCandidates(observed, costs, promise).filter((one) =>
+    used(one).some((id) => remembering.has(id)),
+  );
   const positions = positionsWithin(rememberedBytes, staged, true);
   const session = openSession(staged, { rows: Math.max(largestBatch, prompts.length), positions });
-  const judge: Judge<CalibrateEvent, Weighed> = async function* (share, kept) {
+  const judge: Judge<CalibrateEvent, Priced, Weighed> = async function* (one, kept) {
     const isLate = (seconds: number): boolean => !hasTime(seconds, kept === null);
-    const found = fastestLosing(share * allowed, priced);
-    if (!found) return 'same';
-    const { milliseconds } = found;
-    const rule = ruleOf(found.thresholds, trust);
-    const used = usedBy(rule);
-    if (!used.some((exit) => remembering.has(exit))) return 'same';
-    if (milliseconds * leastGain > (kept?.milliseconds ?? full)) return 'same';
     if (isLate(lastTook)) return 'late';
     const started = performance.now();
-    const { gates } = findGates(observed, costs, promise, found.thresholds);
-    const candidate: Candidate = { ...rule, gates, hints, remembers: true, learnedAnswers };
-    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used.join(' and ')}, with memory` };
+    const { gates } = findGates(observed, costs, promise, one.thresholds);
+    const candidate: Candidate = { ...ruleOf(one.thresholds, trust), gates, hints, remembers: true, learnedAnswers };
+    yield { type: 'phase', phase: 'generate', detail: `text that leaves at ${used(one).join(' and ')}, with memory` };
     const verdict = (regrets: readonly number[]): Written['verdict'] | null =>
       isLate(0) ? 'late' : verdictOf(request, regrets, most);
     const ending: Ending = { verdict, isLate, least: leastSaved(full, kept?.saves ?? 0) };
     const text = yield* written({ ...on, session, most }, candidate, ending, signal);
     lastTook = (performance.now() - started) / 1000;
     if (text.verdict === 'broken' && kept === null) broken = judgedBy(text.regrets);
-    if (text.verdict === 'broken' || text.verdict === 'late') return text.verdict;
-    if (text.verdict === 'slower') return 'same';
-    return { judged: { ...candidate, ...judgedBy(text.regrets) }, milliseconds, saves: text.saves };
+    if (text.verdict !== 'kept') return text.verdict;
+    return { judged: { ...candidate, ...judgedBy(text.regrets) }, saves: text.saves };
   };
   try {
-    const { kept, isLate } = yield* judgeInOrder(judge);
+    const { kept, isLate } = yield* judgeInOrder(ladderOf(priced, allowedLoss(promise), full), judge);
     return { kept: kept && kept.judged, isLate, broken };
   } finally {
     session.dispose();
   }
 }
 
-/** A candidate that keeps the promise, with the milliseconds that a token is expected to take, and those that its text saves a token. */
+/** A candidate that keeps the promise, with the milliseconds that its text saves a token. */
 interface Weighed {
   readonly judged: Judged;
-  readonly milliseconds: number;
   readonly saves: number;
 }
 
 /**
- * Judges the candidate that is expected to lose `share` of what is allowed. `same`: there is none, or it is hardly faster than the one that is
- * kept so far, or than full depth, by costs or in its own text, since exits that are bolder are wrong more often, and then off for the rest of
- * a text. `late`: the time ended before it was clear whether it keeps the promise.
+ * Judges a candidate beside the one that is kept so far. `slower`: its own text is hardly faster, since exits that are bolder are wrong more
+ * often, and then off for the rest of a text. `late`: the time ended before it was clear whether it keeps the promise.
  */
-export type Judge<Event, Found extends object> = (
-  share: number,
+export type Judge<Event, One, Found extends object> = (
+  one: One,
   kept: Found | null,
-) => AsyncGenerator<Event, Found | 'broken' | 'same' | 'late'>;
+) => AsyncGenerator<Event, Found | 'broken' | 'slower' | 'late'>;
 
 /**
  * Of the candidates that keep the promise, the boldest that is worth it. They are judged in a fixed order, the most cautious first, until
  * one fails, so that no correction for their number is needed.
  */
-export async function* judgeInOrder<Event, Found extends object>(
-  judge: Judge<Event, Found>,
+export async function* judgeInOrder<Event, One, Found extends object>(
+  candidates: readonly One[],
+  judge: Judge<Event, One, Found>,
 ): AsyncGenerator<Event, { readonly kept: Found | null; readonly isLate: boolean }> {
   let kept: Found | null = null;
-  for (const share of shares) {
-    const found: Found | 'broken' | 'same' | 'late' = yield* judge(share, kept);
-    if (found === 'same') continue;
+  for (const one of candidates) {
+    const found: Found | 'broken' | 'slower' | 'late' = yield* judge(one, kept);
+    if (found === 'slower') continue;
     if (found === 'late') return { kept, isLate: true };
     if (found === 'broken') break;
     kept = found;

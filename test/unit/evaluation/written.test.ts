@@ -4,6 +4,7 @@ import type { Promised } from '../../../protocol/options-promise.ts';
 import { observeExits } from '../../../backend/decoding/observe.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
+import type { Priced } from '../../../backend/evaluation/calibration.ts';
 import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
 import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
 import { judgedBy } from '../../../backend/evaluation/promise.ts';
@@ -11,6 +12,7 @@ import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import {
   judgeInOrder,
   judgeWritten,
+  ladderOf,
   leastSaved,
   type Judge,
   type Judgement,
@@ -152,36 +154,57 @@ test('a candidate must make a token 3 % faster in its own text', () => {
   expect((20 - 3) / (20 - leastSaved(20, 3))).toBeCloseTo(1.03, 12);
 });
 
-/** Judges by `verdicts`, by share of the allowed loss; notes each share, and what was kept before. */
-async function judgedInOrder(
-  verdicts: Readonly<Record<number, number | 'broken' | 'late'>>,
-): Promise<{ kept: number | null; isLate: boolean; judged: number[]; beside: (number | null)[] }> {
-  const judged: number[] = [];
-  const beside: (number | null)[] = [];
-  const judge: Judge<never, { saves: number }> = async function* (share, kept) {
-    const verdict = verdicts[share] ?? 'same';
-    beside.push(kept?.saves ?? null);
-    if (verdict !== 'same') judged.push(share);
-    return typeof verdict === 'number' ? { saves: verdict } : verdict;
+const candidate = (milliseconds: number, loss: number): Priced => ({ thresholds: { a: 0.9 }, milliseconds, loss });
+
+test('candidates are a step of 5 % apart, from full depth on', () => {
+  const ladder = (...priced: Priced[]): number[] => ladderOf(priced, 0.01, 10).map(({ milliseconds }) => milliseconds);
+  // The first is the fastest that is expected to lose a tenth of what is allowed.
+  expect(ladder(candidate(9.4, 0.0005), candidate(9.2, 0.001), candidate(9, 0.002), candidate(8.6, 0.004))).toEqual([
+    9.2, 8.6,
+  ]);
+  // If that hardly saves anything, a bolder one is the first.
+  expect(ladder(candidate(9.8, 0.001), candidate(9.3, 0.003), candidate(8.8, 0.02), candidate(8, 0.03))).toEqual([
+    9.3, 8.8,
+  ]);
+  expect(ladder(candidate(9.8, 0.001), candidate(9.6, 0.02))).toEqual([]);
+  expect(ladder()).toEqual([]);
+});
+
+/** Judges candidates by their verdicts; notes which were judged, and beside which that was kept before. */
+async function judgedInOrder(...verdicts: readonly (number | 'broken' | 'slower' | 'late')[]) {
+  const judged: (readonly [string | number, number | null])[] = [];
+  const judge: Judge<never, number | 'broken' | 'slower' | 'late', { saves: number }> = async function* (one, kept) {
+    judged.push([one, kept?.saves ?? null]);
+    return typeof one === 'number' ? { saves: one } : one;
   };
-  const { kept, isLate } = await finished(judgeInOrder(judge));
-  return { kept: kept?.saves ?? null, isLate, judged, beside };
+  const { kept, isLate } = await finished(judgeInOrder(verdicts, judge));
+  return { kept: kept?.saves ?? null, isLate, judged };
 }
 
 test('candidates are judged from the most cautious on until one fails; the last one before is kept', async () => {
-  expect(await judgedInOrder({ 0.3: 3, 0.6: 4, 1.2: 'broken', 2.4: 9 })).toMatchObject({
+  expect(await judgedInOrder(3, 4, 'broken', 9)).toEqual({
     kept: 4,
     isLate: false,
-    judged: [0.3, 0.6, 1.2],
+    judged: [
+      [3, null],
+      [4, 3],
+      ['broken', 4],
+    ],
   });
-  expect(await judgedInOrder({ 0.3: 3, 1.2: 9 })).toMatchObject({ kept: 9, isLate: false });
-  expect(await judgedInOrder({ 0.3: 3, 0.6: 'late' })).toMatchObject({ kept: 3, isLate: true });
-  expect(await judgedInOrder({ 0.6: 5 })).toMatchObject({ kept: 5 });
-  expect(await judgedInOrder({ 0.05: 'broken', 0.15: 9 })).toMatchObject({ kept: null, isLate: false });
-  expect(await judgedInOrder({ 0.05: 'late' })).toMatchObject({ kept: null, isLate: true });
-  expect(await judgedInOrder({})).toMatchObject({ kept: null, isLate: false, judged: [] });
+  expect(await judgedInOrder(3, 'late', 9)).toMatchObject({ kept: 3, isLate: true });
+  expect(await judgedInOrder('broken', 9)).toMatchObject({ kept: null, isLate: false });
+  expect(await judgedInOrder('late')).toMatchObject({ kept: null, isLate: true });
+  expect(await judgedInOrder()).toEqual({ kept: null, isLate: false, judged: [] });
 });
 
-test('a candidate is compared with the one that is kept, not with one that was too slow', async () => {
-  expect(await judgedInOrder({ 0.05: 2, 0.3: 4 })).toMatchObject({ beside: [null, 2, 2, 4, 4, 4] });
+test('a candidate that is too slow in its own text does not end the search, and none is compared with it', async () => {
+  expect(await judgedInOrder(2, 'slower', 4)).toEqual({
+    kept: 4,
+    isLate: false,
+    judged: [
+      [2, null],
+      ['slower', 2],
+      [4, 2],
+    ],
+  });
 });
