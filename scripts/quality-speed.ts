@@ -27,6 +27,7 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
     x: `speed, × full depth of the same model (${processor})`,
     y: "tokens that are the full model's own choice, %",
     level: { name: 'full depth and lossless', y: 100 },
+    ringed: 'as calibrated',
     series: withRoom(series),
   };
 }
@@ -35,32 +36,34 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
 const hasThresholds = ({ tables }: Part): boolean =>
   tables[0]!.rows.some(([way]) => way!.startsWith('fast, threshold'));
 
-/** Without labels that would cover others: the end of each model's thresholds comes first, then what is calibrated. */
+/** Without labels that would cover others: the end of each model's thresholds comes first. */
 function withRoom(series: readonly Series[]): Series[] {
-  const order = ['calibrated', '0.5'];
+  const order = ['0.5'];
   const kept: Point[] = [];
   const labelled = series.flatMap(({ points }) => points).filter(({ label }) => label !== undefined);
   for (const point of labelled.toSorted((a, b) => order.indexOf(b.label!) - order.indexOf(a.label!))) {
     const covers = ({ x, y }: Point): boolean => Math.abs(x - point.x) < room.x && Math.abs(y - point.y) < room.y;
     if (!kept.some(covers)) kept.push(point);
   }
-  const shown = (point: Point): Point => (kept.includes(point) ? point : { x: point.x, y: point.y });
+  const unlabelled = ({ x, y, hasRing = false }: Point): Point => ({ x, y, hasRing });
+  const shown = (point: Point): Point => (kept.includes(point) ? point : unlabelled(point));
   return series.map((one) => ({ ...one, points: one.points.map(shown) }));
 }
 
 /** What a label takes of each axis. */
 const room = { x: 0.14, y: 2 } as const;
 
-/** The ways that are shown, and how they are called beside their points; those at the level need no name. */
+const calibrated = /^fast, calibrated for (99 %|0\.02 nats)$/;
+
+/** The ways that are shown, and how they are called beside their points; those at the level and those with a ring need no name. */
 const labels: readonly (readonly [RegExp, string])[] = [
   [/^lossless$/, ''],
-  [/^fast, calibrated for (99 %|0\.02 nats)$/, 'calibrated'],
+  [calibrated, ''],
   [/^fast, threshold (0\.(?:9|8|7|5))$/, '$1'],
 ];
 
+/** From here on thresholds of several models lie beside each other. */
 const crowded = 99;
-/** From here on a point is at the level, whose name stands there. */
-const atLevel = 99.95;
 
 function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
   const way = row[0]!;
@@ -69,9 +72,8 @@ function pointOf(columns: readonly string[], row: readonly string[]): Point[] {
   const point = { x: cell('÷ full depth'), y: cell('agreement') };
   if (pattern === undefined || !Number.isFinite(point.x) || !Number.isFinite(point.y)) return [];
   const name = way.replace(pattern, label!);
-  // Near the level thresholds of several models lie beside each other.
-  const isNamed = name !== '' && (point.y < crowded || (name === 'calibrated' && point.y < atLevel));
-  return [{ ...point, ...(isNamed && { label: name }) }];
+  const isNamed = name !== '' && point.y < crowded;
+  return [{ ...point, ...(isNamed && { label: name }), hasRing: calibrated.test(way) }];
 }
 
 export const picture = (result: SectionResult): string | null => {

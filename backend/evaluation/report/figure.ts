@@ -9,6 +9,8 @@ export interface Point {
   readonly high?: number;
   /** The label beside the point. */
   readonly label?: string;
+  /** Whether it has a ring: see `ringed`. */
+  readonly hasRing?: boolean;
 }
 
 export interface Series {
@@ -36,6 +38,8 @@ export type Figure = Common &
         readonly series: readonly Series[];
         /** A level to compare with. */
         readonly level?: { readonly name: string; readonly y: number };
+        /** What points with a ring are. */
+        readonly ringed?: string;
       }
     /** Shares that add up, one bar a category. */
     | {

@@ -9,7 +9,7 @@ const plot = { left: 64, right: width - 16, top: 16, bottom: height - 48 };
 
 /** What every drawing needs: the editor's colours of exits, light and dark. */
 export const svgStyle = [
-  'text{font:12px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#888}.level{stroke:#888;stroke-dasharray:4 4}',
+  'text{font:12px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}.axis{stroke:#888}.level{stroke:#888;stroke-dasharray:4 4}.ring{stroke:#888;fill:none;stroke-width:2}',
   ...shades.map((shade) => colours(shade, palette[shade].mark.light)),
   `@media(prefers-color-scheme:dark){text{fill:#ddd}.grid{stroke:#3a3a3a}${shades.map((shade) => colours(shade, palette[shade].mark.dark)).join('')}}`,
   '@media print{text{fill:#000}}',
@@ -23,7 +23,8 @@ function colours(shade: string, colour: string): string {
 export function svg(figure: LinesFigure | BarsFigure, withStyle = false): string {
   const style = withStyle ? `<style>${svgStyle}</style>` : '';
   const drawn = figure.kind === 'lines' ? lines(figure) : bars(figure);
-  const names = figure.series.map(({ name, shade }) => ({ name, shade }));
+  const names: Named[] = figure.series.map(({ name, shade }) => ({ name, shade }));
+  if (figure.kind === 'lines' && figure.ringed) names.push({ name: figure.ringed, shade: null });
   const total = height + legendHeight(names.length);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" role="img" aria-label="${escaped(figure.title)}">${style}${drawn}${legend(names)}</svg>`;
 }
@@ -67,8 +68,12 @@ function lines({ series, x, y, level }: LinesFigure): string {
     parts.push(`<line class="level" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/>`);
     parts.push(`<text x="${plot.right}" y="${n(up.at(level.y) - 4)}" text-anchor="end">${escaped(level.name)}</text>`);
   }
-  const levelAt = level ? up.at(level.y) : null;
-  for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up, levelAt));
+  const dotted = series.filter(({ isLine }) => !isLine).flatMap(({ points: own }) => own);
+  const taken: Taken = {
+    level: level ? up.at(level.y) : null,
+    points: dotted.map((point) => ({ x: across.at(point.x), y: up.at(point.y) })),
+  };
+  for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up, taken));
   return parts.join('');
 }
 
@@ -85,23 +90,45 @@ function curve({ points, shade }: Series, across: Scale, up: Scale): string {
   return `${band}<path class="l-${shade}" d="${path(sorted)}"/>`;
 }
 
-/** `levelAt`: where the level's line is, which no label shall cross. */
-function dots({ points, shade, name }: Series, across: Scale, up: Scale, levelAt: number | null): string {
-  const heightOf = (y: number): number => {
-    const above = up.at(y) - 6;
-    const isCrossed = levelAt !== null && above - textHeight < levelAt && levelAt < above + 2;
-    return isCrossed ? up.at(y) + 16 : above;
+/** What no label shall cover: the level's line and the points, where they are drawn. */
+interface Taken {
+  readonly level: number | null;
+  readonly points: readonly { readonly x: number; readonly y: number }[];
+}
+
+/** A label begins beside its point, above it or, where that covers something, below. */
+const labelPlaces = { x: 6, y: [-6, 16] } as const;
+const [letterWidth, radius, ringRadius] = [6.5, 4, 8];
+
+function labelAt(
+  label: string,
+  point: { readonly x: number; readonly y: number },
+  taken: Taken,
+): [x: number, y: number] {
+  const left = point.x + labelPlaces.x;
+  const right = left + letterWidth * label.length;
+  const isFree = (y: number): boolean => {
+    const holds = (at: number, margin: number): boolean => y - textHeight - margin < at && at < y + 2 + margin;
+    const isCovered = taken.points.some((at) => left - radius < at.x && at.x < right + radius && holds(at.y, radius));
+    return !isCovered && !(taken.level !== null && holds(taken.level, 0));
   };
+  const heights = labelPlaces.y.map((below) => point.y + below);
+  return [left, heights.find(isFree) ?? heights[0]!];
+}
+
+function dots({ points, shade, name }: Series, across: Scale, up: Scale, taken: Taken): string {
   return points
-    .map(({ x, y, low, high, label }) => {
+    .map(({ x, y, low, high, label, hasRing }) => {
       const [cx, cy] = [n(across.at(x)), n(up.at(y))];
       const bar =
         low === undefined || high === undefined
           ? ''
           : `<line class="l-${shade}" stroke-opacity=".45" x1="${cx}" x2="${cx}" y1="${n(up.at(low))}" y2="${n(up.at(high))}"/>`;
-      const caption = label ? `<text x="${n(across.at(x) + 6)}" y="${n(heightOf(y))}">${escaped(label)}</text>` : '';
+      const [left, base] = labelAt(label ?? '', { x: across.at(x), y: up.at(y) }, taken);
+      const caption = label ? `<text x="${n(left)}" y="${n(base)}">${escaped(label)}</text>` : '';
       const title = escaped([name, label, figureText(x), figureText(y)].filter(Boolean).join(' · '));
-      return `${bar}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="4"><title>${title}</title></circle>${caption}`;
+      const ring = hasRing ? `<circle class="l-${shade}" cx="${cx}" cy="${cy}" r="${ringRadius}"/>` : '';
+      return `${bar}${ring}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="${radius}"><title>${title}</title></circle>${caption}`;
     })
     .join('');
 }
@@ -151,12 +178,22 @@ function bars({ categories, series, y }: BarsFigure): string {
 const inRow = 4;
 const legendHeight = (count: number): number => 20 * Math.ceil(count / inRow);
 
-function legend(names: readonly { readonly name: string; readonly shade: string }[]): string {
+/** An entry of the legend; no shade: it names what has a ring. */
+interface Named {
+  readonly name: string;
+  readonly shade: string | null;
+}
+
+function legend(names: readonly Named[]): string {
   const step = (plot.right - plot.left) / inRow;
   return names
     .map(({ name, shade }, i) => {
       const [x, y] = [plot.left + (i % inRow) * step, height + 20 * Math.floor(i / inRow)];
-      return `<rect class="f-${shade}" x="${n(x)}" y="${n(y)}" width="12" height="12"/><text x="${n(x + 18)}" y="${n(y + 10)}">${escaped(name)}</text>`;
+      const sign =
+        shade === null
+          ? `<circle class="ring" cx="${n(x + 6)}" cy="${n(y + 6)}" r="6"/>`
+          : `<rect class="f-${shade}" x="${n(x)}" y="${n(y)}" width="12" height="12"/>`;
+      return `${sign}<text x="${n(x + 18)}" y="${n(y + 10)}">${escaped(name)}</text>`;
     })
     .join('');
 }

@@ -1,0 +1,40 @@
+/** Where the labels of a drawing stand. */
+import { expect, test } from 'vitest';
+import type { LinesFigure, Point } from '../../../../backend/evaluation/report/figure.ts';
+import { svg } from '../../../../backend/evaluation/report/svg.ts';
+
+/** The height of a label above its point; negative: it is below. */
+function above(label: string, points: readonly Point[], level?: LinesFigure['level']): number {
+  const series = [{ name: 'model', shade: 'exit1', isLine: false, points }] as const;
+  const drawn = svg({ id: 'a', title: '', note: '', kind: 'lines', x: '', y: '', series, ...(level && { level }) });
+  const base = Number(new RegExp(`y="([\\d.]+)">${label}</text>`).exec(drawn)![1]);
+  const at = Number(new RegExp(`cy="([\\d.]+)" r="4"><title>[^<]*${label}`).exec(drawn)![1]);
+  return at - base;
+}
+/** They open the axes: a unit is some hundred points. */
+const corners: readonly Point[] = [
+  { x: 0, y: 0 },
+  { x: 6, y: 6 },
+];
+
+test('a label stands above its point, or below it if it would cross the level or cover a point', () => {
+  const named = { x: 3, y: 3, label: 'calibrated' };
+  expect(above('calibrated', [...corners, named])).toBeGreaterThan(0);
+  expect(above('calibrated', [...corners, named], { name: 'level', y: 3.2 })).toBeLessThan(0);
+  const covered = { x: 3.2, y: 3.2 };
+  expect(above('calibrated', [...corners, named, covered])).toBeLessThan(0);
+  expect(above('calibrated', [...corners, named, covered, { x: 3.3, y: 2.8 }])).toBeGreaterThan(0);
+  // Behind the label's end nothing is covered.
+  expect(above('calibrated', [...corners, named, { x: 5, y: 3.2 }])).toBeGreaterThan(0);
+});
+
+test('what has a ring is named in the legend', () => {
+  const points = [
+    { x: 0, y: 0, hasRing: true },
+    { x: 1, y: 1 },
+  ];
+  const series = [{ name: 'model', shade: 'exit1', isLine: false, points }] as const;
+  const drawn = svg({ id: 'a', title: '', note: '', kind: 'lines', x: '', y: '', series, ringed: 'as calibrated' });
+  expect(drawn.match(/<circle class="l-exit1"/g)).toHaveLength(1);
+  expect(drawn).toMatch(/<circle class="ring"[^>]*\/><text[^>]*>as calibrated</);
+});
