@@ -92,7 +92,7 @@ export const humanevalSection = judgedSection('Judged tasks: functions', 'about 
   tuned: tunedOnPython,
   isCode: true,
   about: [
-    'The 164 functions of HumanEval, whose beginnings and docstrings are the prompts. An answer is right if it passes its tests.',
+    'Functions of HumanEval, whose heads and docstrings are the prompts. An answer is right if it passes its tests.',
     pythonExits,
   ],
 });
@@ -106,7 +106,7 @@ export const gsm8kSection = judgedSection('Judged tasks: sums', 'about an hour a
   tuned: tunedOnChats,
   isCode: false,
   about: [
-    'The first 200 questions of GSM8K, as chats in the model’s own template. An answer is right if its last number is.',
+    'Questions of GSM8K, as chats in the model’s own template. An answer is right if its last number is.',
     'Exits are tuned and calibrated on the model’s own English chats, which are about other things ([chats](#what-do-exits-bring-in-chats)).',
   ],
 });
