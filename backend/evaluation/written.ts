@@ -141,7 +141,7 @@ export async function* judgeWritten(
   };
   try {
     const { kept, isLate } = yield* judgeInOrder(ladderOf(priced, allowedLoss(promise), full), judge);
-    return { kept: kept && kept.judged, isLate, broken };
+    return { kept: kept?.judged ?? null, isLate, broken };
   } finally {
     session.dispose();
   }

@@ -59,8 +59,9 @@ interface JudgedSet {
   /** Makes exits for its kind of text. */
   readonly tuned: Tune;
   readonly isCode: boolean;
-  /** Said in the notes: what is asked, and what the exits were tuned on. */
-  readonly about: readonly string[];
+  /** Said in the notes: what is asked, and on what exits are tuned unless some are given. */
+  readonly asks: string;
+  readonly tunedOn: string;
 }
 
 const pythonExits = 'Exits are tuned on Python’s own library, for ten minutes, those of a large model for twenty.';
@@ -76,10 +77,8 @@ export const infillingSection = judgedSection(
     suits: ({ fim }) => fim !== null,
     tuned: tunedOnPython,
     isCode: true,
-    about: [
-      'Lines of HumanEval are taken out, and the model fills them in from all of the text before and after; up to the end of the line. An answer is right if the program passes its tests.',
-      pythonExits,
-    ],
+    asks: 'Lines of HumanEval are taken out, and the model fills them in from all of the text before and after; up to the end of the line. An answer is right if the program passes its tests.',
+    tunedOn: pythonExits,
   },
 );
 
@@ -91,10 +90,8 @@ export const humanevalSection = judgedSection('Judged tasks: functions', 'about 
   suits: () => true,
   tuned: tunedOnPython,
   isCode: true,
-  about: [
-    'Functions of HumanEval, whose heads and docstrings are the prompts. An answer is right if it passes its tests.',
-    pythonExits,
-  ],
+  asks: 'Functions of HumanEval, whose heads and docstrings are the prompts. An answer is right if it passes its tests.',
+  tunedOn: pythonExits,
 });
 
 export const gsm8kSection = judgedSection('Judged tasks: sums', 'about an hour and a half for Qwen2.5-Coder-0.5B', {
@@ -105,10 +102,9 @@ export const gsm8kSection = judgedSection('Judged tasks: sums', 'about an hour a
   suits: ({ chatTemplate }) => chatTemplate !== null,
   tuned: tunedOnChats,
   isCode: false,
-  about: [
-    'Questions of GSM8K, as chats in the model’s own template. An answer is right if its last number is.',
+  asks: 'Questions of GSM8K, as chats in the model’s own template. An answer is right if its last number is.',
+  tunedOn:
     'Exits are tuned and calibrated on the model’s own English chats, which are about other things ([chats](#what-do-exits-bring-in-chats)).',
-  ],
 });
 
 function judgedSection(title: string, takes: string, set: JudgedSet): Section {
@@ -338,9 +334,9 @@ function findings(name: string, { set, asked, layers, ways }: TaskScores): Omit<
 
 const differing = ({ same, tasks }: WayScore): number => Math.round((1 - (same ?? 1)) * tasks);
 
-const notesOf = ({ about }: JudgedSet, { threads }: BenchOptions): string[] => [
-  `${about[0]!} Greedy, ${threads} threads, precision \`fast\`.`,
-  ...about.slice(1),
+const notesOf = ({ asks, tunedOn }: JudgedSet, { threads, exits }: BenchOptions): string[] => [
+  `${asks} Greedy, ${threads} threads, precision \`fast\`.`,
+  ...(exits === null ? [tunedOn] : []),
   `The difference is from full depth on the same tasks, with its 95 % interval; lost: tasks that full depth alone solved, won: tasks that it alone did not. Not worse: by ${margin} points at most. A number is a threshold that was not calibrated.`,
   `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens; its texts end where ours do, and are judged alike. Speed: tokens after the prompt on some tasks, one at a time, our ways a pass each in turn.`,
   'The paper (EE-Tuning, arXiv 2402.00518) claims 1.2 to 1.6 times the speed at equal or better scores, of models of 7 to 70 billion parameters.',
