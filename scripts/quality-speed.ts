@@ -12,7 +12,7 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
   const { processor } = last.machine;
   const shades = ['exit1', 'exit4', 'exit6', 'exit2'] as const;
   const series = parts
-    .filter((part) => part.machine.processor === processor && hasThresholds(part))
+    .filter((part) => part.machine.processor === processor && hasThresholds(part) && exitsPay(part))
     .map((part, i): Series => ({
       name: part.model.replace(/[-.](Q\d.*|Instruct.*)$/, ''),
       shade: shades[i % shades.length]!,
@@ -24,7 +24,7 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
     title: `Agreement with the full model over measured speed, ${processor}`,
     note: '',
     kind: 'lines',
-    x: `speed, × full depth of the same model (${processor})`,
+    x: `speed by exits and drafts, × full depth of the same model (${processor})`,
     y: "tokens that are the full model's own choice, %",
     level: { name: 'full depth and lossless', y: 100 },
     ringed: 'as calibrated',
@@ -35,6 +35,13 @@ export function qualityOverSpeed({ parts }: SectionResult): LinesFigure | null {
 /** Of large models bare thresholds are not measured, and a calibrated point alone draws no trade. */
 const hasThresholds = ({ tables }: Part): boolean =>
   tables[0]!.rows.some(([way]) => way!.startsWith('fast, threshold'));
+
+/** Whether calibrated exits are faster by themselves: elsewhere the speed is that of drafts. */
+const exitsPay = ({ tables }: Part): boolean => {
+  const { columns, rows } = tables[0]!;
+  const alone = rows.find(([way]) => way!.endsWith(', exits alone'));
+  return Number.parseFloat(alone?.[columns.indexOf('÷ full depth')] ?? '') > 1;
+};
 
 /** Without labels that would cover others: the end of each model's thresholds comes first. */
 function withRoom(series: readonly Series[]): Series[] {

@@ -28,7 +28,9 @@ it("README's picture is made of the bench's own figures (npm run docs)", () => {
   expect(readFileSync(path.join(root, 'docs/images', pictureName), 'utf8')).toBe(picture(exits!));
   const { series, level } = qualityOverSpeed(exits!)!;
   // Every model has full depth's text, and what leaving by a promise brings beside bare thresholds.
-  expect(series.length).toBeGreaterThan(2);
+  expect(series.length).toBeGreaterThan(1);
+  // Exits of the model that ships are not faster by themselves: what it gains is by drafts.
+  expect(series.map(({ name }) => name)).not.toContain('typescript-5m');
   expect(series.every(({ points }) => points.some(({ hasRing }) => hasRing))).toBe(true);
   for (const { points } of series) {
     expect(points.map(({ label }) => label)).toContain('0.5');
