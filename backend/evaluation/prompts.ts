@@ -30,28 +30,35 @@ const [usualWindows, readings] = [3.5, 2.2];
 
 /** Seconds in which prompts are judged, if a token of a prompt takes `ofPrompt` seconds. */
 export const promptSeconds = (staged: StagedModel, windows: Windows, ofPrompt: number): number =>
-  layersOf(staged).length * Math.min(usualWindows, windows.count) * readings * windows.tokens * ofPrompt;
+  layersOf(staged).length * Math.min(usualWindows, windows.count) * windowSeconds(windows, ofPrompt);
+
+const windowSeconds = ({ tokens }: Windows, ofPrompt: number): number => readings * tokens * ofPrompt;
 
 /** The layers of the exits that remember, shallow ones first. */
 const layersOf = ({ exits }: StagedModel): readonly number[] =>
   [...new Set(exits.filter(({ remembers }) => remembers).map(({ layer }) => layer))].sort((a, b) => a - b);
 
-/** The shallowest layer at which prompts may stop; null if they may stop at none, or if there is too little text or time to decide. */
+/**
+ * The shallowest layer at which prompts may stop; null if they may stop at none, or if there is too little text or time to decide.
+ * `ofPrompt`: seconds of a token of a prompt.
+ */
 export async function* judgePrompts(
   staged: StagedModel,
   windows: Windows,
+  ofPrompt: number,
   hasTime: (seconds: number) => boolean,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number | null> {
   const following = Math.floor(windows.tokens * followingShare);
   const count = Math.min(mostWindows, windows.count);
-  let longest = 0;
+  let longest = windowSeconds(windows, ofPrompt);
+  const hasTimeAfter = (read: number): boolean => hasTime(Math.max(1, fewestWindows - read) * longest);
   for (const layer of layersOf(staged)) {
-    if (stoppingAt(staged, layer, windows.tokens - following) === null) return null;
+    if (stoppingAt(staged, layer, windows.tokens - following) === null || !hasTimeAfter(0)) return null;
     yield { type: 'phase', phase: 'evaluate', detail: `what follows prompts that stop at layer ${layer}` };
     const means: number[] = [];
     while (means.length < count && !isSettled(means)) {
-      if (!hasTime(longest)) return isAllowed(means) ? layer : null;
+      if (!hasTimeAfter(means.length)) return isAllowed(means) ? layer : null;
       const started = performance.now();
       const ids = [...windows.window(windows.count - 1 - means.length).ids];
       for await (const { regrets } of regretsBehind(staged, ids, following, [layer])) means.push(mean(regrets));

@@ -208,7 +208,7 @@ async function* observe(
       ...{ observed: withTrust.views, costs: withTrust.costs },
     };
     const judged = yield* judgeWritten(judgeOn, request, signal);
-    const promptExit = yield* judgePrompts(staged, on.windows, hasTime, signal);
+    const promptExit = yield* judgePrompts(staged, on.windows, times.ofPrompt, hasTime, signal);
     const layers = staged.exits.map(({ layer }) => layer);
     return { costs, passes, written, plain, withTrust, judged, promptExit, layers };
   } finally {

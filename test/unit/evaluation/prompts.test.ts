@@ -32,7 +32,7 @@ const windowsOf = (count: number, tokens: number) => {
   return { count, tokens, hash: '', window: (i: number) => ({ ids: all[i]!, targets: all[i]! }) };
 };
 const judged = async (staged: StagedModel, windows = windowsOf(5, 280), seconds = Infinity) => {
-  const judging = judgePrompts(staged, windows, (needed) => needed < seconds, new AbortController().signal);
+  const judging = judgePrompts(staged, windows, 0.001, (needed) => needed < seconds, new AbortController().signal);
   for (;;) {
     const next = await judging.next();
     if (next.done) return next.value;
@@ -53,7 +53,7 @@ test('a memory that is exact may be used, one of noise not', async () => {
 /** What is done for each layer, as it is told: the detail of its phase, and how many windows were read. */
 const windowsRead = async (staged: StagedModel): Promise<[detail: string, windows: number][]> => {
   const found: [string, number][] = [];
-  for await (const event of judgePrompts(staged, windowsOf(8, 280), () => true, new AbortController().signal)) {
+  for await (const event of judgePrompts(staged, windowsOf(8, 280), 0.001, () => true, new AbortController().signal)) {
     if (event.type === 'phase') found.push([event.detail, 0]);
     else if (event.type === 'progress') found.at(-1)![1]++;
   }
@@ -78,4 +78,16 @@ test('where there is no memory, too little text, or no time, prompts go through 
   expect(await judged(copying, windowsOf(5, 140))).toBeNull();
   expect(await judged(copying, windowsOf(3, 280))).toBeNull();
   expect(await judged(copying, windowsOf(5, 280), 0)).toBeNull();
+});
+
+test('none is read if there is no time for the four that could allow a layer', async () => {
+  const read = async (ofPrompt: number): Promise<number> => {
+    let events = 0;
+    const hasTime = (needed: number): boolean => needed < 60;
+    const judging = judgePrompts(copying, windowsOf(8, 280), ofPrompt, hasTime, new AbortController().signal);
+    for await (const { type } of judging) if (type === 'progress') events++;
+    return events;
+  };
+  expect(await read(0.03)).toBe(0);
+  expect(await read(0.02)).toBeGreaterThanOrEqual(4);
 });
