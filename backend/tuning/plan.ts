@@ -71,8 +71,10 @@ export interface TunePlan {
 export type PlannedPart = 'fit' | 'updates' | 'calibration';
 
 const evaluationShare = 0.1;
-/** Of a long run a tenth is for calibrating; of a short one what it takes, if a new run has half of its time for its work. */
-const calibrationShare = { least: 0.1, mostOfNew: 0.5 } as const;
+/** Of a long run a tenth is for calibrating; of a short one what it takes, if a new run has time for its work. */
+const calibrationShare = 0.1;
+/** The time of a new run for its work: half of it, or these seconds, after which bolder thresholds bring more than better exits (docs/lab.md). */
+const workShare = { part: 0.5, seconds: 480 } as const;
 /** Other programs may use the machine while exits are calibrated. */
 const patience = 1.5;
 
@@ -84,9 +86,10 @@ export function calibrationSeconds(seconds: number, need: CalibrationNeed, isNew
 
 /** The same of a run that has begun to work for its calibration: on a machine that became too slow for it, as many as there can be. */
 export const calibrationSecondsLeft = (seconds: number, { usual }: CalibrationNeed, isNew = true): number =>
-  Math.min(Math.max(calibrationShare.least * seconds, patience * usual), mostCalibration(seconds, isNew));
+  Math.min(Math.max(calibrationShare * seconds, patience * usual), mostCalibration(seconds, isNew));
 
-const mostCalibration = (seconds: number, isNew: boolean): number => (isNew ? calibrationShare.mostOfNew : 1) * seconds;
+const mostCalibration = (seconds: number, isNew: boolean): number =>
+  isNew ? seconds - Math.min(workShare.part * seconds, workShare.seconds) : seconds;
 
 /** The same where more would leave too little for updates: bolder thresholds then have no patience. */
 const hurried = ({ least, usual }: CalibrationNeed): number => Math.max(patience * least, usual);
@@ -94,9 +97,9 @@ const hurried = ({ least, usual }: CalibrationNeed): number => Math.max(patience
 /** The reverse: seconds of a run with this many seconds for its work and with a calibration that has time for bolder thresholds. */
 const secondsFor = (work: number, need: CalibrationNeed): number =>
   Math.max(
-    hurried(need) / calibrationShare.mostOfNew,
+    hurried(need) + Math.min((hurried(need) * workShare.part) / (1 - workShare.part), workShare.seconds),
     (work + hurried(need)) / (1 - evaluationShare),
-    work / (1 - evaluationShare - calibrationShare.least),
+    work / (1 - evaluationShare - calibrationShare),
   );
 
 /** A fit also learns when to trust the text, which brings more speed than late updates (docs/lab.md). */
@@ -120,7 +123,7 @@ export const leastUpdates = 10;
 export function planMinutes(speeds: Speeds, request: PlanRequest): TunePlan {
   const { seconds: given, calibration: need } = request;
   const most = calibrationSeconds(given, need);
-  const short = Math.min(most, Math.max(calibrationShare.least * given, hurried(need)));
+  const short = Math.min(most, Math.max(calibrationShare * given, hurried(need)));
   const divide = (calibration: number) => divided(speeds, request, calibration);
   const patient = divide(most);
   const whole = [patient, divide(short)].find(({ updates }) => updates >= leastUpdates) ?? patient;

@@ -140,6 +140,18 @@ describe('calibrating', () => {
     expect(plan.lacks).toEqual([]);
   });
 
+  test('has more than half of a run that has eight minutes for its work all the same', () => {
+    expect([600, 900, 1200, 1800].map((seconds) => calibrationSecondsLeft(seconds, need(800)))).toEqual([
+      300, 450, 720, 1200,
+    ]);
+    const { minutesForAll, seconds } = planOf(600, 1);
+    expect(seconds.calibration).toBe(0);
+    // Hurried, it takes 600 s.
+    expect(minutesForAll).toBe(18);
+    expect(planOf(600, 60 * minutesForAll).seconds.calibration).toBe(600);
+    expect(planOf(600, 60 * minutesForAll).lacks).toEqual([]);
+  });
+
   test('has no time in a run that is too short for it, which is for the work then, and says which would do', () => {
     const plan = planOf(58, 100);
     expect(plan.seconds.calibration).toBe(0);
