@@ -104,11 +104,12 @@ export async function corrections(
       multiply,
     );
 
-  const attempt = async (strength: number): Promise<number[]> => {
-    const delta = await solve(learned, strength, multiply);
-    return gainsOf(delta, apart, ranges, multiply);
+  /** Of these ranges, by how much what is learned with this strength lowers the error on the tokens apart. */
+  const attempt = async (strength: number, of: readonly Range[]): Promise<number[]> => {
+    const delta = await solve(ofRanges(learned, of), strength, multiply);
+    return gainsOf(delta, ofRanges(apart, of), of, multiply);
   };
-  const best = (await attempt(first)).map((gain) => ({ strength: first, gain }));
+  const best = (await attempt(first, ranges)).map((gain, i) => ({ range: ranges[i]!, strength: first, gain }));
   for (const factor of [1 / stride, stride]) {
     // Ranges that improved in one direction are not searched in the other.
     let searching = best.filter(({ strength }) => strength === first);
@@ -117,9 +118,13 @@ export async function corrections(
       searching.length > 0 && strength > weakest && strength < strongest && !hurried();
       strength *= factor
     ) {
-      const gains = await attempt(strength);
-      const better = searching.filter((each) => gains[best.indexOf(each)]! > each.gain);
-      for (const each of better) Object.assign(each, { strength, gain: gains[best.indexOf(each)]! });
+      const gains = await attempt(
+        strength,
+        searching.map(({ range }) => range),
+      );
+      const better = searching.filter((each, i) => gains[i]! > each.gain);
+      for (const [i, each] of searching.entries())
+        if (better.includes(each)) Object.assign(each, { strength, gain: gains[i]! });
       searching = better;
     }
   }
@@ -146,8 +151,7 @@ async function solved(
   for (const strength of new Set(strengths)) {
     if (strength === Infinity) continue;
     const own = ranges.filter((_, n) => strengths[n] === strength);
-    const width = own.reduce((sum, { from, to }) => sum + to - from, 0);
-    const part = await solve({ ...sums, columns: width, xr: gathered(sums, own, width) }, strength, multiply);
+    const part = await solve(ofRanges(sums, own), strength, multiply);
     for (let i = 0, at = 0; i < size; i++)
       for (const { from, to } of own) {
         delta.set(part.subarray(at, at + to - from), i * columns + from);
@@ -157,19 +161,21 @@ async function solved(
   return { delta, strengths, gains };
 }
 
-/** Σ xᵀr of some ranges of columns alone. */
-function gathered({ size, columns, xr }: RegressionSums, ranges: readonly Range[], width: number): Float64Array {
-  if (width === columns) return xr;
+/** Sums with some ranges of columns alone, one behind the other. */
+function ofRanges(sums: RegressionSums, ranges: readonly Range[]): RegressionSums {
+  const { size, columns, xr } = sums;
+  const width = ranges.reduce((sum, { from, to }) => sum + to - from, 0);
+  if (width === columns) return sums;
   const own = new Float64Array(size * width);
   for (let i = 0, at = 0; i < size; i++)
     for (const { from, to } of ranges) {
       own.set(xr.subarray(i * columns + from, i * columns + to), at);
       at += to - from;
     }
-  return own;
+  return { ...sums, columns: width, xr: own };
 }
 
-/** By how much a correction lowers Σ‖r‖² of each range: Σ‖r‖² − Σ‖r − xΔ‖². */
+/** By how much a correction lowers Σ‖r‖² of each range, whose columns lie one behind the other: Σ‖r‖² − Σ‖r − xΔ‖². */
 async function gainsOf(
   delta: Float64Array,
   { size, columns, xx, xr }: RegressionSums,
@@ -177,10 +183,13 @@ async function gainsOf(
   multiply: Multiply,
 ): Promise<number[]> {
   const curved = await multiply(xx, delta, size, size, columns);
+  let begin = 0;
   return ranges.map(({ from, to }) => {
+    const end = begin + to - from;
     let gain = 0;
     for (let i = 0; i < size; i++)
-      for (let at = i * columns + from; at < i * columns + to; at++) gain += delta[at]! * (2 * xr[at]! - curved[at]!);
+      for (let at = i * columns + begin; at < i * columns + end; at++) gain += delta[at]! * (2 * xr[at]! - curved[at]!);
+    begin = end;
     return gain;
   });
 }

@@ -1,6 +1,14 @@
 /** Ridge regression towards a first guess, against plain loops and on problems whose answer is known. */
 import { describe, expect, test } from 'vitest';
-import { correction, emptySums, invert, solve, type RegressionSums } from '../../../backend/exits/ridge.ts';
+import {
+  correction,
+  corrections,
+  emptySums,
+  invert,
+  solve,
+  type Multiply,
+  type RegressionSums,
+} from '../../../backend/exits/ridge.ts';
 import { numbers } from '../autodiff/numbers.ts';
 
 const multiply = async (
@@ -112,6 +120,42 @@ describe('the correction', () => {
     expect((await correction(learned, nothing, multiply)).strength).toBe(1);
     const apart = sumsOf(tokensOf(30, truth, size, columns, 0, 5), size, columns);
     expect((await correction(learned, apart, multiply, () => true)).strength).toBe(0.1);
+  });
+
+  test('of ranges is that of each by itself, and a range that is settled is not tried further', async () => {
+    const parts = [0, 2].map((noise) => ({
+      learned: tokensOf(60, truth, size, columns, noise, 1),
+      apart: tokensOf(40, truth, size, columns, noise, 5),
+    }));
+    const beside = (of: 'learned' | 'apart'): RegressionSums => {
+      const [clear, noisy] = parts.map((part) => part[of].r);
+      const r = new Float64Array(2 * clear!.length);
+      for (let t = 0; t < clear!.length / columns; t++) {
+        r.set(clear!.subarray(t * columns, (t + 1) * columns), 2 * t * columns);
+        r.set(noisy!.subarray(t * columns, (t + 1) * columns), (2 * t + 1) * columns);
+      }
+      return sumsOf({ x: parts[0]![of].x, r }, size, 2 * columns);
+    };
+    const widths: number[] = [];
+    const counting: Multiply = (a, b, rows, inner, width) => {
+      widths.push(width);
+      return multiply(a, b, rows, inner, width);
+    };
+    const ranges = [
+      { from: 0, to: columns },
+      { from: columns, to: 2 * columns },
+    ];
+    const found = await corrections(beside('learned'), beside('apart'), ranges, counting);
+    expect(found.strengths[0]).toBeLessThan(found.strengths[1]!);
+    for (const [n, { learned, apart }] of parts.entries()) {
+      const alone = await correction(sumsOf(learned, size, columns), sumsOf(apart, size, columns), multiply);
+      expect(found.strengths[n]).toBe(alone.strength);
+      for (let i = 0; i < size; i++)
+        for (let c = 0; c < columns; c++)
+          expect(found.delta[(2 * i + n) * columns + c]).toBeCloseTo(alone.delta[i * columns + c]!, 9);
+    }
+    const wide = widths.filter((width) => width === 2 * columns).length;
+    expect(widths.filter((width) => width === columns).length).toBeGreaterThan(2 * wide);
   });
 
   test('refuses sums that are not finite', async () => {
