@@ -133,7 +133,7 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   const multiply = await openProducts(open);
   const memories = await openMemoryFit({ spec, model, cuts, tokens }, open, multiply);
   const trust = openTrustFit({ spec, model, cuts });
-  const products = (fitted.length + cuts.length) * productsOfSolution + memories.products;
+  const products = fitted.length * productsOfSolution + memories.products;
   const productSeconds = besideProducts * products * (await secondsOfProduct(multiply, hidden));
   let count = 0;
   let windows = 0;
