@@ -122,10 +122,11 @@ export async function corrections(
         strength,
         searching.map(({ range }) => range),
       );
-      const better = searching.filter((each, i) => gains[i]! > each.gain);
-      for (const [i, each] of searching.entries())
-        if (better.includes(each)) Object.assign(each, { strength, gain: gains[i]! });
-      searching = better;
+      const better = searching
+        .map((each, i) => ({ each, gain: gains[i]! }))
+        .filter(({ each, gain }) => gain > each.gain);
+      for (const { each, gain } of better) Object.assign(each, { strength, gain });
+      searching = better.map(({ each }) => each);
     }
   }
   const chosen = best.map(({ strength, gain }) => (gain > 0 ? { strength, gain } : { strength: Infinity, gain: 0 }));
