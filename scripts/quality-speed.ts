@@ -39,7 +39,7 @@ const hasThresholds = ({ tables }: Part): boolean =>
 /** Whether calibrated exits are faster by themselves: elsewhere the speed is that of drafts. */
 const exitsPay = ({ tables }: Part): boolean => {
   const { columns, rows } = tables[0]!;
-  const alone = rows.find(([way]) => way!.endsWith(', exits alone'));
+  const alone = rows.find(([way]) => /^fast, calibrated .*, exits alone$/.test(way!));
   return Number.parseFloat(alone?.[columns.indexOf('÷ full depth')] ?? '') > 1;
 };
 

@@ -73,7 +73,7 @@ export type PlannedPart = 'fit' | 'updates' | 'calibration';
 const evaluationShare = 0.1;
 /** Of a long run a tenth is for calibrating; of a short one what it takes, if a new run has time for its work. */
 const calibrationShare = 0.1;
-/** The time of a new run for its work: half of it, or these seconds, after which bolder thresholds bring more than better exits (docs/lab.md). */
+/** A new run keeps half of its time for its work, but at most these seconds: candidates of a slow model were undecided otherwise (docs/lab.md). */
 const workShare = { part: 0.5, seconds: 480 } as const;
 /** Other programs may use the machine while exits are calibrated. */
 const patience = 1.5;
