@@ -140,6 +140,20 @@ export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest, budget: 
   return [...start, ...last(context, budget.chunks), ...parts.flat(), fim.middle];
 }
 
+/**
+ * The text that a prompt's continuation follows: in a prompt with a gap, what stands before the gap; otherwise the prompt itself. `fim`: the
+ * model's tokens for filling in, if it has them.
+ */
+export function textBefore(prompt: readonly number[], fim: FimTokens | null): readonly number[] {
+  if (fim === null) return prompt;
+  const middle = prompt.lastIndexOf(fim.middle);
+  const suffix = prompt.lastIndexOf(fim.suffix, middle);
+  const prefix = prompt.lastIndexOf(fim.prefix, middle);
+  if (middle < 0 || suffix < 0 || prefix < 0) return prompt;
+  const suffixEnd = prefix > suffix ? prefix : middle;
+  return [...prompt.slice(0, suffix), ...prompt.slice(suffixEnd, middle), ...prompt.slice(middle + 1)];
+}
+
 /** The share of each part that llama.cpp's server allows, from the context, its batch and the requested tokens. */
 export function llamaBudget(batch: number, context: number, maxTokens: number, begun: number): FimBudget {
   const quarter = Math.floor(batch / 4);

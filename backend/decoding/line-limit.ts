@@ -23,7 +23,7 @@ export function endingWithLine<How extends SequenceOptions>(how: How, millisecon
   };
   return {
     ...how,
-    codec: { tokenText: (id) => how.codec.tokenText(id), decoder },
+    codec: { fim: how.codec.fim, tokenText: (id) => how.codec.tokenText(id), decoder },
     isCancelled: () => isOver || (how.isCancelled?.() ?? false),
   };
 }

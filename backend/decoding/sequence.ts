@@ -1,6 +1,7 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
+import { textBefore } from '../data/fim.ts';
 import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
 import { newHints, type Hints } from '../data/hints.ts';
 import { lookupIndex, type LookupIndex } from '../data/lookup.ts';
@@ -67,7 +68,7 @@ export interface Sequence {
   readonly probation: Probation | null;
   /** For penalties. */
   readonly seen: { readonly all: Set<number>; readonly written: Map<number, number> };
-  /** Null if no exit takes hints. */
+  /** Null if no exit takes hints. A text that fills a gap takes none of what stands behind it: that would be written twice. */
   readonly hints: Hints | null;
   /** Null if the text does not draft. */
   readonly lookup: LookupIndex | null;
@@ -109,7 +110,7 @@ export function newSequence(
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
     probation,
-    hints: options.hints?.size || options.trust?.size ? newHints(prompt) : null,
+    hints: options.hints?.size || options.trust?.size ? newHints(textBefore(prompt, options.codec.fim)) : null,
     seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),

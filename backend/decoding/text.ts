@@ -1,8 +1,11 @@
 /** Token ids become text as they come: whole characters only, and nothing of a stop string. */
 import type { StopReason } from '../../protocol/trace.ts';
+import type { FimTokens } from '../data/fim.ts';
 
 /** What decoding needs of a tokenizer. */
 export interface TextCodec {
+  /** Null if the model was not taught to fill in. */
+  readonly fim: FimTokens | null;
   /** Text of a single token, for display. */
   tokenText(id: number): string;
   /** Turns ids into text one by one, holding back incomplete characters. */

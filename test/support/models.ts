@@ -73,6 +73,7 @@ export function withMemories(model: Model, exits: ExitSet, noise = 0): ExitSet {
 
 /** Every id as `<id>`. */
 export const idCodec: TextCodec = {
+  fim: null,
   tokenText: (id) => `<${id}>`,
   decoder: () => ({ push: (id) => `<${id}>`, flush: () => '' }),
 };

@@ -5,6 +5,7 @@ import { llamaAnswer, promptIds } from '../../bench/contestants/llama-answer.ts'
 
 /** A token for each letter; 0 ends the text. */
 const codec: TextCodec = {
+  fim: null,
   tokenText: (id) => String.fromCodePoint(id),
   decoder: () => ({ push: (id) => String.fromCodePoint(id), flush: () => '' }),
 };

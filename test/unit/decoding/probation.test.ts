@@ -6,11 +6,14 @@ import { judgedTokens, lag, newProbation, type Check, type Probation } from '../
 import { checksOf } from '../../../backend/decoding/prompt-checks.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
+import type { TextCodec } from '../../../backend/decoding/text.ts';
+import type { Trust } from '../../../backend/decoding/trust.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import type { Model } from '../../../backend/model/open.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { ExitPoint } from '../../../backend/runtime/staged-model.ts';
 import { confidenceAt, decodeAll, eagerSession, plainRequest } from '../../support/decoding.ts';
-import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
+import { copiedExits, idCodec, tinyModel, withMemories } from '../../support/models.ts';
 
 const exitOf = (tokens: readonly number[] | null): ExitPoint => ({
   ...{ id: '2:lens', layer: 2, stages: 1, reads: 0, remembers: false, readsUnlisted: false },
@@ -200,16 +203,21 @@ test('with hints, drafts and other texts change nothing either; what agrees with
   }
 });
 
+/** The stream says the same everywhere: every clear hint is trusted. */
+const everyClearHint = ({ spec }: Model): Trust => ({
+  direction: new Float32Array(spec.hidden + 1).fill(1, -1),
+  weights: { always: 3, trust: 1, matched: 0, votes: 0 },
+  least: 0.5,
+  isAlone: true,
+});
+
 test('what leaves with clear hints reads no head, is checked, and neither drafts nor other texts change it', async () => {
   const model = tinyModel();
   const exits = withMemories(model, exitsAt(2));
   const staged = await openStagedModel(model, exits);
-  // The stream says the same everywhere: every clear hint is trusted.
-  const direction = new Float32Array(model.spec.hidden + 1).fill(1, -1);
-  const weights = { always: 3, trust: 1, matched: 0, votes: 0 };
   const trusting = (least: number) => ({
     ...{ policy: confidenceAt(1), onProbation: true, remembers: true },
-    trust: new Map([['2:norm', { direction, weights, least, isAlone: true }]]),
+    trust: new Map([['2:norm', { ...everyClearHint(model), least }]]),
   });
   const repeating = [[21, 9, 50], prompts[1]!];
   const { tokens } = await decodeAll(openSession(staged), plainRequest(repeating, 100, trusting(0.5)));
@@ -241,6 +249,36 @@ test('what leaves with clear hints reads no head, is checked, and neither drafts
   expect(new Set(doubting.tokens.flat().map(({ exit }) => exit))).toEqual(new Set(['final']));
 });
 
+test('a text that fills a gap takes no hint of what stands behind it', async () => {
+  const model = tinyModel();
+  const staged = await openStagedModel(model, withMemories(model, exitsAt(2)));
+  const trust = new Map([['2:norm', everyClearHint(model)]]);
+  const fim = {
+    prefix: 40,
+    suffix: 41,
+    middle: 42,
+    repository: null,
+    file: null,
+    ends: [],
+    order: 'prefix-first',
+  } as const;
+  const [plain] = (await decodeAll(openSession(staged), plainRequest([[21, 9, 50]], 60))).tokens;
+  const behind = plain!.map(({ id }) => id);
+  const prompt = [fim.prefix, 21, 9, 50, fim.suffix, ...behind, fim.middle, ...behind.slice(0, 4)];
+  const written = async (codec: TextCodec) => {
+    const request = plainRequest([prompt], 24, { policy: confidenceAt(1), remembers: true, trust, codec });
+    return (await decodeAll(openSession(staged), request)).tokens[0]!;
+  };
+  const leftFrom = (tokens: readonly { exit: string }[]) => tokens.findIndex(({ exit }) => exit === '2:norm');
+  expect(leftFrom(await written(idCodec))).toBe(0);
+  const tokens = await written({ ...idCodec, fim });
+  const before = [fim.prefix, 21, 9, 50, ...behind.slice(0, 4)];
+  const hints = hintsBehind([...before, ...tokens.map(({ id }) => id)], before.length - 1);
+  for (const [i, { id, exit }] of tokens.entries())
+    if (exit === '2:norm') expect(hints[i]).toMatchObject({ token: id, isClear: true });
+  expect(leftFrom(tokens)).not.toBe(0);
+});
+
 /** A prompt that is long enough for exits to prove themselves in it. */
 const long = Array.from({ length: 120 }, (_, i) => (i * i + 3 * i) % tinyModel().spec.vocabulary);
 
@@ -270,9 +308,7 @@ test('within a prompt, hints that are trusted are compared with what the full mo
   const [cache, final] = [openKvCache(staged, 1), staged.exits.length - 1];
   cache.enter(0, prompt);
   await cache.fill(0, [], prompt.length);
-  const direction = new Float32Array(model.spec.hidden + 1).fill(1, -1);
-  const weights = { always: 3, trust: 1, matched: 0, votes: 0 };
-  const trustFrom = (least: number) => new Map([['2:norm', { direction, weights, least, isAlone: true }]]);
+  const trustFrom = (least: number) => new Map([['2:norm', { ...everyClearHint(model), least }]]);
   const asked = { ...leaving, isAsked: () => false };
   const checked = { from: 15, to: prompt.length };
   const checks = await checksOf(staged, cache, 0, prompt, checked, { ...asked, trust: trustFrom(0.9) });
