@@ -45,6 +45,12 @@ describe.each(pages)('%s', (page) => {
   });
 });
 
+it('every drawing is shown on a page', () => {
+  const drawings = readdirSync(path.join(root, 'docs/images')).filter((name) => name.endsWith('.svg'));
+  expect(drawings.length).toBeGreaterThan(2);
+  expect(drawings.filter((name) => !pages.some((page) => read(page).includes(`images/${name})`)))).toEqual([]);
+});
+
 it.each([
   ['docs/architecture.md', /^## What always holds\n([^]*?)^## /m, 15],
   ['docs/invariants.md', /^# What always holds\n([^]*)/m, 60],
