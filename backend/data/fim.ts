@@ -144,7 +144,7 @@ export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest, budget: 
  * The text that a prompt's continuation follows: in a prompt with a gap, what stands before the gap; otherwise the prompt itself. `fim`: the
  * model's tokens for filling in, if it has them.
  */
-export function textBefore(prompt: readonly number[], fim: FimTokens | null): readonly number[] {
+export function textBeforeGap(prompt: readonly number[], fim: FimTokens | null): readonly number[] {
   if (fim === null) return prompt;
   const middle = prompt.lastIndexOf(fim.middle);
   const suffix = prompt.lastIndexOf(fim.suffix, middle);

@@ -1,7 +1,7 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
-import { textBefore } from '../data/fim.ts';
+import { textBeforeGap } from '../data/fim.ts';
 import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
 import { newHints, type Hints } from '../data/hints.ts';
 import { lookupIndex, type LookupIndex } from '../data/lookup.ts';
@@ -110,7 +110,7 @@ export function newSequence(
     promptTokens: prompt.length,
     random: seededRandom(options.seed + number),
     probation,
-    hints: options.hints?.size || options.trust?.size ? newHints(textBefore(prompt, options.codec.fim)) : null,
+    hints: options.hints?.size || options.trust?.size ? newHints(textBeforeGap(prompt, options.codec.fim)) : null,
     seen: { all: new Set(prompt), written: new Map() },
     lookup,
     decoder: options.codec.decoder(),

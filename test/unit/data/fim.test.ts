@@ -5,7 +5,7 @@ import {
   fimPrompt,
   fimTokens,
   llamaBudget,
-  textBefore,
+  textBeforeGap,
   type FimBudget,
   type FimRequest,
   type FimTokenizer,
@@ -87,17 +87,17 @@ describe('prompts for filling in the middle', () => {
   it('are followed, as text, without their suffix', () => {
     const fim = { prefix: 1001, suffix: 1002, middle: 1003, repository: null, file: null, ends: [] } as const;
     const prefixFirst = { ...fim, order: 'prefix-first' } as const;
-    expect(textBefore([1001, 112, 7, 1002, 115, 1003], prefixFirst)).toEqual([1001, 112, 7]);
-    expect(textBefore([1001, 112, 7, 1002, 115, 1003, 9, 10], prefixFirst)).toEqual([1001, 112, 7, 9, 10]);
+    expect(textBeforeGap([1001, 112, 7, 1002, 115, 1003], prefixFirst)).toEqual([1001, 112, 7]);
+    expect(textBeforeGap([1001, 112, 7, 1002, 115, 1003, 9, 10], prefixFirst)).toEqual([1001, 112, 7, 9, 10]);
     // The gap is that of the last text.
-    expect(textBefore([1001, 1, 1002, 2, 1003, 3, 1001, 112, 1002, 1003], prefixFirst)).toEqual([
+    expect(textBeforeGap([1001, 1, 1002, 2, 1003, 3, 1001, 112, 1002, 1003], prefixFirst)).toEqual([
       1001, 1, 1002, 2, 1003, 3, 1001, 112,
     ]);
     const suffixFirst = { ...fim, order: 'suffix-first' } as const;
-    expect(textBefore([4, 1002, 115, 1001, 112, 7, 1003, 9], suffixFirst)).toEqual([4, 1001, 112, 7, 9]);
+    expect(textBeforeGap([4, 1002, 115, 1001, 112, 7, 1003, 9], suffixFirst)).toEqual([4, 1001, 112, 7, 9]);
     for (const other of [[112, 7], [1003, 7], [1001, 112, 1002, 115], [1003, 1001, 1002], []])
-      expect(textBefore(other, prefixFirst)).toEqual(other);
-    expect(textBefore([1001, 112, 1002, 115, 1003], null)).toEqual([1001, 112, 1002, 115, 1003]);
+      expect(textBeforeGap(other, prefixFirst)).toEqual(other);
+    expect(textBeforeGap([1001, 112, 1002, 115, 1003], null)).toEqual([1001, 112, 1002, 115, 1003]);
   });
 
   it('begin with what stands before each text', () => {
