@@ -50,12 +50,12 @@ const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((
 export const judged: Readonly<Record<string, string>> = {
   'infilling-05b-python':
     '**Holes of one line in Python**, by exits at 8, 16 and 22 that were tuned for ten minutes on modules of Python’s own library and calibrated on them. Calibrated exits are surely within a point of full depth, and llama.cpp is as often right. They have to prove themselves in each text ([probation](decoding.md#probation)), so that of lines as short as these few tokens leave early: 31 %. The bare threshold of 0.97 is faster here and costs as little.',
-  'infilling-15b-python':
-    '**The first 150 of these holes by the 1.5B**, with exits at 9, 19 and 26 that were tuned for twenty minutes on the same text and calibrated within these minutes. They keep hints alone, so that 2 % of the tokens of such short lines leave: every answer is that of full depth, and none is there sooner. Bare thresholds lose answers before they bring speed.',
   'infilling-05b-typescript':
     '**The same holes**, by exits that were tuned and calibrated on TypeScript. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
   'infilling-05b':
     '**A hundred of these holes at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
+  'infilling-15b-python':
+    '**The first 150 of these holes by the 1.5B**, with exits at 9, 19 and 26 that were tuned for twenty minutes on modules of Python’s own library, calibration included. They keep hints alone, so that 2 % of the tokens of such short lines leave: every answer is that of full depth, and none is there sooner. Bare thresholds lose answers before they bring speed.',
   'humaneval-05b':
     '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
   'humaneval-05b-python':
