@@ -125,7 +125,8 @@ function dots({ points, shade, name }: Series, across: Scale, up: Scale, taken: 
           ? ''
           : `<line class="l-${shade}" stroke-opacity=".45" x1="${cx}" x2="${cx}" y1="${n(up.at(low))}" y2="${n(up.at(high))}"/>`;
       const [left, base] = labelAt(label ?? '', { x: across.at(x), y: up.at(y) }, taken);
-      const caption = label ? `<text x="${n(left)}" y="${n(base)}">${escaped(label)}</text>` : '';
+      // What is labelled as its series is named by the legend.
+      const caption = label && label !== name ? `<text x="${n(left)}" y="${n(base)}">${escaped(label)}</text>` : '';
       const title = escaped([name, label, figureText(x), figureText(y)].filter(Boolean).join(' · '));
       const ring = hasRing ? `<circle class="l-${shade}" cx="${cx}" cy="${cy}" r="${ringRadius}"/>` : '';
       return `${bar}${ring}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="${radius}"><title>${title}</title></circle>${caption}`;

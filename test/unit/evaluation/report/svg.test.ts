@@ -28,6 +28,17 @@ test('a label stands above its point, or below it if it would cross the level or
   expect(above('calibrated', [...corners, named, { x: 5, y: 3.2 }])).toBeGreaterThan(0);
 });
 
+test('a point that is labelled as its series is named by the legend alone', () => {
+  const points = [
+    { x: 0, y: 0, label: 'lossless' },
+    { x: 1, y: 1, label: '0.9' },
+  ];
+  const series = [{ name: 'lossless', shade: 'exit1', isLine: false, points }] as const;
+  const drawn = svg({ id: 'a', title: '', note: '', kind: 'lines', x: '', y: '', series });
+  expect(drawn.match(/>lossless<\/text>/g)).toHaveLength(1);
+  expect(drawn).toContain('>0.9</text>');
+});
+
 test('what has a ring is named in the legend', () => {
   const points = [
     { x: 0, y: 0, hasRing: true },
