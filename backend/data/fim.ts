@@ -1,7 +1,7 @@
 /**
  * Prompts for the text between a prefix and a suffix, with the tokens that a model was trained with for it. Pure: knows ids and texts, no
- * file and no model. The layout is that of llama.cpp's `/infill` (tools/server, format_prompt_infill), which is Qwen2.5-Coder's (arXiv
- * 2409.12186).
+ * file and no model. The layouts are those that Qwen2.5-Coder was taught (arXiv 2409.12186, section 3): a file by itself without names, and
+ * several files behind theirs, as in llama.cpp's `/infill` (tools/server, format_prompt_infill).
  */
 import { userError } from '../../protocol/errors.ts';
 import type { HealedPrompt } from './healing.ts';
@@ -101,7 +101,7 @@ export interface FimRequest {
   readonly suffix: string;
   /** Text of other files, which comes first, in this order. */
   readonly chunks?: readonly { readonly file: string; readonly text: string }[];
-  /** Names of the repository and the file of prefix and suffix. */
+  /** Names of the repository and the file of prefix and suffix. They are in the prompt only if `chunks` are. */
   readonly repository?: string;
   readonly file?: string;
   /** What the middle begins with: ids behind the prefix. */
@@ -173,9 +173,10 @@ function requireFim({ fim, path }: FimTokenizer): FimTokens {
   );
 }
 
-/** The repository and its chunks, up to the name of the file that the gap is in. */
+/** The repository and its chunks, up to the name of the file that the gap is in; nothing without chunks. */
 function contextIds(tokenizer: FimTokenizer, fim: FimTokens, request: FimRequest): number[] {
   const { chunks = [], repository = anyRepository, file = anyFile } = request;
+  if (chunks.length === 0) return [];
   const headed = (token: number, name: string): number[] => [token, ...tokenizer.encodePlain(`${name}\n`)];
   const ids = fim.repository === null ? [] : headed(fim.repository, repository);
   for (const chunk of chunks) {

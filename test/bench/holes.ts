@@ -1,8 +1,8 @@
 /** Lines taken out of texts, to be filled in. Knows no model. */
 
 export interface Hole {
-  /** Up to where the line begins, its indentation included. */
   readonly prefix: string;
+  /** Without its indentation, which is missing as well. */
   readonly line: string;
   /** From the end of the line on. */
   readonly suffix: string;
@@ -23,8 +23,8 @@ function holesOf(text: string): Hole[] {
   let start = 0;
   for (const whole of text.split('\n')) {
     const line = whole.trim();
-    const from = start + whole.indexOf(line);
-    if (isWorthAsking(line)) holes.push({ prefix: text.slice(0, from), line, suffix: text.slice(from + line.length) });
+    const end = start + whole.trimEnd().length;
+    if (isWorthAsking(line)) holes.push({ prefix: text.slice(0, start), line, suffix: text.slice(end) });
     start += whole.length + 1;
   }
   return holes;
@@ -33,6 +33,6 @@ function holesOf(text: string): Hole[] {
 const isWorthAsking = (line: string): boolean =>
   line.length >= shortest && line.length <= longest && /\w/.test(line) && !/^(\/\/|\/?\*|import\b)/.test(line);
 
-/** The share of holes whose line was said, blanks at its end aside; `lines` in the order of the holes. */
+/** The share of holes whose line was said, blanks around it aside; `lines` in the order of the holes. */
 export const hitShare = (holes: readonly Hole[], lines: readonly string[]): number =>
-  holes.filter(({ line }, i) => lines[i]!.trimEnd() === line).length / holes.length;
+  holes.filter(({ line }, i) => lines[i]!.trim() === line).length / holes.length;

@@ -61,14 +61,12 @@ async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promis
   return { ...nothing, ids: tokenizer.encode(rendered, { addSpecial: false }), maxTokens: 2 * maxTokens };
 }
 
-/** The layout with which models were trained, without file names. A model that was not trained to fill in continues the prefix. */
+/** A model that was not trained to fill in continues the prefix. */
 function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): TaskPrompt {
   const { prefix, suffix, isLine } = task;
   const form = { ...nothing, ends: isLine ? [lineEnd] : [], maxTokens: isLine ? 64 : 256 };
   if (tokenizer.fim === null) return { ...form, ...tokenizer.heal(tokenizer.encode(prefix)) };
-  const bare = { ...tokenizer.fim, repository: null, file: null };
-  const all = { prefix: Infinity, suffix: Infinity, chunks: 0 };
-  const ids = fimPrompt({ ...tokenizer, fim: bare }, { prefix, suffix }, all);
+  const ids = fimPrompt(tokenizer, { prefix, suffix }, { prefix: Infinity, suffix: Infinity, chunks: 0 });
   return { ...form, ids, endTokens: tokenizer.fim.ends };
 }
 

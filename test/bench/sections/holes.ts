@@ -51,7 +51,7 @@ export const holesSection: Section = {
       return {
         ...(await measure(model, tokenizer, holes, options)),
         notes: [
-          `Lines without their indentation, taken out of TypeScript (${origin}): no comments, no imports, from 10 to 100 characters. The prompt is llama.cpp's, of ${budget.prefix} tokens before and ${budget.suffix} behind at most; greedy, up to the end of the line. A hit is the very line, blanks at its end aside.`,
+          `Lines taken out of TypeScript (${origin}): no comments, no imports, from 10 to 100 characters. The prompt is of ${budget.prefix} tokens before and ${budget.suffix} behind at most, without names of files; greedy, up to the end of the line. A hit is the very line, blanks around it aside.`,
           `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens. Up to ${noise} % of the holes more or fewer count as equal.`,
         ],
       };

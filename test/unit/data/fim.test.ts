@@ -30,21 +30,20 @@ const plain = (changes: Partial<FimTokenizer> = {}): FimTokenizer => ({
 const without = (changes: object): FimTokenizer => plain({ fim: { ...plain().fim!, ...changes } });
 
 describe('prompts for filling in the middle', () => {
-  it('name repository and file as Qwen2.5-Coder was taught, prefix first', () => {
-    expect(fimPrompt(plain(), { prefix: 'ab', suffix: 'c' }, everything)).toEqual([
-      1004,
-      ...codes('myproject\n'),
-      1005,
-      ...codes('filename\n'),
-      1001,
-      ...codes('ab'),
-      1002,
-      ...codes('c'),
-      1003,
-    ]);
+  it('show a file by itself without names, prefix first', () => {
+    const alone = [1001, ...codes('ab'), 1002, ...codes('c'), 1003];
+    const request = { prefix: 'ab', suffix: 'c' };
+    expect(fimPrompt(plain(), request, everything)).toEqual(alone);
+    expect(fimPrompt(plain(), { ...request, repository: 'r', file: 'f', chunks: [] }, everything)).toEqual(alone);
   });
 
-  it('put chunks of other files between, each behind its name', () => {
+  it('name repository and file behind text of other files', () => {
+    const ids = fimPrompt(plain(), { prefix: 'p', suffix: 's', chunks: [{ file: 'a', text: 'x' }] }, everything);
+    const names = [1004, ...codes('myproject\n'), 1005, ...codes('a\nx'), 1005, ...codes('filename\n')];
+    expect(ids).toEqual([...names, 1001, 112, 1002, 115, 1003]);
+  });
+
+  it('put each chunk behind its name', () => {
     const chunks = [
       { file: 'a.ts', text: 'x' },
       { file: '', text: 'y' },
@@ -101,7 +100,10 @@ describe('prompts for filling in the middle', () => {
   });
 
   it('begin with what stands before each text', () => {
-    const ids = fimPrompt(plain({ startId: 1 }), { prefix: 'p', suffix: 's' }, everything);
+    const request = { prefix: 'p', suffix: 's' };
+    const alone = fimPrompt(plain({ startId: 1 }), request, everything);
+    expect(alone.slice(0, 2)).toEqual([1, 1001]);
+    const ids = fimPrompt(plain({ startId: 1 }), { ...request, chunks: [{ file: 'a', text: 'x' }] }, everything);
     expect(ids.slice(0, 2)).toEqual([1, 1004]);
   });
 
@@ -217,13 +219,11 @@ const coder = join(process.env['EARLY_EXIT_MODELS'] ?? '../shared/models', 'qwen
 describe.skipIf(!existsSync(coder) || !hasLlama())(
   'Qwen2.5-Coder (skipped where EARLY_EXIT_MODELS has no qwen2.5-coder-0.5b.gguf, or llama.cpp is not here)',
   () => {
-    /** format_prompt_infill of llama.cpp's tools/server, over its own tokens. */
+    /** format_prompt_infill of llama.cpp's tools/server, over its own tokens, which names files even if there are no others. */
     const reference = ({ tokenize, fim }: Llama, { prefix, suffix, chunks = [] }: FimRequest): number[] => [
-      fim.rep,
-      ...tokenize('myproject\n'),
+      ...(chunks.length === 0 ? [] : [fim.rep, ...tokenize('myproject\n')]),
       ...chunks.flatMap(({ file, text }) => [fim.sep, ...tokenize(`${file}\n`), ...tokenize(text)]),
-      fim.sep,
-      ...tokenize('filename\n'),
+      ...(chunks.length === 0 ? [] : [fim.sep, ...tokenize('filename\n')]),
       fim.pre,
       ...tokenize(prefix).slice(-1536),
       fim.suf,
@@ -231,7 +231,7 @@ describe.skipIf(!existsSync(coder) || !hasLlama())(
       fim.mid,
     ];
 
-    it('gets the prompts of llama.cpp, token by token', () => {
+    it('gets the prompts of llama.cpp, token by token, without names where no other file is shown', () => {
       const llama = openLlama(coder);
       const tokenizer = loadTokenizer(coder);
       const long = 'export function parse(text: string): number[] { return text.split(",").map(Number); }\n'.repeat(

@@ -46,6 +46,7 @@ describe('a model with tokens for it', () => {
     const { ids, fills, ends } = gapPrompt(tokenizer(fim), { ...gap, chunks }, limits, 4096);
     expect(textOf(ids)).toBe('<repo>r\n<file>a.ts\nlet a;<file>f.ts\n<pre><suf>after<mid>');
     expect({ fills, ends }).toEqual({ fills: true, ends: [1005] });
+    expect(textOf(gapPrompt(tokenizer(fim), gap, limits, 4096).ids)).toBe('<pre><suf>after<mid>');
   });
 
   it('has what is being written behind the suffix, and the word or indent that is begun is left to it', () => {
