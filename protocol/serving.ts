@@ -24,8 +24,6 @@ export interface ServedGap {
   readonly prefix: string;
   readonly suffix: string;
   readonly chunks: readonly { readonly file: string; readonly text: string }[];
-  /** What the middle begins with. */
-  readonly begun: string;
 }
 
 export type ServedPrompt =

@@ -96,25 +96,17 @@ export interface FimTokenizer {
   heal(ids: readonly number[], fixed?: number): HealedPrompt;
 }
 
+/** The text around a gap, in tokens. */
 export interface FimRequest {
-  readonly prefix: string;
-  readonly suffix: string;
+  readonly prefix: readonly number[];
+  readonly suffix: readonly number[];
   /** Text of other files, which comes first, in this order. */
   readonly chunks?: readonly { readonly file: string; readonly text: string }[];
   /** Names of the repository and the file of prefix and suffix. They are in the prompt only if `chunks` are. */
-  readonly repository?: string;
-  readonly file?: string;
-  /** What the middle begins with: ids behind the prefix. */
-  readonly begun?: readonly number[];
-  /** Otherwise the model's own. */
-  readonly order?: FimOrder;
-}
-
-/** Most tokens of each part. A prefix and the chunks lose their beginning, a suffix its end. */
-export interface FimBudget {
-  readonly prefix: number;
-  readonly suffix: number;
-  readonly chunks: number;
+  readonly repository?: string | undefined;
+  readonly file?: string | undefined;
+  /** Most tokens of chunks and names, which lose their beginning. */
+  readonly contextTokens?: number;
 }
 
 /** The names that llama.cpp gives if it gets none. */
@@ -129,15 +121,15 @@ const snippet = '\n\n--- snippet ---\n\n';
  * The tokens of a prompt. If the model expects a token before each text, that comes first (llama.cpp puts it after the chunks).
  * @throws UserError `unsupported` for a model without tokens for filling in.
  */
-export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest, budget: FimBudget): number[] {
+export function fimPrompt(tokenizer: FimTokenizer, request: FimRequest): number[] {
   const fim = requireFim(tokenizer);
-  const { prefix, suffix, begun = [], order = fim.order } = request;
+  const { prefix, suffix, contextTokens = Infinity } = request;
   const context = contextIds(tokenizer, fim, request);
-  const before = [fim.prefix, ...last(tokenizer.encodePlain(prefix), budget.prefix), ...begun];
-  const after = [fim.suffix, ...tokenizer.encodePlain(suffix).slice(0, Math.max(0, budget.suffix))];
-  const parts = order === 'prefix-first' ? [before, after] : [after, before];
+  const before = [fim.prefix, ...prefix];
+  const after = [fim.suffix, ...suffix];
+  const parts = fim.order === 'prefix-first' ? [before, after] : [after, before];
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
-  return [...start, ...last(context, budget.chunks), ...parts.flat(), fim.middle];
+  return [...start, ...context.slice(Math.max(0, context.length - contextTokens)), ...parts.flat(), fim.middle];
 }
 
 /**
@@ -154,17 +146,8 @@ export function textBeforeGap(prompt: readonly number[], fim: FimTokens | null):
   return [...prompt.slice(0, suffix), ...prompt.slice(suffixEnd, middle), ...prompt.slice(middle + 1)];
 }
 
-/** The share of each part that llama.cpp's server allows, from the context, its batch and the requested tokens. */
-export function llamaBudget(batch: number, context: number, maxTokens: number, begun: number): FimBudget {
-  const quarter = Math.floor(batch / 4);
-  return {
-    prefix: 3 * quarter,
-    suffix: Math.max(0, quarter - (2 + begun)),
-    chunks: Math.max(0, context - batch - 2 * maxTokens),
-  };
-}
-
-function requireFim({ fim, path }: FimTokenizer): FimTokens {
+/** @throws UserError `unsupported` for a model without tokens for filling in. */
+export function requireFim({ fim, path }: FimTokenizer): FimTokens {
   if (fim !== null) return fim;
   throw userError(
     'unsupported',
@@ -186,5 +169,3 @@ function contextIds(tokenizer: FimTokenizer, fim: FimTokens, request: FimRequest
   }
   return fim.file === null ? ids : [...ids, ...headed(fim.file, file)];
 }
-
-const last = (ids: readonly number[], count: number): readonly number[] => ids.slice(Math.max(0, ids.length - count));

@@ -2,12 +2,20 @@
  * The prompt that fills a gap. What changes least comes first, and parts that are too long are shortened in steps, so that most of a prompt
  * equals the last one. Pure; knows a tokenizer and no model.
  */
-import type { CompletionLimits, Gap } from '../../protocol/completion.ts';
+import type { CompletionLimits } from '../../protocol/completion.ts';
+import type { Around } from '../../protocol/suggestion.ts';
 import type { Begun } from './healing.ts';
-import { fimPrompt, type FimTokenizer } from './fim.ts';
+import { fimPrompt, type FimRequest, type FimTokenizer } from './fim.ts';
+
+/** The text around a gap, and text of other files, the closest to the gap last. */
+export type PromptGap = Around & Pick<FimRequest, 'repository' | 'file' | 'chunks'>;
+export type PromptLimits = Pick<CompletionLimits, 'prefixTokens' | 'suffixTokens' | 'chunkTokens' | 'maxTokens'>;
+type Chunks = NonNullable<PromptGap['chunks']>;
 
 export interface GapPrompt {
   readonly ids: readonly number[];
+  /** Tokens of the prompt, with those that were taken off its end. */
+  readonly tokens: number;
   /** The end of the text before the gap that is not in `ids`: the written text begins with it. */
   readonly begun: Begun | null;
   /** Whether it contains the text after the gap. */
@@ -21,54 +29,67 @@ export interface GapPrompt {
 
 /** A step in which a part is cut off, as a share of its budget. */
 const stepShare = 1 / 4;
-/** Tokens of the names and signs around the parts. */
-const signs = 64;
-/** Around a chunk. */
+/** Tokens before and between the parts, and the first written one. */
+const signs = 8;
+/** Of the names that come with chunks, and around each. */
+const namesTokens = 56;
 const headTokens = 16;
+/** Tokens of the lines that are being written, but for long ones. */
+const mostFresh = 256;
+/** The beginning of the middle moves by this number of lines at a time. */
+const settledLines = 16;
 /** Of a context that is too small for its budgets, the share that the suffix gets. */
 const suffixShare = 1 / 4;
 
 export function gapPrompt(
   tokenizer: FimTokenizer,
-  gap: Gap,
-  limits: CompletionLimits,
+  gap: PromptGap,
+  limits: PromptLimits,
   contextLength: number,
 ): GapPrompt {
   const room = Math.max(1, contextLength - limits.maxTokens - signs);
   return tokenizer.fim === null ? textBefore(tokenizer, gap, limits, room) : filling(tokenizer, gap, limits, room);
 }
 
-function filling(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
+function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, room: number): GapPrompt {
+  const { chunks: given = [], repository, file } = gap;
   const suffix = Math.min(limits.suffixTokens, Math.floor(room * suffixShare));
-  const { settled, begun } = splitPrefix(gap.prefix);
   const before = Math.min(limits.prefixTokens, room - suffix);
   // A share of its own, so that what is typed there moves nothing else.
-  const freshRoom = Math.max(before / 8, Math.min(before / 2, mostFresh));
-  const fresh = tokenizer.encodePlain(begun).slice(-freshRoom);
-  const prefix = Math.floor(before - freshRoom);
-  const chunkRoom = Math.min(limits.chunkTokens, room - suffix - before);
-  const settledIds = tokenizer.encodePlain(settled);
-  const kept = steadyLength(settledIds.length, prefix);
-  const chunks = lastChunks(tokenizer, gap.chunks, chunkRoom);
-  const { repository, file } = gap;
-  const budget = { prefix: kept, suffix, chunks: chunkRoom + signs };
-  const promptIds = fimPrompt(tokenizer, { prefix: settled, suffix: gap.suffix, chunks, repository, file }, budget);
+  const freshRoom = Math.floor(Math.max(before / 8, Math.min(before / 2, mostFresh)));
+  const chunkRoom = Math.min(limits.chunkTokens, room - suffix - before - namesTokens);
+  const { settled, begun } = splitPrefix(gap.prefix);
+  const begunIds = tokenizer.encodePlain(begun);
+  const freshFrom = begunIds.length - steadyLength(begunIds.length, freshRoom);
+  const settledIds = [...tokenizer.encodePlain(settled), ...begunIds.slice(0, freshFrom)];
+  const kept = steadyLength(settledIds.length, before - freshRoom);
+  const suffixIds = tokenizer.encodePlain(gap.suffix);
+  const chunks = lastChunks(tokenizer, given, chunkRoom);
+  const promptIds = fimPrompt(tokenizer, {
+    prefix: settledIds.slice(settledIds.length - kept),
+    suffix: suffixIds.slice(0, suffix),
+    chunks,
+    repository,
+    file,
+    contextTokens: chunkRoom + namesTokens,
+  });
   // If the line continues after the cursor, only the missing part of the line is written.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
   const stops = goesOn ? ['\n'] : [];
-  const healed = tokenizer.heal([...promptIds, ...fresh], promptIds.length);
-  const suffixIds = tokenizer.encodePlain(gap.suffix);
+  const whole = [...promptIds, ...begunIds.slice(freshFrom)];
   const others = [
-    ...gap.chunks.slice(0, gap.chunks.length - chunks.length).map(({ text }) => tokenizer.encodePlain(text)),
+    ...given.slice(0, given.length - chunks.length).map(({ text }) => tokenizer.encodePlain(text)),
     ...(suffixIds.length > suffix ? [suffixIds] : []),
     ...(settledIds.length > kept ? [settledIds] : []),
   ];
-  return { ...healed, fills: true, ends: tokenizer.fim!.ends, stops, others };
+  const healed = tokenizer.heal(whole, promptIds.length);
+  return { ...healed, tokens: whole.length, fills: true, ends: tokenizer.fim!.ends, stops, others };
 }
 
 /**
  * The last lines before the cursor, which are being written, come after the suffix, as the beginning of the middle: typing then appends to
- * a prompt and changes nothing in it.
+ * a prompt and changes nothing in it, and a small model fills more lines than behind the suffix (docs/lab.md). After the SPM mode of arXiv
+ * 2207.14255, section 3.1.
  */
 export function splitPrefix(prefix: string): { settled: string; begun: string } {
   const lines = prefix.split('\n');
@@ -80,21 +101,16 @@ export function splitPrefix(prefix: string): { settled: string; begun: string } 
   return { settled, begun: prefix.slice(settled.length) };
 }
 
-/** Tokens of those lines, but for long ones. */
-const mostFresh = 256;
-
-/** The beginning of the middle moves by this number of lines at a time. */
-const settledLines = 16;
-
 /** A model that was not trained to fill in continues the text before; a blank line ends its text. */
-function textBefore(tokenizer: FimTokenizer, gap: Gap, limits: CompletionLimits, room: number): GapPrompt {
+function textBefore(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, room: number): GapPrompt {
+  const { chunks = [] } = gap;
   const text = tokenizer.encodePlain(gap.prefix === '' ? '\n' : gap.prefix);
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
-  const healed = tokenizer.heal([...start, ...text.slice(text.length - kept)]);
-  const beside = [...gap.chunks.map((chunk) => chunk.text), gap.suffix].map((part) => tokenizer.encodePlain(part));
+  const whole = [...start, ...text.slice(text.length - kept)];
+  const beside = [...chunks.map((chunk) => chunk.text), gap.suffix].map((part) => tokenizer.encodePlain(part));
   const others = [...beside, ...(text.length > kept ? [text] : [])];
-  return { ...healed, fills: false, ends: [], stops: ['\n\n'], others };
+  return { ...tokenizer.heal(whole), tokens: whole.length, fills: false, ends: [], stops: ['\n\n'], others };
 }
 
 /** How many of the last tokens are kept: at most the budget, and the cut moves in steps while the text grows. */
@@ -104,14 +120,22 @@ export function steadyLength(total: number, budget: number): number {
   return total - Math.ceil((total - budget) / step) * step;
 }
 
-function lastChunks(tokenizer: FimTokenizer, chunks: Gap['chunks'], budget: number): Gap['chunks'] {
+/** The chunks for which there is room; of the closest one at least the end. */
+function lastChunks(tokenizer: FimTokenizer, chunks: Chunks, budget: number): Chunks {
+  if (budget <= 0) return [];
   const sizes = chunks.map(({ text }) => tokenizer.encodePlain(text).length + headTokens);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let over = total - steadyLength(total, budget);
   let first = 0;
-  while (over > 0 && first < sizes.length) over -= sizes[first++]!;
+  while (over > 0 && first < sizes.length - 1) over -= sizes[first++]!;
   return chunks.slice(first);
 }
+
+/** The same tokenizer, which takes nothing off the end of a prompt. */
+export const withoutHealing = (tokenizer: FimTokenizer): FimTokenizer => ({
+  ...tokenizer,
+  heal: (ids) => ({ ids, begun: null }),
+});
 
 /** The same tokenizer, which remembers the last texts: most of a prompt comes again. */
 export function rememberingTokenizer(tokenizer: FimTokenizer): FimTokenizer {

@@ -8,7 +8,6 @@ import { completionOptions } from '../../protocol/options-completions.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { renderChat } from '../data/chat.ts';
-import type { Begun } from '../data/healing.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import type { Ids } from '../decoding/batch.ts';
 import { decode, type DecodeRequest } from '../decoding/decode.ts';
@@ -18,7 +17,7 @@ import type { Session } from '../decoding/session.ts';
 import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { explained, type WrittenText } from './explained.ts';
-import { gapPrompt } from '../data/gap-prompt.ts';
+import { gapPrompt, withoutHealing } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
 import { trunkLength } from '../runtime/staged-model.ts';
@@ -116,12 +115,12 @@ function atCursor(
   const { contextLength } = model.spec;
   const limit = Math.min(maxTokens, Math.floor(contextLength / 3));
   const limits = { ...placeLimits, maxTokens: limit + lineTokens };
-  const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
+  const prompt = gapPrompt(tokenHealing ? tokenizer : withoutHealing(tokenizer), gap, limits, contextLength);
   const cursorLine = gap.prefix.slice(gap.prefix.lastIndexOf('\n') + 1);
   const { ids, begun, fills, ends, stops, others } = prompt;
   return {
-    prompts: [tokenHealing || begun === null ? ids : [...ids, ...tokenizer.encodePlain(textOf(begun))]],
-    beginnings: [tokenHealing ? begun : null],
+    prompts: [ids],
+    beginnings: [begun],
     maxTokens: limits.maxTokens,
     drafts: draftingFrom(drafts, others),
     endOfText: [...endOfText, ...ends],
@@ -130,8 +129,6 @@ function atCursor(
     ends: [() => placeEnd(gap, limit), ...(stopRepetition ? [() => repetitionEnd(cursorLine)] : [])],
   };
 }
-
-const textOf = ({ bytes }: Begun): string => Buffer.from(bytes).toString('utf8');
 
 /** Most tokens of each part of a prompt, as completions have them by default. */
 const placeLimits: Omit<CompletionLimits, 'maxTokens'> = {

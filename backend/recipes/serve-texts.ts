@@ -3,7 +3,8 @@ import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { Answers, Question, ServedChat, ServedGap, ServedPrompt } from '../../protocol/serving.ts';
 import { renderChat } from '../data/chat.ts';
-import { fimPrompt, llamaBudget } from '../data/fim.ts';
+import { requireFim } from '../data/fim.ts';
+import { gapPrompt, splitPrefix, withoutHealing } from '../data/gap-prompt.ts';
 import type { Begun } from '../data/healing.ts';
 import type { Steps } from '../data/steps.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
@@ -24,10 +25,8 @@ export interface EncodedPrompt {
 export type PlainPrompt =
   Exclude<ServedPrompt, { readonly kind: 'chat' }> | { readonly kind: 'rendered'; readonly text: string };
 
-/** What llama.cpp's server takes for its batch: how much of a prefix and a suffix counts. */
-const fimBatch = 2048;
-/** Extra tokens of the parts: before a text, before the middle, and the first written one. */
-const fimMarks = 3;
+/** Most tokens of a prompt with a gap: before and behind it as llama.cpp's server takes them by default, and of other files what is left. */
+const gapLimits = { prefixTokens: 1536, suffixTokens: 512, chunkTokens: Infinity };
 
 /** What a prompt must leave room for. */
 export interface PromptRoom {
@@ -62,8 +61,7 @@ export function* encodePrompt(prompt: PlainPrompt, tokenizer: Tokenizer, room: P
       checkIds(prompt.ids, tokenizer);
       return encoded(prompt.ids, null);
     case 'gap':
-      // A model that fills gaps was trained on texts that were cut anywhere, so nothing is taken off here either.
-      return { ...(yield* encodeGap(prompt.gap, tokenizer, room)), ends: tokenizer.fim?.ends ?? [] };
+      return yield* encodeGap(prompt.gap, tokenizer, room);
   }
 }
 
@@ -94,31 +92,22 @@ function* encodeFitting(
   }
 }
 
-/** As much of the text around a gap as there is room for. */
+/** As much of the text around a gap as there is room for. Its parts are encoded in steps, and then put together. */
 function* encodeGap(
-  { begun, ...gap }: ServedGap,
+  gap: ServedGap,
   tokenizer: Tokenizer,
-  { contextLength, maxTokens }: PromptRoom,
+  { contextLength, maxTokens, heals }: PromptRoom,
 ): Steps<EncodedPrompt> {
-  const ids = yield* tokenizer.encodeSteps(begun, { addSpecial: false });
+  requireFim(tokenizer);
+  const { settled, begun: fresh } = splitPrefix(gap.prefix);
   const plain = new Map<string, number[]>();
-  for (const text of [gap.prefix, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
+  for (const text of [settled, fresh, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
     plain.set(text, yield* tokenizer.encodePlainSteps(text));
-  const room = contextLength - fimMarks;
-  // A request for as many tokens as the context has still gets half of the context for its prompt.
-  const wanted = Math.min(maxTokens, Math.floor(room / 2));
-  const batch = Math.min(fimBatch, room - wanted);
-  const budget = llamaBudget(batch, room, wanted, ids.length);
   const encodePlain = (text: string): number[] => plain.get(text) ?? tokenizer.encodePlain(text);
-  const given = fimPrompt({ ...tokenizer, encodePlain }, { ...gap, begun: ids }, budget);
-  const chunks = gap.chunks.map(({ text }) => encodePlain(text));
-  const [prefix, suffix] = [encodePlain(gap.prefix), encodePlain(gap.suffix)];
-  const others = [
-    ...(chunks.reduce((sum, chunk) => sum + chunk.length, 0) > budget.chunks ? chunks : []),
-    ...(suffix.length > budget.suffix ? [suffix] : []),
-    ...(prefix.length > budget.prefix ? [prefix] : []),
-  ];
-  return { ...encoded(given, null), others };
+  // A request for as many tokens as the context has still gets half of the context for its prompt.
+  const limits = { ...gapLimits, maxTokens: Math.min(maxTokens, Math.floor(contextLength / 2)) };
+  const encoder = { ...tokenizer, encodePlain };
+  return gapPrompt(heals ? encoder : withoutHealing(encoder), gap, limits, contextLength);
 }
 
 /** Ids that are looked at in one step. */

@@ -85,7 +85,7 @@ function promptsOf(body: Body): ServedPrompt[] {
   if (given !== undefined) {
     if (typeof prompt !== 'string' || typeof given !== 'string')
       throw userError('bad-argument', 'With a suffix, prompt and suffix must be texts.');
-    return [{ kind: 'gap', gap: { prefix: prompt, suffix: given, chunks: [], begun: '' } }];
+    return [{ kind: 'gap', gap: { prefix: prompt, suffix: given, chunks: [] } }];
   }
   return promptsField(body);
 }

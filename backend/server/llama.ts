@@ -21,11 +21,12 @@ export function infill(body: Body, served: Served): Endpoint {
     if (text === undefined) throw badField(`input_extra[${i}].text`, 'a text', text);
     return { file: textField(chunk, 'filename') ?? '', text };
   });
+  // What the middle begins with stands behind the prefix, as in an editor.
   const begun = textField(body, 'prompt') ?? '';
   const [prefix, suffix] = [textField(body, 'input_prefix'), textField(body, 'input_suffix')];
   if (prefix === undefined) throw badField('input_prefix', 'a text', undefined);
   if (suffix === undefined) throw badField('input_suffix', 'a text', undefined);
-  return written(body, served, [{ kind: 'gap', gap: { prefix, suffix, chunks, begun } }]);
+  return written(body, served, [{ kind: 'gap', gap: { prefix: prefix + begun, suffix, chunks } }]);
 }
 
 function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint {

@@ -45,7 +45,7 @@ export function generate(body: Body, served: Served): Endpoint {
     return written(body, served, chatRequest({ ...plain, messages, tools: null }, served).request, plainReader, answer);
   }
   checkModel(body, served);
-  const prompts = suffix === '' ? promptsField({ prompt }) : [{ kind: 'gap', gap: { prefix: prompt, suffix, chunks: [], begun: '' } } as const]; // prettier-ignore
+  const prompts = suffix === '' ? promptsField({ prompt }) : [{ kind: 'gap', gap: { prefix: prompt, suffix, chunks: [] } } as const]; // prettier-ignore
   const request = requestOf(plain, served, { prompts, maxTokens: requestedTokens(plain, 'num_predict', 0) });
   return written(body, served, request, plainReader, answer);
 }

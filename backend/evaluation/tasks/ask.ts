@@ -66,7 +66,7 @@ function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): T
   const { prefix, suffix, isLine } = task;
   const form = { ...nothing, ends: isLine ? [lineEnd] : [], maxTokens: isLine ? 64 : 256 };
   if (tokenizer.fim === null) return { ...form, ...tokenizer.heal(tokenizer.encode(prefix)) };
-  const ids = fimPrompt(tokenizer, { prefix, suffix }, { prefix: Infinity, suffix: Infinity, chunks: 0 });
+  const ids = fimPrompt(tokenizer, { prefix: tokenizer.encodePlain(prefix), suffix: tokenizer.encodePlain(suffix) });
   return { ...form, ids, endTokens: tokenizer.fim.ends };
 }
 

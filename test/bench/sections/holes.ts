@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { fimPrompt } from '../../../backend/data/fim.ts';
+import { gapPrompt, withoutHealing } from '../../../backend/data/gap-prompt.ts';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
@@ -26,9 +26,10 @@ import { figures, type Findings, type Goal } from '../report.ts';
 import type { BenchOptions, Section } from './section.ts';
 
 const holeCount = 200;
-const budget = { prefix: 192, suffix: 64, chunks: 64 };
 /** More than the longest line that is taken out. */
 const newTokens = 48;
+const limits = { prefixTokens: 192, suffixTokens: 64, chunkTokens: 0, maxTokens: newTokens };
+const contextTokens = 1024;
 /** Of all holes, by how many percent two ways may differ and count as equal: four holes. */
 const noise = 2;
 
@@ -51,7 +52,7 @@ export const holesSection: Section = {
       return {
         ...(await measure(model, tokenizer, holes, options)),
         notes: [
-          `Lines taken out of TypeScript (${origin}): no comments, no imports, from 10 to 100 characters. The prompt is of ${budget.prefix} tokens before and ${budget.suffix} behind at most, without names of files; greedy, up to the end of the line. A hit is the very line, blanks around it aside.`,
+          `Lines taken out of TypeScript (${origin}): no comments, no imports, from 10 to 100 characters. The prompt is that of completions, of ${limits.prefixTokens} tokens before and ${limits.suffixTokens} behind at most; greedy, up to the end of the line. A hit is the very line, blanks around it aside.`,
           `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens. Up to ${noise} % of the holes more or fewer count as equal.`,
         ],
       };
@@ -74,7 +75,8 @@ async function measure(model: Model, tokenizer: Tokenizer, holes: readonly Hole[
     const ways = await openWays(model, tokenizer, options, closing);
     const answers = answered.known();
     for (let i = answers.length; i < holes.length; i++) {
-      const prompt = fimPrompt(tokenizer, holes[i]!, budget);
+      // llama.cpp has no token healing, so no way has.
+      const prompt = gapPrompt(withoutHealing(tokenizer), holes[i]!, limits, contextTokens).ids;
       const answer: Answer = {};
       for (const way of ways) {
         const { ids, layers } = await way.write(prompt);
@@ -146,7 +148,7 @@ async function openWays(
   if (model.path.endsWith('.gguf') && (await installLlama())) {
     const child = await llamaChild('wall');
     closing.push(() => child.end());
-    await child.ask({ type: 'open', model: model.path, threads, contextSize: 1024 });
+    await child.ask({ type: 'open', model: model.path, threads, contextSize: contextTokens });
     const ends = [...tokenizer.eosIds, ...tokenizer.fim!.ends];
     ways.push({
       name: llamaName,

@@ -1,21 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import {
-  fimPrompt,
-  fimTokens,
-  llamaBudget,
-  textBeforeGap,
-  type FimBudget,
-  type FimRequest,
-  type FimTokenizer,
-} from '../../../backend/data/fim.ts';
+import { fimPrompt, fimTokens, textBeforeGap, type FimRequest, type FimTokenizer } from '../../../backend/data/fim.ts';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { hasLlama, openLlama, type Llama } from '../../support/llama.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
 import { byteLevelFile, golden, numberEntry, sentencePieceFile, type Golden } from './fixtures.ts';
-
-const everything: FimBudget = { prefix: 1e6, suffix: 1e6, chunks: 1e6 };
 
 /** Ids that a reader can follow: characters are their codes. */
 const codes = (text: string): number[] => Array.from(text, (character) => character.codePointAt(0)!);
@@ -32,13 +22,13 @@ const without = (changes: object): FimTokenizer => plain({ fim: { ...plain().fim
 describe('prompts for filling in the middle', () => {
   it('show a file by itself without names, prefix first', () => {
     const alone = [1001, ...codes('ab'), 1002, ...codes('c'), 1003];
-    const request = { prefix: 'ab', suffix: 'c' };
-    expect(fimPrompt(plain(), request, everything)).toEqual(alone);
-    expect(fimPrompt(plain(), { ...request, repository: 'r', file: 'f', chunks: [] }, everything)).toEqual(alone);
+    const request = { prefix: codes('ab'), suffix: codes('c') };
+    expect(fimPrompt(plain(), request)).toEqual(alone);
+    expect(fimPrompt(plain(), { ...request, repository: 'r', file: 'f', chunks: [] })).toEqual(alone);
   });
 
   it('name repository and file behind text of other files', () => {
-    const ids = fimPrompt(plain(), { prefix: 'p', suffix: 's', chunks: [{ file: 'a', text: 'x' }] }, everything);
+    const ids = fimPrompt(plain(), { prefix: codes('p'), suffix: codes('s'), chunks: [{ file: 'a', text: 'x' }] });
     const names = [1004, ...codes('myproject\n'), 1005, ...codes('a\nx'), 1005, ...codes('filename\n')];
     expect(ids).toEqual([...names, 1001, 112, 1002, 115, 1003]);
   });
@@ -48,7 +38,7 @@ describe('prompts for filling in the middle', () => {
       { file: 'a.ts', text: 'x' },
       { file: '', text: 'y' },
     ];
-    const ids = fimPrompt(plain(), { prefix: '', suffix: '', chunks, repository: 'r', file: 'b.ts' }, everything);
+    const ids = fimPrompt(plain(), { prefix: [], suffix: [], chunks, repository: 'r', file: 'b.ts' });
     expect(ids).toEqual([
       1004,
       ...codes('r\n'),
@@ -66,21 +56,15 @@ describe('prompts for filling in the middle', () => {
 
   it('separate chunks by a line where the model knows no files, and name nothing', () => {
     const bare = without({ repository: null, file: null });
-    expect(fimPrompt(bare, { prefix: 'p', suffix: 's' }, everything)).toEqual([1001, 112, 1002, 115, 1003]);
-    const ids = fimPrompt(bare, { prefix: 'p', suffix: 's', chunks: [{ file: 'a', text: 'x' }] }, everything);
+    expect(fimPrompt(bare, { prefix: codes('p'), suffix: codes('s') })).toEqual([1001, 112, 1002, 115, 1003]);
+    const ids = fimPrompt(bare, { prefix: codes('p'), suffix: codes('s'), chunks: [{ file: 'a', text: 'x' }] });
     expect(ids).toEqual([...codes('\n\n--- snippet ---\n\nx'), 1001, 112, 1002, 115, 1003]);
   });
 
-  it('put the suffix first where the model was taught so, or it is asked for, and what was begun behind the prefix', () => {
-    const bare = { repository: null, file: null };
-    const request: FimRequest = { prefix: 'p', suffix: 's', begun: [7, 8] };
-    expect(fimPrompt(without({ ...bare, order: 'suffix-first' }), request, everything)).toEqual([
-      1002, 115, 1001, 112, 7, 8, 1003,
-    ]);
-    expect(fimPrompt(without(bare), { ...request, order: 'suffix-first' }, everything)).toEqual([
-      1002, 115, 1001, 112, 7, 8, 1003,
-    ]);
-    expect(fimPrompt(without(bare), request, everything)).toEqual([1001, 112, 7, 8, 1002, 115, 1003]);
+  it('put the suffix first where the model was taught so', () => {
+    const taughtSo = without({ repository: null, file: null, order: 'suffix-first' });
+    const ids = fimPrompt(taughtSo, { prefix: codes('p'), suffix: codes('s') });
+    expect(ids).toEqual([1002, 115, 1001, 112, 1003]);
   });
 
   it('are followed, as text, without their suffix', () => {
@@ -100,29 +84,23 @@ describe('prompts for filling in the middle', () => {
   });
 
   it('begin with what stands before each text', () => {
-    const request = { prefix: 'p', suffix: 's' };
-    const alone = fimPrompt(plain({ startId: 1 }), request, everything);
+    const request = { prefix: codes('p'), suffix: codes('s') };
+    const alone = fimPrompt(plain({ startId: 1 }), request);
     expect(alone.slice(0, 2)).toEqual([1, 1001]);
-    const ids = fimPrompt(plain({ startId: 1 }), { ...request, chunks: [{ file: 'a', text: 'x' }] }, everything);
+    const ids = fimPrompt(plain({ startId: 1 }), { ...request, chunks: [{ file: 'a', text: 'x' }] });
     expect(ids.slice(0, 2)).toEqual([1, 1004]);
   });
 
-  it('keep the end of prefix and chunks and the beginning of a suffix', () => {
-    const chunks = [{ file: 'a', text: 'xyz' }];
-    const request = { prefix: 'abc', suffix: 'def', chunks };
-    const ids = fimPrompt(without({ repository: null, file: null }), request, { prefix: 2, suffix: 1, chunks: 2 });
-    expect(ids).toEqual([...codes('yz'), 1001, ...codes('bc'), 1002, ...codes('d'), 1003]);
-    const none = fimPrompt(plain(), request, { prefix: 0, suffix: 0, chunks: 0 });
-    expect(none).toEqual([1001, 1002, 1003]);
-  });
-
-  it('leave to each part what llama.cpp leaves it', () => {
-    expect(llamaBudget(2048, 32768, 100, 3)).toEqual({ prefix: 1536, suffix: 507, chunks: 32768 - 2048 - 200 });
-    expect(llamaBudget(8, 4, 100, 3)).toEqual({ prefix: 6, suffix: 0, chunks: 0 });
+  it('keep the end of names and chunks', () => {
+    const bare = without({ repository: null, file: null });
+    const request = { prefix: codes('p'), suffix: codes('s'), chunks: [{ file: 'a', text: 'xyz' }] };
+    const parts = [1001, 112, 1002, 115, 1003];
+    expect(fimPrompt(bare, { ...request, contextTokens: 2 })).toEqual([...codes('yz'), ...parts]);
+    expect(fimPrompt(plain(), { ...request, contextTokens: 0 })).toEqual(parts);
   });
 
   it('are refused for a model without such tokens', () => {
-    const error = caught(() => fimPrompt(plain({ fim: null }), { prefix: '', suffix: '' }, everything));
+    const error = caught(() => fimPrompt(plain({ fim: null }), { prefix: [], suffix: [] }));
     expect(error.message).toBe('The tokenizer of a tokenizer has no tokens for filling in the middle.');
   });
 });
@@ -219,15 +197,17 @@ const coder = join(process.env['EARLY_EXIT_MODELS'] ?? '../shared/models', 'qwen
 describe.skipIf(!existsSync(coder) || !hasLlama())(
   'Qwen2.5-Coder (skipped where EARLY_EXIT_MODELS has no qwen2.5-coder-0.5b.gguf, or llama.cpp is not here)',
   () => {
+    type Texts = Pick<FimRequest, 'chunks'> & { readonly prefix: string; readonly suffix: string };
+
     /** format_prompt_infill of llama.cpp's tools/server, over its own tokens, which names files even if there are no others. */
-    const reference = ({ tokenize, fim }: Llama, { prefix, suffix, chunks = [] }: FimRequest): number[] => [
+    const reference = ({ tokenize, fim }: Llama, { prefix, suffix, chunks = [] }: Texts): number[] => [
       ...(chunks.length === 0 ? [] : [fim.rep, ...tokenize('myproject\n')]),
       ...chunks.flatMap(({ file, text }) => [fim.sep, ...tokenize(`${file}\n`), ...tokenize(text)]),
       ...(chunks.length === 0 ? [] : [fim.sep, ...tokenize('filename\n')]),
       fim.pre,
-      ...tokenize(prefix).slice(-1536),
+      ...tokenize(prefix),
       fim.suf,
-      ...tokenize(suffix).slice(0, 510),
+      ...tokenize(suffix),
       fim.mid,
     ];
 
@@ -237,7 +217,7 @@ describe.skipIf(!existsSync(coder) || !hasLlama())(
       const long = 'export function parse(text: string): number[] { return text.split(",").map(Number); }\n'.repeat(
         150,
       );
-      const requests: FimRequest[] = [
+      const requests: Texts[] = [
         { prefix: 'const x = ', suffix: ';\n' },
         { prefix: '', suffix: '' },
         { prefix: 'a <|fim_middle|> b <|im_end|>', suffix: '<|file_sep|><tool_call>' },
@@ -250,8 +230,10 @@ describe.skipIf(!existsSync(coder) || !hasLlama())(
           ],
         },
       ];
-      for (const request of requests)
-        expect(fimPrompt(tokenizer, request, llamaBudget(2048, 32768, 0, 0))).toEqual(reference(llama, request));
+      for (const texts of requests) {
+        const [prefix, suffix] = [tokenizer.encodePlain(texts.prefix), tokenizer.encodePlain(texts.suffix)];
+        expect(fimPrompt(tokenizer, { ...texts, prefix, suffix })).toEqual(reference(llama, texts));
+      }
     });
   },
 );

@@ -65,6 +65,14 @@ describe('a model with tokens for it', () => {
     expect(begun).toEqual(['b', 'b', '', '\n    ', 'é']);
   });
 
+  it('loses nothing of long lines that are being written: what is too much for the middle stands before the suffix', () => {
+    const long = Array.from({ length: 12 }, (_, i) => `${'abcdefghi '.repeat(5)}${i}\n`).join('');
+    const { ids } = gapPrompt(tokenizer(fim), { ...gap, prefix: long }, wide, 4096);
+    const [, before, middle] = /<pre>([^<]+)<suf>after<mid>([^<]+)$/.exec(textOf(ids))!;
+    expect(`${before}${middle}\n`).toBe(long);
+    expect(middle!.length).toBeLessThanOrEqual(wide.prefixTokens / 8);
+  });
+
   it('gets the same prompt and more while one types', () => {
     const settled = Array.from({ length: 20 }, (_, i) => `line ${i}\n`).join('');
     const idsOf = (typed: string) => gapPrompt(tokenizer(fim), { ...gap, prefix: settled + typed }, wide, 4096).ids;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
-import { fimPrompt } from '../../../backend/data/fim.ts';
+import { gapPrompt } from '../../../backend/data/gap-prompt.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { closeGenerators } from '../../../backend/recipes/generator.ts';
@@ -184,9 +184,14 @@ test('chats go through the template with their tools, gaps through the tokens fo
   const plain = await ask('/v1/completions', { prompt, max_tokens: 8 });
   expect(chat.choices[0]!.message.content).toBe(plain.choices[0]!.text);
   const gap = { prefix: 'const a = ', suffix: ';\n' };
-  const ids = fimPrompt(tokenizer, gap, { prefix: 100, suffix: 100, chunks: 100 });
+  const limits = { prefixTokens: 100, suffixTokens: 100, chunkTokens: 0, maxTokens: 8 };
+  const { ids, begun } = gapPrompt(tokenizer, gap, limits, 512);
   const filled = await ask('/infill', { input_prefix: gap.prefix, input_suffix: gap.suffix, n_predict: 8 });
-  expect(filled.content).toBe((await ask('/completion', { prompt: ids, n_predict: 8 })).content);
+  // The blank before the gap belongs to the first written token.
+  const blank = Buffer.from(begun!.bytes).toString();
+  expect(blank + filled.content).toBe((await ask('/completion', { prompt: ids, n_predict: 8 })).content);
+  const split = await ask('/infill', { input_prefix: 'const ', prompt: 'a = ', input_suffix: ';\n', n_predict: 8 });
+  expect(split.content).toBe(filled.content);
   const suffixed = await ask('/v1/completions', { prompt: gap.prefix, suffix: gap.suffix, max_tokens: 8 });
   expect(suffixed.choices[0]!.text).toBe(filled.content);
 });
