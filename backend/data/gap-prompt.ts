@@ -82,8 +82,16 @@ function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, 
     ...(suffixIds.length > suffix ? [suffixIds] : []),
     ...(settledIds.length > kept ? [settledIds] : []),
   ];
-  const healed = tokenizer.heal(whole, promptIds.length);
-  return { ...healed, tokens: whole.length, fills: true, ends: tokenizer.fim!.ends, stops, others };
+  // At a line's beginning nothing is begun, and a model that may spell the line's end anew likes to leave the line empty.
+  const fixed = gap.prefix.endsWith('\n') ? whole.length : promptIds.length;
+  return {
+    ...tokenizer.heal(whole, fixed),
+    tokens: whole.length,
+    fills: true,
+    ends: tokenizer.fim!.ends,
+    stops,
+    others,
+  };
 }
 
 /**

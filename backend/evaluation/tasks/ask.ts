@@ -2,7 +2,7 @@
 import { plural } from '../../../protocol/plural.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { renderChat } from '../../data/chat.ts';
-import { fimPrompt } from '../../data/fim.ts';
+import { gapPrompt } from '../../data/gap-prompt.ts';
 import type { Begun } from '../../data/healing.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import type { TextEnd } from '../../decoding/text.ts';
@@ -61,14 +61,16 @@ async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promis
   return { ...nothing, ids: tokenizer.encode(rendered, { addSpecial: false }), maxTokens: 2 * maxTokens };
 }
 
-/** A model that was not trained to fill in continues the prefix. */
-function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): TaskPrompt {
-  const { prefix, suffix, isLine } = task;
-  const form = { ...nothing, ends: isLine ? [lineEnd] : [], maxTokens: isLine ? 64 : 256 };
-  if (tokenizer.fim === null) return { ...form, ...tokenizer.heal(tokenizer.encode(prefix)) };
-  const ids = fimPrompt(tokenizer, { prefix: tokenizer.encodePlain(prefix), suffix: tokenizer.encodePlain(suffix) });
-  return { ...form, ids, endTokens: tokenizer.fim.ends };
+/** All of the text around the gap, as an editor asks. A model that was not trained to fill in continues the prefix. */
+function filling({ prefix, suffix, isLine }: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): TaskPrompt {
+  const maxTokens = isLine ? 64 : 256;
+  const limits = { prefixTokens: everything, suffixTokens: everything, chunkTokens: 0, maxTokens };
+  const { ids, begun, ends } = gapPrompt(tokenizer, { prefix, suffix }, limits, 8 * everything);
+  return { ...nothing, ids, begun, ends: isLine ? [lineEnd] : [], endTokens: ends, maxTokens };
 }
+
+/** Tokens; more than any text has. */
+const everything = 2 ** 40;
 
 interface Wording {
   /** For a model that continues a text, without a chat template. */
