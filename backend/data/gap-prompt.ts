@@ -35,8 +35,8 @@ const signs = 8;
 const namesTokens = 56;
 const headTokens = 16;
 /** Tokens of the lines that are being written, but for long ones. */
-const mostFresh = 256;
-/** The beginning of the middle moves by this number of lines at a time. */
+const mostFresh = 512;
+/** The beginning of the middle moves by this number of lines at a time, and is at least as many lines before the cursor. */
 const settledLines = 16;
 /** Of a context that is too small for its budgets, the share that the suffix gets. */
 const suffixShare = 1 / 4;
@@ -101,7 +101,8 @@ function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, 
  */
 export function splitPrefix(prefix: string): { settled: string; begun: string } {
   const lines = prefix.split('\n');
-  const first = Math.floor((lines.length - 1) / settledLines) * settledLines;
+  const steps = Math.floor((lines.length - 1) / settledLines) - 1;
+  const first = Math.max(0, steps * settledLines);
   const settled = lines
     .slice(0, first)
     .map((line) => `${line}\n`)

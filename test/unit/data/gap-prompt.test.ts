@@ -52,13 +52,15 @@ describe('a model with tokens for it', () => {
   it('has what is being written behind the suffix, and the word or indent that is begun is left to it', () => {
     const settled = Array.from({ length: 32 }, (_, i) => `line ${i}\n`).join('');
     const prompt = gapPrompt(tokenizer(fim), { ...gap, prefix: `${settled}a\nb.co` }, wide, 4096);
-    expect(textOf(prompt.ids)).toMatch(/<pre>line 0\n[^<]*line 31\n<suf>after<mid>a\nb\.$/);
+    expect(textOf(prompt.ids)).toMatch(/<pre>line 0\n[^<]*line 15\n<suf>after<mid>line 16\n[^<]*line 31\na\nb\.$/);
     expect(begunText(prompt)).toBe('co');
     const all = ['', 'a', 'foo(', '  ', 'a\n\t', `${settled}x =`, `${settled}${settled}return to`, 'x'.repeat(50)];
     for (const prefix of all) {
       const split = splitPrefix(prefix);
       expect(split.settled + split.begun).toBe(prefix);
     }
+    const linesBegun = Array.from({ length: 80 }, (_, i) => splitPrefix('\n'.repeat(i)).begun.length);
+    expect(linesBegun.every((count, i) => count <= 31 && count >= Math.min(i, 16))).toBe(true);
     const begun = ['a.b', 'a = b', 'foo(', 'a\n    ', '// é'].map((prefix) =>
       begunText(gapPrompt(tokenizer(fim), { ...gap, prefix }, wide, 4096)),
     );
@@ -69,8 +71,8 @@ describe('a model with tokens for it', () => {
     const long = Array.from({ length: 12 }, (_, i) => `${'abcdefghi '.repeat(5)}${i}\n`).join('');
     const { ids } = gapPrompt(tokenizer(fim), { ...gap, prefix: long }, wide, 4096);
     const [, before, middle] = /<pre>([^<]+)<suf>after<mid>([^<]+)$/.exec(textOf(ids))!;
-    expect(`${before}${middle}\n`).toBe(long);
-    expect(middle!.length).toBeLessThanOrEqual(wide.prefixTokens / 8);
+    expect(`${before}${middle}`).toBe(long);
+    expect(middle!.length).toBeLessThanOrEqual(512);
   });
 
   it('gets the same prompt and more while one types', () => {
@@ -90,7 +92,7 @@ describe('a model with tokens for it', () => {
     const long = { ...gap, prefix: '¶¶¶¶\n'.repeat(1000), suffix: '§'.repeat(5000) };
     const count = (text: string, sign: string): number => text.split(sign).length - 1;
     const wide = textOf(gapPrompt(tokenizer(fim), long, limits, 4096).ids);
-    expect([count(wide, '§'), count(wide, '¶')]).toEqual([100, 160]);
+    expect([count(wide, '§'), count(wide, '¶')]).toEqual([100, 240]);
     for (const context of [160, 300, 512]) {
       expect(gapPrompt(tokenizer(fim), long, limits, context).ids.length + limits.maxTokens).toBeLessThan(context);
     }
@@ -144,7 +146,8 @@ describe('what is given beside the prompt', () => {
   it('are pieces for which there was no room, and the whole of what was cut', () => {
     expect(othersOf(tokenizer(fim), 'before', 'after')).toEqual([chunks[0]!.text, chunks[1]!.text]);
     const [prefix, suffix] = ['line\n'.repeat(160), 'x'.repeat(101)];
-    expect(othersOf(tokenizer(fim), prefix, suffix)).toEqual([chunks[0]!.text, chunks[1]!.text, suffix, prefix]);
+    const settled = prefix.slice(0, 'line\n'.length * 144);
+    expect(othersOf(tokenizer(fim), prefix, suffix)).toEqual([chunks[0]!.text, chunks[1]!.text, suffix, settled]);
   });
   it('is only the text before, if the model gets nothing else', () => {
     const texts = [...chunks.map(({ text }) => text), 'after'];
