@@ -53,44 +53,56 @@ export function gapPrompt(
 
 function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, room: number): GapPrompt {
   const { chunks: given = [], repository, file } = gap;
-  const suffix = Math.min(limits.suffixTokens, Math.floor(room * suffixShare));
-  const before = Math.min(limits.prefixTokens, room - suffix);
-  // A share of its own, so that what is typed there moves nothing else.
-  const freshRoom = Math.floor(Math.max(before / 8, Math.min(before / 2, mostFresh)));
-  const chunkRoom = Math.min(limits.chunkTokens, room - suffix - before - namesTokens);
-  const { settled, begun } = splitPrefix(gap.prefix);
-  const begunIds = tokenizer.encodePlain(begun);
-  const freshFrom = begunIds.length - steadyLength(begunIds.length, freshRoom);
-  const settledIds = [...tokenizer.encodePlain(settled), ...begunIds.slice(0, freshFrom)];
-  const kept = steadyLength(settledIds.length, before - freshRoom);
+  const share = sharesOf(limits, room);
   const suffixIds = tokenizer.encodePlain(gap.suffix);
-  const chunks = lastChunks(tokenizer, given, chunkRoom);
-  const promptIds = fimPrompt(tokenizer, {
+  const { settledIds, freshIds } = idsBefore(tokenizer, gap.prefix, share.fresh);
+  const kept = steadyLength(settledIds.length, share.settled);
+  const chunks = lastChunks(tokenizer, given, share.chunks);
+  const around = fimPrompt(tokenizer, {
     prefix: settledIds.slice(settledIds.length - kept),
-    suffix: suffixIds.slice(0, suffix),
+    suffix: suffixIds.slice(0, share.suffix),
     chunks,
     repository,
     file,
-    contextTokens: chunkRoom + namesTokens,
+    contextTokens: share.chunks + namesTokens,
   });
+  const whole = [...around, ...freshIds];
+  // At a line's beginning nothing is begun, and a model that may spell the line's end anew likes to leave the line empty.
+  const fixed = gap.prefix.endsWith('\n') ? whole.length : around.length;
   // If the line continues after the cursor, only the missing part of the line is written.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
-  const stops = goesOn ? ['\n'] : [];
-  const whole = [...promptIds, ...begunIds.slice(freshFrom)];
   const others = [
     ...given.slice(0, given.length - chunks.length).map(({ text }) => tokenizer.encodePlain(text)),
-    ...(suffixIds.length > suffix ? [suffixIds] : []),
+    ...(suffixIds.length > share.suffix ? [suffixIds] : []),
     ...(settledIds.length > kept ? [settledIds] : []),
   ];
-  // At a line's beginning nothing is begun, and a model that may spell the line's end anew likes to leave the line empty.
-  const fixed = gap.prefix.endsWith('\n') ? whole.length : promptIds.length;
   return {
     ...tokenizer.heal(whole, fixed),
     tokens: whole.length,
     fills: true,
     ends: tokenizer.fim!.ends,
-    stops,
+    stops: goesOn ? ['\n'] : [],
     others,
+  };
+}
+
+/** Most tokens of each part. What is being written has a share of its own, so that typing moves nothing else. */
+function sharesOf({ prefixTokens, suffixTokens, chunkTokens }: PromptLimits, room: number) {
+  const suffix = Math.min(suffixTokens, Math.floor(room * suffixShare));
+  const before = Math.min(prefixTokens, room - suffix);
+  const fresh = Math.floor(Math.max(before / 8, Math.min(before / 2, mostFresh)));
+  const chunks = Math.min(chunkTokens, room - suffix - before - namesTokens);
+  return { suffix, settled: before - fresh, fresh, chunks };
+}
+
+/** The text before the gap in two parts; of what is being written, all but the last `fresh` tokens is settled. */
+function idsBefore(tokenizer: FimTokenizer, prefix: string, fresh: number) {
+  const { settled, begun } = splitPrefix(prefix);
+  const begunIds = tokenizer.encodePlain(begun);
+  const from = begunIds.length - steadyLength(begunIds.length, fresh);
+  return {
+    settledIds: [...tokenizer.encodePlain(settled), ...begunIds.slice(0, from)],
+    freshIds: begunIds.slice(from),
   };
 }
 
