@@ -86,68 +86,61 @@ export async function corrections(
   hurried: () => boolean = () => false,
 ): Promise<Corrections> {
   const all = added(learned, apart);
-  const nothing = ranges.map(() => 0);
-  if (diagonal(all) === 0)
-    return solved(
-      all,
-      ranges,
-      nothing.map(() => Infinity),
-      nothing,
-      multiply,
-    );
-  if (diagonal(apart) === 0)
-    return solved(
-      all,
-      ranges,
-      nothing.map(() => cautious),
-      nothing,
-      multiply,
-    );
+  const same = (strength: number): Found[] => ranges.map(() => ({ strength, gain: 0 }));
+  if (diagonal(all) === 0) return solved(all, ranges, same(Infinity), multiply);
+  if (diagonal(apart) === 0) return solved(all, ranges, same(cautious), multiply);
+  const found = await search(learned, apart, ranges, multiply, hurried);
+  const helpful = found.map((each) => (each.gain > 0 ? each : { strength: Infinity, gain: 0 }));
+  return solved(all, ranges, helpful, multiply);
+}
 
-  /** Of these ranges, by how much what is learned with this strength lowers the error on the tokens apart. */
-  const attempt = async (strength: number, of: readonly Range[]): Promise<number[]> => {
+/** A strength, and by how much what is learned with it lowers the error on the tokens apart. */
+interface Found {
+  readonly strength: number;
+  readonly gain: number;
+}
+
+/** The best strength of each range: from the first one on in both directions, until the gain falls. */
+async function search(
+  learned: RegressionSums,
+  apart: RegressionSums,
+  ranges: readonly Range[],
+  multiply: Multiply,
+  hurried: () => boolean,
+): Promise<Found[]> {
+  const gains = async (strength: number, of: readonly Range[]): Promise<number[]> => {
     const delta = await solve(ofRanges(learned, of), strength, multiply);
     return gainsOf(delta, ofRanges(apart, of), of, multiply);
   };
-  const best = (await attempt(first, ranges)).map((gain, i) => ({ range: ranges[i]!, strength: first, gain }));
+  const best: Found[] = (await gains(first, ranges)).map((gain) => ({ strength: first, gain }));
   for (const factor of [1 / stride, stride]) {
+    let strength = first * factor;
     // Ranges that improved in one direction are not searched in the other.
-    let searching = best.filter(({ strength }) => strength === first);
-    for (
-      let strength = first * factor;
-      searching.length > 0 && strength > weakest && strength < strongest && !hurried();
-      strength *= factor
-    ) {
-      const gains = await attempt(
+    let searching = [...ranges.keys()].filter((i) => best[i]!.strength === first);
+    while (searching.length > 0 && strength > weakest && strength < strongest && !hurried()) {
+      const tried = await gains(
         strength,
-        searching.map(({ range }) => range),
+        searching.map((i) => ranges[i]!),
       );
-      const better = searching
-        .map((each, i) => ({ each, gain: gains[i]! }))
-        .filter(({ each, gain }) => gain > each.gain);
-      for (const { each, gain } of better) Object.assign(each, { strength, gain });
-      searching = better.map(({ each }) => each);
+      const found = searching.map((i, n) => ({ i, strength, gain: tried[n]! }));
+      const better = found.filter(({ i, gain }) => gain > best[i]!.gain);
+      for (const { i, ...each } of better) best[i] = each;
+      searching = better.map(({ i }) => i);
+      strength *= factor;
     }
   }
-  const chosen = best.map(({ strength, gain }) => (gain > 0 ? { strength, gain } : { strength: Infinity, gain: 0 }));
-  return solved(
-    all,
-    ranges,
-    chosen.map(({ strength }) => strength),
-    chosen.map(({ gain }) => gain),
-    multiply,
-  );
+  return best;
 }
 
 /** The corrections of ranges from all sums, with these strengths. */
 async function solved(
   sums: RegressionSums,
   ranges: readonly Range[],
-  strengths: readonly number[],
-  gains: readonly number[],
+  found: readonly Found[],
   multiply: Multiply,
 ): Promise<Corrections> {
   const { size, columns } = sums;
+  const strengths = found.map(({ strength }) => strength);
   const delta = new Float64Array(size * columns);
   for (const strength of new Set(strengths)) {
     if (strength === Infinity) continue;
@@ -159,7 +152,7 @@ async function solved(
         at += to - from;
       }
   }
-  return { delta, strengths, gains };
+  return { delta, strengths, gains: found.map(({ gain }) => gain) };
 }
 
 /** Sums with some ranges of columns alone, one behind the other. */
