@@ -77,7 +77,7 @@ export const infillingSection = judgedSection(
     suits: ({ fim }) => fim !== null,
     tuned: tunedOnPython,
     isCode: true,
-    asks: 'Lines of HumanEval are taken out, and the model fills them in from all of the text before and after; up to the end of the line. An answer is right if the program passes its tests.',
+    asks: 'Lines of HumanEval are taken out, and the model fills them in, asked as in the editor and with all of the text around them; up to the end of the line. An answer is right if the program passes its tests.',
     tunedOn: pythonExits,
   },
 );
