@@ -7,7 +7,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { HealedPrompt } from './healing.ts';
 
 /** Which of prefix and suffix comes first; the middle follows both. */
-export type FimOrder = 'prefix-first' | 'suffix-first';
+type FimOrder = 'prefix-first' | 'suffix-first';
 
 export interface FimTokens {
   readonly prefix: number;

@@ -57,7 +57,7 @@ function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, 
   const suffixIds = tokenizer.encodePlain(gap.suffix);
   const { settledIds, freshIds } = idsBefore(tokenizer, gap.prefix, share.fresh);
   const kept = steadyLength(settledIds.length, share.settled);
-  const chunks = lastChunks(tokenizer, given, share.chunks);
+  const { chunks, left } = lastChunks(tokenizer, given, share.chunks);
   const around = fimPrompt(tokenizer, {
     prefix: settledIds.slice(settledIds.length - kept),
     suffix: suffixIds.slice(0, share.suffix),
@@ -72,7 +72,7 @@ function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, 
   // If the line continues after the cursor, only the missing part of the line is written.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
   const others = [
-    ...given.slice(0, given.length - chunks.length).map(({ text }) => tokenizer.encodePlain(text)),
+    ...left.map(({ text }) => tokenizer.encodePlain(text)),
     ...(suffixIds.length > share.suffix ? [suffixIds] : []),
     ...(settledIds.length > kept ? [settledIds] : []),
   ];
@@ -141,15 +141,16 @@ export function steadyLength(total: number, budget: number): number {
   return total - Math.ceil((total - budget) / step) * step;
 }
 
-/** The chunks for which there is room; of the closest one at least the end. */
-function lastChunks(tokenizer: FimTokenizer, chunks: Chunks, budget: number): Chunks {
-  if (budget <= 0) return [];
+/** The chunks for which there is room, of the closest one at least the end; `left`: those that are not there as a whole. */
+function lastChunks(tokenizer: FimTokenizer, chunks: Chunks, budget: number): { chunks: Chunks; left: Chunks } {
+  if (budget <= 0) return { chunks: [], left: chunks };
   const sizes = chunks.map(({ text }) => tokenizer.encodePlain(text).length + headTokens);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let over = total - steadyLength(total, budget);
   let first = 0;
   while (over > 0 && first < sizes.length - 1) over -= sizes[first++]!;
-  return chunks.slice(first);
+  const isCut = (sizes[first] ?? 0) > budget;
+  return { chunks: chunks.slice(first), left: chunks.slice(0, isCut ? first + 1 : first) };
 }
 
 /** The same tokenizer, which takes nothing off the end of a prompt. */

@@ -149,6 +149,15 @@ describe('what is given beside the prompt', () => {
     const settled = prefix.slice(0, 'line\n'.length * 144);
     expect(othersOf(tokenizer(fim), prefix, suffix)).toEqual([chunks[0]!.text, chunks[1]!.text, suffix, settled]);
   });
+  it('are pieces of which only the end is shown', () => {
+    const long = [chunks[0]!, { file: 'long.ts', text: 'abcdefghij'.repeat(100) }];
+    const { ids, others } = gapPrompt(tokenizer(fim), { ...gap, chunks: long }, limits, 4096);
+    expect(textOf(ids)).toMatch(/^[a-j]{300,456}<file>f\.ts\n<pre>/);
+    expect(others.map(textOf)).toEqual(long.map(({ text }) => text));
+    const none = gapPrompt(tokenizer(fim), { ...gap, chunks: long }, { ...limits, chunkTokens: 0 }, 4096);
+    expect(textOf(none.ids)).toBe('<pre><suf>after<mid>');
+    expect(none.others.map(textOf)).toEqual(long.map(({ text }) => text));
+  });
   it('is only the text before, if the model gets nothing else', () => {
     const texts = [...chunks.map(({ text }) => text), 'after'];
     expect(othersOf(tokenizer(null), 'before', 'after')).toEqual(texts);
