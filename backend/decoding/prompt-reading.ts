@@ -95,7 +95,10 @@ export function beginReading<Request extends Prompt>(
 }
 
 /** Whether exits are compared with the full model within the prompt. */
-const judgesPrompt = ({ onProbation, learnedAnswers }: Prompt): boolean => Boolean(onProbation) && !learnedAnswers;
+export const judgesPrompt = ({
+  onProbation,
+  learnedAnswers,
+}: Pick<SequenceOptions, 'onProbation' | 'learnedAnswers'>): boolean => Boolean(onProbation) && !learnedAnswers;
 
 /** The first token of a prompt that exits are read at; undefined if only its last one is. */
 const readFrom = ({ prompt, judged, opinionsFrom }: Prompt): number | undefined =>

@@ -23,7 +23,7 @@ import { openSandbox, type Language } from '../evaluation/tasks/sandbox.ts';
 import { scoresOf } from '../evaluation/tasks/scores.ts';
 import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
 import { timeWays } from '../evaluation/tasks/times.ts';
-import { findWays, type Way } from '../evaluation/tasks/ways.ts';
+import { findWays, inReadingOrder, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
 import { statOf } from '../formats/files.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
@@ -96,7 +96,8 @@ export async function* evaluateTasks(
     closing.push(() => record.close());
 
     const isDone = keysOf(record.answers);
-    const pieces = puts.flatMap((each) => waysFor(each.task, ways).map((way): Piece => ({ ...each, way })));
+    const inOrder = inReadingOrder(ways);
+    const pieces = puts.flatMap((each) => waysFor(each.task, inOrder).map((way): Piece => ({ ...each, way })));
     const left = pieces.filter((piece) => !isDone.has(keyOf(piece)));
     yield {
       type: 'phase',

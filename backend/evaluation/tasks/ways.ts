@@ -2,6 +2,7 @@
 import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
 import { enabledExits, modeOf } from '../../decoding/mode.ts';
+import { judgesPrompt } from '../../decoding/prompt-reading.ts';
 import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
 
@@ -45,6 +46,13 @@ export function findWays(options: Given, open: OpenModel): FoundWays {
   }
   return { ways: found, warnings };
 }
+
+/**
+ * The order in which the ways answer a task, so that its prompt is read once: first those that compare exits with the full model within
+ * it, since another's reading of the prompt would not do for them.
+ */
+export const inReadingOrder = (ways: readonly Way[]): Way[] =>
+  [...ways].sort((a, b) => Number(judgesPrompt(b.how)) - Number(judgesPrompt(a.how)));
 
 const whyNotCalibrated = ({ calibration }: OpenModel): string =>
   calibration === null
