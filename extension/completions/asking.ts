@@ -21,8 +21,11 @@ export interface Asking {
   known(around: Around): readonly Found[] | null;
   /** The likeliest first. Null once the token fires. */
   ask(place: Place, suggestions: number, token: vscode.CancellationToken): Promise<readonly Found[] | null>;
-  /** When idle, requests what would follow if a suggestion were accepted. */
-  ahead(place: Place, accepted: string): void;
+  /**
+   * When idle, requests what would follow if a suggestion were accepted. If the clock cut the suggestion off within its line, the place has
+   * one with the rest of the line from then on, and `grown` is called; null: its suggestions stay as they are.
+   */
+  ahead(place: Place, suggestion: Suggested<Trace>, grown: (() => void) | null): Promise<void>;
   /** When idle, computes the prompt of a place ahead. */
   readAhead(place: Place): void;
   clear(): void;
@@ -80,8 +83,14 @@ export function createAsking(
   });
 
   /** The user did not start this: errors go to the log, and are shown when the user asks for a completion. */
-  const quietly = (one: SharedRequest<readonly Found[]>): void =>
-    void requests.ahead(one).catch((error: unknown) => app.backend.log.debug(`Not read ahead: ${String(error)}`));
+  const quietly = async (one: SharedRequest<readonly Found[]>): Promise<readonly Found[] | null> => {
+    try {
+      return await requests.ahead(one);
+    } catch (error) {
+      app.backend.log.debug(`Not read ahead: ${String(error)}`);
+      return null;
+    }
+  };
 
   return {
     known: (around) => results.find(around),
@@ -93,13 +102,29 @@ export function createAsking(
         waiting.dispose();
       }
     },
-    ahead(place, accepted) {
-      const around = { ...place.around, prefix: place.around.prefix + accepted };
-      if (results.find(around) === null) quietly(requestFor({ ...place, around }, 1));
+    async ahead(place, suggestion, grown) {
+      let longest = suggestion;
+      for (;;) {
+        const around = { ...place.around, prefix: place.around.prefix + longest.text };
+        const [rest] = results.find(around) ?? (await quietly(requestFor({ ...place, around }, 1))) ?? [];
+        const longer = rest && grown && withRest(longest, rest);
+        if (!longer) break;
+        longest = longer;
+      }
+      if (longest === suggestion) return;
+      results.add(place.around, [longest]);
+      grown!();
     },
-    readAhead: (place) => quietly(requestFor(place, 0)),
+    readAhead: (place) => void quietly(requestFor(place, 0)),
     clear: () => results.clear(),
   };
+}
+
+/** A suggestion that the clock cut off within its line, with what follows it; null if its line was whole. */
+function withRest({ text, of }: Suggested<Trace>, rest: Suggested<Trace>): Suggested<Trace> | null {
+  const isCutOff = of.stop === 'cancelled' && !text.includes('\n') && !rest.text.startsWith('\n');
+  if (!isCutOff) return null;
+  return { text: text + rest.text, of: { ...of, stop: rest.of.stop, tokens: [...of.tokens, ...rest.of.tokens] } };
 }
 
 /** A signal as the token that a request takes. */

@@ -50,20 +50,36 @@ export function createCompletions(
     ),
   );
 
+  /** Where the editor asks by hand next, because this extension told it to: for a suggestion that has become longer. */
+  let redrawn: string | null = null;
+
+  /** Unless something was typed, or the cursor has moved. An editor that still shows a suggestion keeps it first. */
+  const redraw = (moment: string): void => {
+    const editor = vscode.window.activeTextEditor;
+    if (!editor?.selection.isEmpty || momentOf(editor.document, editor.selection.active) !== moment) return;
+    redrawn = moment;
+    for (const action of ['hide', 'trigger'])
+      void vscode.commands.executeCommand(`editor.action.inlineSuggest.${action}`);
+  };
+
   const provider: vscode.InlineCompletionItemProvider = {
     async provideInlineCompletionItems(document, position, context, token) {
       const now = settings();
       if (!now.enabled || isGenerating() || !isLanguageOn(now.languages, document.languageId)) return [];
-      const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+      const isInvoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+      const moment = momentOf(document, position);
+      const byHand = isInvoked && redrawn !== moment;
+      if (isInvoked) redrawn = null;
+      const onGrown = isInvoked || context.selectedCompletionInfo ? null : (): void => redraw(moment);
       const place = placeOf(document, position, context, now);
       if (!byHand && !now.inComments && isInComment(document.languageId, place.around.prefix)) return [];
       const known = asking.known(place.around);
-      if (known !== null && (!byHand || known.length > 1)) return offer(place, known);
+      if (known !== null && (!byHand || known.length > 1)) return offer(place, known, onGrown);
       if (!byHand) await delay(now.debounceMilliseconds);
       if (token.isCancellationRequested) return [];
       try {
         const found = await asking.ask(place, byHand ? ALTERNATIVES : 1, token);
-        return found === null ? [] : offer(place, found);
+        return found === null ? [] : offer(place, found, onGrown);
       } catch (error) {
         // No message is shown here: the status item shows the error.
         say(error instanceof Error ? error.message : String(error));
@@ -73,18 +89,26 @@ export function createCompletions(
     },
   };
 
-  const offer = (place: Place, found: readonly Found[]): vscode.InlineCompletionItem[] => {
-    const [first] = found;
+  const offer = (
+    place: Place,
+    found: readonly Found[],
+    onGrown: (() => void) | null,
+  ): vscode.InlineCompletionItem[] => {
+    const { document, range, selected } = place;
+    const left = found.map(({ text, of, typed }) => ({
+      text,
+      of: { ...of, tokens: behindCharacters(of.tokens, typed) },
+    }));
+    const [first, ...alternatives] = left;
     // After this answer, so that it is not delayed.
-    if (first) setImmediate(() => asking.ahead(place, first.text));
-    return found.map(({ text, of, typed }) => {
-      const item = new vscode.InlineCompletionItem(place.selected + text, place.range);
-      const start = place.document.offsetAt(place.range.start) + place.selected.length;
-      const trace: Trace = { ...of, tokens: behindCharacters(of.tokens, typed) };
+    if (first) setImmediate(() => void asking.ahead(place, first, alternatives.length > 0 ? null : onGrown));
+    return left.map(({ text, of }) => {
+      const item = new vscode.InlineCompletionItem(selected + text, range);
+      const start = document.offsetAt(range.start) + selected.length;
       item.command = {
         title: vscode.l10n.t('Show Exits'),
         command: 'earlyExit.completionAccepted',
-        arguments: [place.document.uri.toString(), start, trace],
+        arguments: [document.uri.toString(), start, of],
       };
       return item;
     });
@@ -122,6 +146,10 @@ export function createCompletions(
   );
   return { note: () => note, onChange: changed.event, onTaken: taken.event };
 }
+
+/** A text and a cursor in it, at one time. */
+const momentOf = ({ uri, version }: vscode.TextDocument, { line, character }: vscode.Position): string =>
+  [uri, version, line, character].join(' ');
 
 async function showExits(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
   const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);

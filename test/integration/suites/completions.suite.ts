@@ -80,6 +80,7 @@ const editorAt = async (text: string, offset = text.length): Promise<vscode.Text
   await editor.edit((builder) => builder.replace(all, text));
   const position = document.positionAt(offset);
   editor.selection = new vscode.Selection(position, position);
+  editor.revealRange(editor.selection);
   // Keys go to where the window shows the cursor, and only there.
   const place = `Ln ${position.line + 1}, Col ${position.character + 1}`;
   await until(`the cursor at ${place}`, () =>
@@ -188,6 +189,21 @@ export const run = suite([
     await editorAt(`${beginning}le`);
     await ask({ do: 'type', text: 't' });
     assert.equal(await shown(), first);
+  }),
+
+  test('become longer by themselves, until their line is whole, where the clock cut them off', async () => {
+    // Only reading it takes longer than the limit.
+    const long = Array.from({ length: 60 }, (_, i) => `export const size${i} = ${i} * scale;\n`).join('');
+    await set('completions.maxMilliseconds', 50);
+    await editorAt(long + beginning);
+    await ask({ do: 'type', text: 'let' });
+    const grown = await shownOnLine();
+    await ask({ do: 'screenshot', name: 'grown' });
+    await set('completions.maxMilliseconds', 20_000);
+    await editorAt(long + beginning);
+    await ask({ do: 'type', text: 'let' });
+    assert.equal(grown, await shownOnLine());
+    await set('completions.maxMilliseconds', 3_000);
   }),
 
   test('have alternatives, through which Alt+] goes', async () => {

@@ -1,6 +1,7 @@
 /** What the editor asks the backend for, by a stub of its API. */
 import { expect, it, vi } from 'vitest';
-import type { CompletionLimits } from '../../../../protocol/completion.ts';
+import type { CompletionLimits, Gap } from '../../../../protocol/completion.ts';
+import type { StopReason } from '../../../../protocol/trace.ts';
 import type { App } from '../../../../extension/app.ts';
 import { createAsking } from '../../../../extension/completions/asking.ts';
 import type { Place } from '../../../../extension/completions/place.ts';
@@ -9,6 +10,8 @@ import { CancellationTokenSource } from '../../../support/vscode.ts';
 
 vi.mock('../../../../extension/completions/request.ts', () => ({ completionRequest: async () => ({}) }));
 
+const limits = { prefixTokens: 100, suffixTokens: 50, chunkTokens: 0, maxTokens: 64, maxMilliseconds: 500 };
+
 it('a prompt is read ahead under the limits of the suggestion that comes behind, which decide how it is cut', async () => {
   const requests: CompletionLimits[] = [];
   const send = async (_request: unknown, { limits }: { limits: CompletionLimits }) => {
@@ -16,7 +19,6 @@ it('a prompt is read ahead under the limits of the suggestion that comes behind,
     return { suggestions: [], fills: true, promptTokens: 1, rememberedTokens: 0 };
   };
   const app = { backend: { send, log: { debug: expect.unreachable } } } as unknown as App;
-  const limits = { prefixTokens: 100, suffixTokens: 50, chunkTokens: 0, maxTokens: 64, maxMilliseconds: 500 };
   const asking = createAsking(
     app,
     () => limits as CompletionSettings,
@@ -32,4 +34,53 @@ it('a prompt is read ahead under the limits of the suggestion that comes behind,
     { ...limits, suggestions: 0 },
     { ...limits, suggestions: 2 },
   ]);
+});
+
+/** What the backend writes after each prefix: a text, and whether the clock cut it off. */
+type Answers = Readonly<Record<string, readonly [text: string, stop: StopReason]>>;
+
+async function workingAhead(answers: Answers, isAlone = true) {
+  const token = (text: string) => ({ text, id: 1, exit: 'final', layer: 12, confidence: 1 });
+  const send = async (_request: unknown, { gap }: { gap: Gap }) => {
+    const [text, stop] = answers[gap.prefix]!;
+    return { suggestions: [{ stop, tokens: [token(text)] }], fills: true, promptTokens: 1, rememberedTokens: 0 };
+  };
+  const app = { backend: { send, log: { debug: expect.unreachable } } } as unknown as App;
+  const asking = createAsking(
+    app,
+    () => limits as CompletionSettings,
+    () => [],
+    () => {},
+  );
+  const around = { prefix: '  ', suffix: '\n}' };
+  const place = { around, repository: '', file: 'a.ts', document: { uri: {} } } as unknown as Place;
+  const [first] = (await asking.ask(place, 1, new CancellationTokenSource().token))!;
+  const grown = vi.fn();
+  await asking.ahead(place, first!, isAlone ? grown : null);
+  const [now] = asking.known(around)!;
+  return { text: now!.text, tokens: now!.of.tokens.map(({ text }) => text), grown: grown.mock.calls.length };
+}
+
+it('a suggestion that the clock cut off within its line becomes longer, until the line is whole', async () => {
+  const cut: Answers = {
+    '  ': ['return sum ', 'cancelled'],
+    '  return sum': [' / values ', 'cancelled'],
+    '  return sum / values': ['.length;', 'block-end'],
+    '  return sum / values.length;': ['\n}', 'block-end'],
+  };
+  expect(await workingAhead(cut)).toEqual({
+    text: 'return sum / values.length;',
+    tokens: ['return sum', ' / values', '.length;'],
+    grown: 1,
+  });
+  // Alternatives stay as they are.
+  expect(await workingAhead(cut, false)).toMatchObject({ text: 'return sum', grown: 0 });
+});
+
+it.each<[string, Answers]>([
+  ['ended by itself', { '  ': ['return sum', 'block-end'], '  return sum': [' / count;', 'block-end'] }],
+  ['has a whole line', { '  ': ['add(a);', 'cancelled'], '  add(a);': ['\n}', 'block-end'] }],
+  ['has lines', { '  ': ['a();\n  b();\n  c', 'cancelled'], '  a();\n  b();': ['c();', 'block-end'] }],
+])('a suggestion that %s stays as it is', async (_how, answers) => {
+  expect(await workingAhead(answers)).toMatchObject({ grown: 0 });
 });
