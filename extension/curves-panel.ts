@@ -42,6 +42,7 @@ export function createCurvesPanel(
     post({ type: 'texts', texts: translations() });
     await feed.all();
     if (front !== null) post({ type: 'show', run: front });
+    front = null; // from now on the view remembers what is in front
     if (runs.list().length > 0) filled.fire();
   };
 
@@ -76,6 +77,7 @@ export function createCurvesPanel(
   };
 
   const adopt = (adopted: vscode.WebviewPanel): void => {
+    panel?.dispose();
     panel = adopted;
     isReady = false;
     adopted.webview.options = webviewOptions(context.extensionUri);
@@ -86,6 +88,7 @@ export function createCurvesPanel(
       else backend.log.warn(`Loss Curves sent something unknown: ${JSON.stringify(value)}`);
     });
     adopted.onDidDispose(() => {
+      if (panel !== adopted) return;
       panel = null;
       isReady = false;
     });
@@ -106,7 +109,7 @@ export function createCurvesPanel(
 
   return {
     async show(run) {
-      front = run ?? front;
+      if (!panel) front = run ?? null;
       if (panel) {
         panel.reveal();
         if (run !== undefined) {

@@ -80,7 +80,7 @@ export function createDetailsPanel(
     if (!panel || !isReady || !shown || !trace) return;
     if (isExplained(shown.trace) || !isExplained(trace)) return;
     shown = { ...shown, trace };
-    post(shown);
+    post({ ...shown, token: null });
   });
 
   return {

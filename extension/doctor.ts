@@ -83,6 +83,7 @@ export function createDoctor(context: vscode.ExtensionContext, backend: Backend)
   return {
     async show() {
       await look(null);
+      if (diagnosis === null) return; // cancelled
       panel ??= open();
       panel.reveal();
     },

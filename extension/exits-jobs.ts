@@ -32,7 +32,7 @@ let jobs = 0;
 export function createExitsJobs(app: App, showReport: (name: string, text: string) => Promise<void>): ExitsJobs {
   const changed = new vscode.EventEmitter<{ directory: string; outcomes: JobOutcome[] }>();
   app.context.subscriptions.push(changed);
-  const [folder] = workspaceFolders();
+  const folderNow = (): string | undefined => workspaceFolders()[0];
 
   /** Null if the user dismissed the pick or the folder is not trusted. */
   const chooseExits = async (exits: ExitsSummary | null, title: string): Promise<ExitsSummary | null> => {
@@ -54,6 +54,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     exits: ExitsSummary | null,
     given: RecipeOptions,
   ): Promise<JobOutcome[] | null> => {
+    const folder = folderNow();
     const options = { ...recipeSettings(kind), ...(exits && { exits: exits.directory }), ...given };
     const model = exits ? await modelOf(app, exits) : chosenModel();
     const whole = { ...options, model, ...modelInFolder({ model }, folder) };
@@ -84,6 +85,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     },
     async exportExit(given) {
       const exits = await chooseExits(given, vscode.l10n.t('Export Exit'));
+      const folder = folderNow();
       if (!exits || folder === undefined) return;
       const items = exits.exits.map((label) => ({ label }));
       const picked = await showPick(items, { title: vscode.l10n.t('Which exit becomes a model of its own') });
@@ -102,7 +104,14 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       ]);
     },
     async importExits() {
-      if (!requireTrust() || folder === undefined) return;
+      if (!requireTrust()) return;
+      const folder = folderNow();
+      if (folder === undefined)
+        throw userError(
+          'bad-argument',
+          'There is no folder for the exits.',
+          'Open a folder first: they are written into it.',
+        );
       const source = await askSource();
       if (!source) return;
       const model = chosenModel();

@@ -1,11 +1,12 @@
 /** The commands around a generation: generate at the cursor, stop, and save the trace. */
 import * as vscode from 'vscode';
 import type { Gap } from '../protocol/completion.ts';
-import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
+import { serialiseTrace } from '../protocol/exittrace.ts';
 import { completionOptions } from '../protocol/options-completions.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { placeOf } from './completions/place.ts';
+import type { GeneratedText } from './generated-text.ts';
 import { showFailure } from './messages.ts';
 import { exitsInUse } from './model-and-exits.ts';
 import { recipeSettings } from './settings.ts';
@@ -80,7 +81,7 @@ export async function generateOptions(app: App, uri?: vscode.Uri): Promise<Recip
 /** Saves the trace at the cursor, or the document's last one. */
 export async function saveTrace(app: App): Promise<void> {
   const editor = vscode.window.activeTextEditor;
-  const trace = editor && traceIn(app, editor);
+  const trace = editor && generatedAt(app, editor)?.trace;
   if (!trace) return;
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
   const target = await vscode.window.showSaveDialog({
@@ -95,10 +96,11 @@ export async function saveTrace(app: App): Promise<void> {
 /** Whether text is being generated into an editor. */
 export const isGenerating = (): boolean => current !== null;
 
-function traceIn(app: App, editor: vscode.TextEditor): Trace | undefined {
+/** The generation at the cursor, else the document's last one. */
+export function generatedAt(app: App, editor: vscode.TextEditor): GeneratedText | undefined {
   const offset = editor.document.offsetAt(editor.selection.active);
   const all = app.generations.in(editor.document.uri);
-  return (all.find(({ span }) => offset >= span.start && offset <= span.end) ?? all.at(-1))?.trace;
+  return all.find(({ span }) => offset >= span.start && offset <= span.end) ?? all.at(-1);
 }
 
 /** The text around the cursor; a selection is the prompt instead, and the text follows it. */

@@ -52,6 +52,8 @@ export interface Generations {
  * laying them out one by one would take the processors from the model.
  */
 const IDLE_SHARE = 3;
+/** How often a piece is inserted anew that VS Code refused, as it does if the document has changed meanwhile. */
+const MOST_TRIES = 8;
 /** Candidates of every exit that the hover and the details show for a token. */
 const CANDIDATES = 4;
 
@@ -95,7 +97,22 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     await tie(whole);
   };
 
-  /** Inserts tokens at the end of a text as they come; ends early once the text was edited, or VS Code refuses an edit. */
+  /** Inserts a piece at the end of a text; tried again if another edit of the document came first. Throws if the document takes no edits. */
+  const insertPiece = async (id: string, piece: string, isLast: boolean, insertion: Insertion): Promise<void> => {
+    if (piece === '') return;
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const before = kept.get(id);
+      if (!before) return;
+      const insert = (): Promise<boolean> => insertion.next(before.span.end, piece, isLast);
+      const isTaken = await kept.growing(id, piece, insert);
+      const after = kept.get(id);
+      if (!after || lengthOf(after) > lengthOf(before)) return;
+      if (isTaken) break;
+    }
+    throw new Error(vscode.l10n.t('The editor takes no text: the file may be read-only.'));
+  };
+
+  /** Inserts tokens at the end of a text as they come; ends early once the text was edited. */
   const insertAll = async (id: string, reader: TokenReader, insertion: Insertion): Promise<void> => {
     let [begun, pause] = [0, 0];
     for (let next = await reader.next(0); next !== null; next = await reader.next(pause)) {
@@ -103,11 +120,9 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       const { tokens, isLast } = next;
       const generated = kept.get(id);
       if (!generated) return;
-      const text = textOf(tokens, generated.lineEnd);
-      const insert = async (): Promise<boolean> => text === '' || insertion.next(generated.span.end, text, isLast);
-      const isInserted = await kept.growing(id, text, insert);
+      await insertPiece(id, textOf(tokens, generated.lineEnd), isLast, insertion);
       const grown = kept.get(id);
-      if (!isInserted || !grown) return;
+      if (!grown) return;
       kept.set({ ...grown, trace: { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] } });
       kept.changed();
       await backend.send(protocol.placeTokens, { generation: id, offset: grown.span.start, count: tokens.length });
@@ -153,7 +168,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     // Read with each token, they would take every token through all layers.
     const { candidates = CANDIDATES, ...written } = options;
     const explained = Number(candidates);
-    const params = { generation: id, uri, ...source, options: inTrustedFolder(written), explained };
+    const params = { generation: id, uri, ...source, options: inTrustedFolder(written, document.uri), explained };
     const ready = (head: Partial<Trace>): void => {
       const generated = kept.get(id);
       if (generated) kept.set({ ...generated, trace: { ...generated.trace, ...head } });
@@ -169,10 +184,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       const { result, failure } = await reader.end();
       await joinSteps(id, insertion);
       const generated = kept.get(id);
-      if (failure) {
-        if (generated?.trace.tokens.length === 0) kept.delete(id);
-        throw failure;
-      }
+      if (failure) throw failure;
       if (!generated) backend.notify(protocol.detachTrace, { generation: id });
       if (!generated || result === null) return null;
       const whole = { ...result.trace, prompt: generated.trace.prompt, tokens: generated.trace.tokens };
@@ -182,8 +194,12 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       await tie({ ...generated, trace: { ...whole, tokens: [] } });
       finished.fire();
       return result;
+    } catch (error) {
+      if (kept.get(id)?.trace.tokens.length === 0) kept.delete(id);
+      throw error;
     } finally {
       growing.delete(id);
+      await reader.end();
       reader.dispose();
       insertion.dispose();
       kept.changed();
@@ -212,10 +228,17 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
   };
 }
 
+const lengthOf = ({ span }: GeneratedText): number => span.end - span.start;
+
 const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 
-/** Options of a generation, with paths of the folder if it is trusted. */
-export const inTrustedFolder = (options: RecipeOptions): RecipeOptions => generateInFolder(options, trustedFolder());
+/** Options of a generation, with paths of the document's folder, else of the first one, if they are trusted. */
+export const inTrustedFolder = (options: RecipeOptions, uri?: vscode.Uri): RecipeOptions =>
+  generateInFolder(options, trustedFolder(uri));
 
 /** Undefined if the folder is not trusted: it cannot put a model of its own in the place of the named one. */
-const trustedFolder = (): string | undefined => (vscode.workspace.isTrusted ? workspaceFolders()[0] : undefined);
+function trustedFolder(uri?: vscode.Uri): string | undefined {
+  if (!vscode.workspace.isTrusted) return undefined;
+  const own = uri && vscode.workspace.getWorkspaceFolder(uri)?.uri;
+  return own?.scheme === 'file' ? own.fsPath : workspaceFolders()[0];
+}

@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 
 export interface Insertion {
-  /** Inserts the next piece at an offset; the last one closes the step of undo. False if VS Code refused it. */
+  /** Inserts the next piece at an offset; the last one closes the step of undo. False if VS Code refused it, as behind another edit. */
   next(offset: number, text: string, last: boolean): Promise<boolean>;
   /**
    * Takes back the pieces of an insertion that a save has split, and inserts them as one. False if the document was left as it
@@ -40,12 +40,19 @@ export function beginInsertion(document: vscode.TextDocument, start: number): In
     async next(offset, text, last) {
       const editor = vscode.window.visibleTextEditors.find((shown) => shown.document === document);
       const stops = { undoStopBefore: pieces === 0, undoStopAfter: last };
-      if (!editor) split = true; // each edit of a document that is not shown is a step of its own
+      const hidden = (): Thenable<boolean> => {
+        split = true; // each edit of a document that is not shown is a step of its own
+        return vscode.workspace.applyEdit(insertionOf(document, offset, text));
+      };
+      const at = document.positionAt(offset);
+      // An edit of an editor that has gone meanwhile is rejected.
+      const isInserted = editor
+        ? await Promise.resolve(editor.edit((builder) => builder.insert(at, text), stops)).catch(hidden)
+        : await hidden();
+      if (!isInserted) return false;
       pieces++;
       written += text;
-      return editor
-        ? editor.edit((builder) => builder.insert(document.positionAt(offset), text), stops)
-        : vscode.workspace.applyEdit(insertionOf(document, offset, text));
+      return true;
     },
     async join() {
       const editor = vscode.window.activeTextEditor;

@@ -37,7 +37,9 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
       }
       if (contentChanges.length > 0) changed.fire();
     }),
-    vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+    vscode.workspace.onDidCloseTextDocument(({ uri, isClosed }) => {
+      // Another language of the document comes as closing and opening it; its text stays.
+      if (!isClosed) return;
       for (const { id } of list(uri.toString())) kept.delete(id);
       changed.fire();
     }),
@@ -50,9 +52,11 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
     list,
     async growing(id, piece, insert) {
       pieces.set(id, piece);
-      const isInserted = await insert();
-      pieces.delete(id);
-      return isInserted;
+      try {
+        return await insert();
+      } finally {
+        pieces.delete(id);
+      }
     },
     changed: () => changed.fire(),
     onChange: changed.event,

@@ -20,7 +20,14 @@ import { createDetailsPanel } from './details-panel.ts';
 import { createDoctor, type Doctor } from './doctor.ts';
 import { createExitsJobs, type ExitsJobs } from './exits-jobs.ts';
 import { announceFinishedRuns } from './finished-runs.ts';
-import { continueGeneration, generateAtCursor, generateOptions, saveTrace, stopGeneration } from './generating.ts';
+import {
+  continueGeneration,
+  generateAtCursor,
+  generatedAt,
+  generateOptions,
+  saveTrace,
+  stopGeneration,
+} from './generating.ts';
 import { createGenerations } from './generations.ts';
 import { followBackend, offer, showFailure } from './messages.ts';
 import { chooseExits, listExits, useExits, useModel } from './model-and-exits.ts';
@@ -160,8 +167,7 @@ async function showDetails(app: App, id: unknown, token: unknown): Promise<void>
   const editor = vscode.window.activeTextEditor;
   const index = typeof token === 'number' ? token : null;
   const generated =
-    (typeof id === 'string' ? app.generations.find(id) : undefined) ??
-    (editor && app.generations.in(editor.document.uri).at(-1));
+    (typeof id === 'string' ? app.generations.find(id) : undefined) ?? (editor && generatedAt(app, editor));
   if (generated) {
     const at = editor ? tokenIndexAt(generated, editor.document.offsetAt(editor.selection.active)) : -1;
     const title = vscode.workspace.asRelativePath(vscode.Uri.parse(generated.uri));

@@ -15,9 +15,11 @@ type Show = (message: string, ...titles: string[]) => Thenable<string | undefine
 /** Shows a message and carries out what is picked, whenever that is. */
 export function offer(show: Show, message: string, actions: readonly Action[]): void {
   const titles = actions.map(({ title }) => title);
-  void Promise.resolve(show(harmless(message), ...titles)).then((picked) =>
-    actions.find(({ title }) => title === picked)?.act(),
-  );
+  const carryOut = async (): Promise<void> => {
+    const picked = await show(harmless(message), ...titles);
+    await actions.find(({ title }) => title === picked)?.act();
+  };
+  void carryOut().catch((error: unknown) => vscode.window.showErrorMessage(harmless(describeError(error))));
 }
 
 /** An editor makes links of `[text](command:…)` in a message: text of others makes none. */

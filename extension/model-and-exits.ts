@@ -108,9 +108,12 @@ async function chooseModelFor(exits: ExitsSummary): Promise<void> {
   if (belongsTo(exits, chosenModel())) await set(EXITS, exits.directory);
 }
 
-/** Values of the folder itself do not count if it is not trusted. */
-function set(setting: string, value: unknown): Thenable<void> {
+/** Values of the folder itself do not count if it is not trusted. Undefined removes a value wherever it counts. */
+async function set(setting: string, value: unknown): Promise<void> {
+  const { Global, Workspace } = vscode.ConfigurationTarget;
   const counts = vscode.workspace.workspaceFolders !== undefined && vscode.workspace.isTrusted;
-  const target = counts ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
-  return vscode.workspace.getConfiguration().update(setting, value, target);
+  const configuration = vscode.workspace.getConfiguration();
+  await configuration.update(setting, value, counts ? Workspace : Global);
+  const isLeft = value === undefined && configuration.inspect(setting)?.globalValue !== undefined;
+  if (counts && isLeft) await configuration.update(setting, undefined, Global);
 }

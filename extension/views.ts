@@ -58,6 +58,8 @@ export function createViews(app: App, subscriptions: vscode.Disposable[]): Views
       states = now.join();
     }),
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && refresh()),
+    vscode.workspace.onDidChangeWorkspaceFolders(refresh),
+    vscode.workspace.onDidGrantWorkspaceTrust(refresh),
     vscode.window.registerTreeDataProvider('earlyExit.runs', runs.provider),
     vscode.window.registerTreeDataProvider('earlyExit.exits', exits.provider),
     vscode.window.registerTreeDataProvider('earlyExit.studies', studies.provider),

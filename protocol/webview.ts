@@ -59,7 +59,8 @@ export type HostMessage =
   | { type: 'sweep'; run: string; sweep: Sweep }
   | { type: 'show'; run: string }
   | { type: 'doctor'; diagnosis: Diagnosis }
-  | { type: 'trace'; title: string; trace: Trace; token: number };
+  /** `token` is the selected one; null: the selection stays. */
+  | { type: 'trace'; title: string; trace: Trace; token: number | null };
 
 /** Webview → host. */
 export type ViewMessage =
@@ -102,7 +103,9 @@ export function readHostMessage(value: unknown): HostMessage | null {
     case 'doctor':
       return isDiagnosis(value.diagnosis) ? (value as HostMessage) : null;
     case 'trace':
-      return isString(value.title) && isNumber(value.token) && isTrace(value.trace) ? (value as HostMessage) : null;
+      return isString(value.title) && (value.token === null || isNumber(value.token)) && isTrace(value.trace)
+        ? (value as HostMessage)
+        : null;
     default:
       return null;
   }

@@ -18,6 +18,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
   const progress = element('div', {
     class: 'progress',
     role: 'progressbar',
+    'aria-label': t('Progress'),
     'aria-valuemin': 0,
     'aria-valuemax': 100,
   });

@@ -48,7 +48,12 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
     reset,
     exports.root,
   );
-  let shown = '';
+  const gap = choice(t('Gap to Final'), () => events.change({ view: 'gap' }));
+  const loss = choice(t('Loss'), () => events.change({ view: 'loss' }));
+  const linear = choice(t('Linear'), () => events.change({ logarithmic: false }));
+  const log = choice(t('Log'), () => events.change({ logarithmic: true }));
+  viewBox.append(gap.root, loss.root);
+  scaleBox.append(linear.root, log.root);
   let listed = '';
   let compared: readonly string[] = [];
 
@@ -83,27 +88,23 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
       reset.hidden = state.zoom === null;
       ({ compared } = state);
       showRuns(runs, state);
-      const key = JSON.stringify([state.view, state.logarithmic]);
-      if (key === shown) return;
-      shown = key;
-      replace(
-        viewBox,
-        pressed(t('Gap to Final'), state.view === 'gap', () => events.change({ view: 'gap' })),
-        pressed(t('Loss'), state.view === 'loss', () => events.change({ view: 'loss' })),
-      );
+      gap.press(state.view === 'gap');
+      loss.press(state.view === 'loss');
       scaleBox.hidden = state.view === 'gap';
-      replace(
-        scaleBox,
-        pressed(t('Linear'), !state.logarithmic, () => events.change({ logarithmic: false })),
-        pressed(t('Log'), state.logarithmic, () => events.change({ logarithmic: true })),
-      );
+      linear.press(!state.logarithmic);
+      log.press(state.logarithmic);
     },
   };
 }
 
-/** A button of a group in which one button is chosen. */
-function pressed(label: string, isPressed: boolean, act: () => void): HTMLElement {
-  const made = button(label, isPressed ? 'primary' : 'secondary', act);
-  made.setAttribute('aria-pressed', String(isPressed));
-  return made;
+/** A button of a group in which one button is chosen; it keeps the focus when it is pressed. */
+function choice(label: string, act: () => void): { root: HTMLElement; press(isPressed: boolean): void } {
+  const root = button(label, 'secondary', act);
+  return {
+    root,
+    press(isPressed) {
+      root.setAttribute('appearance', isPressed ? 'primary' : 'secondary');
+      root.setAttribute('aria-pressed', String(isPressed));
+    },
+  };
 }

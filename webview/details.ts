@@ -20,8 +20,10 @@ export function mountDetails(target: HTMLElement): void {
     if (message.type === 'texts') setTexts(message.texts);
     if (message.type !== 'trace') return;
     ({ trace, title } = message);
-    selected = Math.min(message.token, Math.max(0, trace.tokens.length - 1));
+    selected = Math.min(message.token ?? selected, Math.max(0, trace.tokens.length - 1));
+    const hadFocus = document.activeElement?.getAttribute('role') === 'listbox';
     draw();
+    if (hadFocus) target.querySelector<HTMLElement>('[role=listbox]')?.focus();
   });
 
   const draw = (): void => {
@@ -29,7 +31,7 @@ export function mountDetails(target: HTMLElement): void {
       return replace(target, element('div', { class: 'empty' }, t('This trace has no tokens.')));
     }
     const shown = trace;
-    tokens = shown.tokens.map((token, i) => tokenElement(token, shown, () => select(i)));
+    tokens = shown.tokens.map((token, i) => tokenElement(token, shown, i, () => select(i)));
     const text = element(
       'div',
       { class: 'tokens', role: 'listbox', tabindex: 0, 'aria-label': t('Generated tokens') },
@@ -75,6 +77,7 @@ export function mountDetails(target: HTMLElement): void {
     tokens[selected]?.setAttribute('aria-selected', 'false');
     selected = index;
     tokens[index]?.setAttribute('aria-selected', 'true');
+    tokens[index]?.parentElement?.setAttribute('aria-activedescendant', tokenId(index));
     tokens[index]?.scrollIntoView({ block: 'nearest' });
     const token = trace?.tokens[index];
     if (trace && token) replace(opinions, ...opinionTable(token, trace));
@@ -83,10 +86,13 @@ export function mountDetails(target: HTMLElement): void {
   host.send({ type: 'ready' });
 }
 
-function tokenElement(token: TokenRecord, trace: Trace, act: () => void): HTMLElement {
+const tokenId = (index: number): string => `token-${index}`;
+
+function tokenElement(token: TokenRecord, trace: Trace, index: number, act: () => void): HTMLElement {
   const made = element(
     'span',
     {
+      id: tokenId(index),
       class: `token ${shadeClass(tokenShade(token, trace.exits))}`,
       role: 'option',
       'aria-selected': 'false',

@@ -35,6 +35,15 @@ export function openDocument(uri: string, language: string, version: number, tex
   });
 }
 
+/** A document that was closed and opened again as another language keeps its generations; null if it is another, or was read again. */
+export function reopened(closed: OpenDocument, opened: OpenDocument): OpenDocument | null {
+  const [before, now] = [closed.document, opened.document];
+  const isSame = now.uri === before.uri && now.version === before.version && now.getText() === before.getText();
+  return isSame && now.languageId !== before.languageId
+    ? { ...opened, texts: [...closed.texts, ...opened.texts] }
+    : null;
+}
+
 /** Consumes `open`: its text is changed in place. */
 export function changeDocument(
   open: OpenDocument,

@@ -98,10 +98,21 @@ function newDocuments(connection: Connection): Documents {
 }
 
 function followEdits({ listen }: Incoming, open: Documents, written: Written): void {
+  /** The document that was closed last: an editor that gives a document another language closes it and opens it again. */
+  let closed: documents.OpenDocument | null = null;
+  const forgetClosed = (): void => {
+    if (closed) written.forgetDocument(closed.document.uri);
+    closed = null;
+  };
   listen(
     { method: DidOpenTextDocumentNotification.method, params: openParams },
-    ({ textDocument: { uri, languageId, version, text } }) =>
-      open.set(documents.openDocument(uri, languageId, version, text)),
+    ({ textDocument: { uri, languageId, version, text } }) => {
+      const opened = documents.openDocument(uri, languageId, version, text);
+      const reopened = closed && documents.reopened(closed, opened);
+      if (reopened) closed = null;
+      else forgetClosed();
+      open.set(reopened ?? opened);
+    },
   );
   listen(
     { method: DidChangeTextDocumentNotification.method, params: changeParams },
@@ -111,8 +122,9 @@ function followEdits({ listen }: Incoming, open: Documents, written: Written): v
     },
   );
   listen({ method: DidCloseTextDocumentNotification.method, params: documentParams }, ({ textDocument: { uri } }) => {
+    forgetClosed();
+    closed = open.get(uri) ?? null;
     open.delete(uri);
-    written.forgetDocument(uri);
   });
 }
 

@@ -13,22 +13,30 @@ import { completionRequest } from './request.ts';
 import type { CompletionSettings } from '../settings.ts';
 import { chunksBeside, type Chunk } from './chunks.ts';
 import { oneAtATime, type SharedRequest } from './one-at-a-time.ts';
-import { createResults, type Suggested } from './results.ts';
+import { createResults, type At, type Suggested } from './results.ts';
 import type { Place } from './place.ts';
 
 export interface Asking {
   /** The suggestions for this place, or what would be left of them after typing; null if they were not requested. */
-  known(around: Around): readonly Found[] | null;
+  known(place: Place): readonly Found[] | null;
   /** The likeliest first. Null once the token fires. */
   ask(place: Place, suggestions: number, token: vscode.CancellationToken): Promise<readonly Found[] | null>;
   /**
    * When idle, requests what would follow if a suggestion were accepted. If the clock cut the suggestion off within its line, the place has
-   * one with the rest of the line from then on, and `grown` is called; null: its suggestions stay as they are.
+   * one with the rest of the line from then on; `growing` null: its suggestions stay as they are.
    */
-  ahead(place: Place, suggestion: Suggested<Trace>, grown: (() => void) | null): Promise<void>;
+  ahead(place: Place, suggestion: Suggested<Trace>, growing: Growing | null): Promise<void>;
   /** When idle, computes the prompt of a place ahead. */
   readAhead(place: Place): void;
   clear(): void;
+}
+
+/** A suggestion that is shown and may become longer. */
+export interface Growing {
+  /** Whether it can still be shown: nothing was typed, and the cursor is where it was. */
+  isWanted(): boolean;
+  /** The place has the longer one. */
+  grown(): void;
 }
 
 export interface Found extends Suggested<Trace> {
@@ -66,7 +74,7 @@ export function createAsking(
   };
 
   const requestFor = (place: Place, suggestions: number): SharedRequest<readonly Found[]> => ({
-    key: `${place.around.prefix}\0${place.around.suffix}`,
+    key: [place.document.uri, place.around.prefix, place.around.suffix].join('\0'),
     size: suggestions,
     async work(given) {
       const asking = tokenOf(given);
@@ -74,7 +82,7 @@ export function createAsking(
         const result = await request(place, suggestions, asking.token);
         if (result === null || given.aborted || suggestions === 0) return [];
         const found = suggested(result, place.around);
-        results.add(place.around, found);
+        results.add(atOf(place), found);
         return found.map((each) => ({ ...each, typed: 0 }));
       } finally {
         asking.dispose();
@@ -93,7 +101,7 @@ export function createAsking(
   };
 
   return {
-    known: (around) => results.find(around),
+    known: (place) => results.find(atOf(place)),
     async ask(place, suggestions, token) {
       const waiting = signalOf(token);
       try {
@@ -102,23 +110,27 @@ export function createAsking(
         waiting.dispose();
       }
     },
-    async ahead(place, suggestion, grown) {
+    async ahead(place, suggestion, growing) {
       let longest = suggestion;
       for (;;) {
-        const around = { ...place.around, prefix: place.around.prefix + longest.text };
-        const [rest] = results.find(around) ?? (await quietly(requestFor({ ...place, around }, 1))) ?? [];
-        const longer = rest && grown && withRest(longest, rest);
-        if (!longer) break;
+        const behind = { ...place, around: { ...place.around, prefix: place.around.prefix + longest.text } };
+        const found = results.find(atOf(behind)) ?? (await quietly(requestFor(behind, 1)));
+        const longer = growing?.isWanted() && found?.[0] ? withRest(longest, found[0]) : null;
+        // Null if another request came, whose answer is shown.
+        if (found === null) return;
+        if (longer === null || longest.of.tokens.length >= settings().maxTokens) break;
         longest = longer;
       }
       if (longest === suggestion) return;
-      results.add(place.around, [longest]);
-      grown!();
+      results.add(atOf(place), [longest]);
+      growing?.grown();
     },
     readAhead: (place) => void quietly(requestFor(place, 0)),
     clear: () => results.clear(),
   };
 }
+
+const atOf = ({ document, around }: Place): At => ({ uri: document.uri.toString(), ...around });
 
 /** A suggestion that the clock cut off within its line, with what follows it; null if its line was whole. */
 function withRest({ text, of }: Suggested<Trace>, rest: Suggested<Trace>): Suggested<Trace> | null {

@@ -6,7 +6,7 @@ import type { App } from '../app.ts';
 import { modelBase } from '../choices.ts';
 import { isGenerating } from '../generating.ts';
 import type { CompletionSettings } from '../settings.ts';
-import { createAsking, type Found } from './asking.ts';
+import { createAsking, type Found, type Growing } from './asking.ts';
 import { isInComment } from './comments.ts';
 import { isLanguageOn } from './languages.ts';
 import { placeOf, type Place } from './place.ts';
@@ -53,13 +53,21 @@ export function createCompletions(
   /** Where the editor asks by hand next, because this extension told it to: for a suggestion that has become longer. */
   let redrawn: string | null = null;
 
-  /** Unless something was typed, or the cursor has moved. An editor that still shows a suggestion keeps it first. */
-  const redraw = (moment: string): void => {
-    const editor = vscode.window.activeTextEditor;
-    if (!editor?.selection.isEmpty || momentOf(editor.document, editor.selection.active) !== moment) return;
-    redrawn = moment;
-    for (const action of ['hide', 'trigger'])
-      void vscode.commands.executeCommand(`editor.action.inlineSuggest.${action}`);
+  const growingAt = (moment: string): Growing => {
+    const isWanted = (): boolean => {
+      const editor = vscode.window.activeTextEditor;
+      if (!settings().enabled || !editor?.selection.isEmpty) return false;
+      return momentOf(editor.document, editor.selection.active) === moment;
+    };
+    const grown = async (): Promise<void> => {
+      if (!isWanted()) return;
+      redrawn = moment;
+      // An editor that still shows a suggestion keeps it first.
+      void vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
+      if (redrawn === moment) redrawn = null;
+    };
+    return { isWanted, grown: () => void grown() };
   };
 
   const provider: vscode.InlineCompletionItemProvider = {
@@ -70,16 +78,16 @@ export function createCompletions(
       const moment = momentOf(document, position);
       const byHand = isInvoked && redrawn !== moment;
       if (isInvoked) redrawn = null;
-      const onGrown = isInvoked || context.selectedCompletionInfo ? null : (): void => redraw(moment);
+      const growing = isInvoked || context.selectedCompletionInfo ? null : growingAt(moment);
       const place = placeOf(document, position, context, now);
       if (!byHand && !now.inComments && isInComment(document.languageId, place.around.prefix)) return [];
-      const known = asking.known(place.around);
-      if (known !== null && (!byHand || known.length > 1)) return offer(place, known, onGrown);
+      const known = asking.known(place);
+      if (known !== null && (!byHand || known.length > 1)) return offer(place, known, growing);
       if (!byHand) await delay(now.debounceMilliseconds);
       if (token.isCancellationRequested) return [];
       try {
         const found = await asking.ask(place, byHand ? ALTERNATIVES : 1, token);
-        return found === null ? [] : offer(place, found, onGrown);
+        return found === null ? [] : offer(place, found, growing);
       } catch (error) {
         // No message is shown here: the status item shows the error.
         say(error instanceof Error ? error.message : String(error));
@@ -89,11 +97,7 @@ export function createCompletions(
     },
   };
 
-  const offer = (
-    place: Place,
-    found: readonly Found[],
-    onGrown: (() => void) | null,
-  ): vscode.InlineCompletionItem[] => {
+  const offer = (place: Place, found: readonly Found[], growing: Growing | null): vscode.InlineCompletionItem[] => {
     const { document, range, selected } = place;
     const left = found.map(({ text, of, typed }) => ({
       text,
@@ -101,7 +105,7 @@ export function createCompletions(
     }));
     const [first, ...alternatives] = left;
     // After this answer, so that it is not delayed.
-    if (first) setImmediate(() => void asking.ahead(place, first, alternatives.length > 0 ? null : onGrown));
+    if (first) setImmediate(() => void asking.ahead(place, first, alternatives.length > 0 ? null : growing));
     return left.map(({ text, of }) => {
       const item = new vscode.InlineCompletionItem(selected + text, range);
       const start = document.offsetAt(range.start) + selected.length;

@@ -46,5 +46,5 @@ async function make(app: App, uri: vscode.Uri): Promise<RecipeOptions> {
   const settings = await withoutGpu(app, recipeSettings('generate', uri));
   const own = Object.fromEntries(taken.flatMap((name) => (name in settings ? [[name, settings[name]]] : [])));
   const exits = await exitsInUse(app, uri);
-  return inTrustedFolder({ ...own, ...(exits !== null && { exits }) });
+  return inTrustedFolder({ ...own, ...(exits !== null && { exits }) }, uri);
 }

@@ -10,10 +10,15 @@ export interface Suggested<T> {
   readonly of: T;
 }
 
+/** A place in a document. */
+export interface At extends Around {
+  readonly uri: string;
+}
+
 export interface Results<T> {
   /** Suggestions for a place; if the user typed the beginning of one, its rest. Null if nothing was requested there. */
-  find(around: Around): readonly (Suggested<T> & { readonly typed: number })[] | null;
-  add(around: Around, suggestions: readonly Suggested<T>[]): void;
+  find(at: At): readonly (Suggested<T> & { readonly typed: number })[] | null;
+  add(at: At, suggestions: readonly Suggested<T>[]): void;
   clear(): void;
 }
 
@@ -37,10 +42,10 @@ export function createResults<T>(): Results<T> {
   };
 
   return {
-    find({ prefix, suffix }) {
+    find({ uri, prefix, suffix }) {
       for (let typed = 0; typed <= Math.min(mostTyped, prefix.length); typed++) {
         const start = prefix.length - typed;
-        const found = use(keyOf(prefix.slice(0, start), suffix));
+        const found = use(keyOf({ uri, prefix: prefix.slice(0, start), suffix }));
         if (found === undefined) continue;
         const into = prefix.slice(start);
         const left = found.filter(({ text }) => text.startsWith(into) && text.length > typed);
@@ -50,8 +55,8 @@ export function createResults<T>(): Results<T> {
       }
       return null;
     },
-    add({ prefix, suffix }, suggestions) {
-      const key = keyOf(prefix, suffix);
+    add(at, suggestions) {
+      const key = keyOf(at);
       places.delete(key);
       places.set(key, suggestions);
       if (places.size > mostPlaces) places.delete(places.keys().next().value!);
@@ -60,4 +65,4 @@ export function createResults<T>(): Results<T> {
   };
 }
 
-const keyOf = (prefix: string, suffix: string): string => `${prefix.slice(-before)}\0${suffix.slice(0, after)}`;
+const keyOf = ({ uri, prefix, suffix }: At): string => `${uri}\0${prefix.slice(-before)}\0${suffix.slice(0, after)}`;

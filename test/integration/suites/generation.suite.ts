@@ -275,6 +275,33 @@ export const run = suite([
     }
   }),
 
+  test('is written to its end though one types elsewhere and the document gets another language', async () => {
+    const api = await activate();
+    const untitled = await vscode.workspace.openTextDocument({ language: 'plaintext', content: original() });
+    const editor = await vscode.window.showTextDocument(untitled);
+    const end = untitled.positionAt(untitled.getText().length);
+    editor.selection = new vscode.Selection(end, end);
+    const grown: string[] = [];
+    const asides: Thenable<unknown>[] = [];
+    const watch = vscode.workspace.onDidChangeTextDocument(({ document: changed }) => {
+      if (changed !== untitled || grown.push(changed.getText()) > 8) return;
+      const edit = new vscode.WorkspaceEdit();
+      if (grown.length % 2 === 1) edit.insert(untitled.uri, new vscode.Position(0, 0), '/');
+      asides.push(vscode.workspace.applyEdit(edit));
+      if (grown.length === 1) asides.push(vscode.languages.setTextDocumentLanguage(untitled, 'typescript'));
+    });
+    const written = await api.generateAtCursor({ maxTokens: TOKENS, stopRepetition: false, mode: 'full' });
+    watch.dispose();
+    await Promise.all(asides);
+    const text = written!.trace.tokens.map((token) => token.text).join('');
+    assert.equal(untitled.languageId, 'typescript');
+    assert.match(untitled.getText(), /^\/+/);
+    assert.ok(untitled.getText().endsWith(text), untitled.getText());
+    await until('its lens', async () => (await lensesOf(untitled.uri)).length > 0);
+    assert.notEqual(await hoverAt(untitled.uri, untitled.positionAt(untitled.getText().length - 1)), '');
+    await vscode.commands.executeCommand('workbench.action.revertAndCloseActiveEditor');
+  }),
+
   test('looks so, in every theme', async () => {
     const api = await activate();
     // The pictures of the documentation are of a model that people use; the one that ships shows as much to a test.

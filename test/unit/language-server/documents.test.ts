@@ -4,6 +4,7 @@ import {
   changeDocument,
   detach,
   openDocument,
+  reopened,
   type OpenDocument,
 } from '../../../backend/language-server/documents.ts';
 import { emptyTrace, serialiseTrace } from '../../../protocol/exittrace.ts';
@@ -46,6 +47,17 @@ describe('generated text in a document', () => {
   it('is forgotten once it is edited itself', () => {
     expect(edit(attached(), 1, 1, 1, 'x').texts).toEqual([]);
     expect(edit(attached(), 0, 3, 1, '', 1).texts).toEqual([]);
+  });
+
+  it('stays when its document is opened again as another language, and in no other case', () => {
+    const again = (uri: string, language: string, version: number, text = 'one\ntwo\nthree\n') =>
+      reopened(attached(), openDocument(uri, language, version, text));
+    expect(marked(again('file:///a.ts', 'python', 1)!)).toEqual(['tw', 'o']);
+    expect(again('file:///a.ts', 'python', 1)!.document.languageId).toBe('python');
+    expect(again('file:///a.ts', 'typescript', 1)).toBeNull();
+    expect(again('file:///a.ts', 'python', 2)).toBeNull();
+    expect(again('file:///b.ts', 'python', 1)).toBeNull();
+    expect(again('file:///a.ts', 'python', 1, 'one\n')).toBeNull();
   });
 
   it('follows several changes of one edit in order', () => {

@@ -126,6 +126,16 @@ describe('the language server', () => {
     expect(await place('h', 1)).toEqual({ attached: false });
     await generate('i', 'fn: ');
     await client.sendNotification('textDocument/didClose', { textDocument: { uri } });
+    // Opened again as another language, it has what it had.
+    await client.sendNotification('textDocument/didOpen', {
+      textDocument: { uri, languageId: 'javascript', version: 1, text },
+    });
+    expect(await place('i', 1)).toEqual({ attached: true });
+    expect(await seen()).toHaveLength(2);
+    await client.sendNotification('textDocument/didClose', { textDocument: { uri } });
+    await client.sendNotification('textDocument/didOpen', {
+      textDocument: { uri, languageId: 'javascript', version: 1, text },
+    });
     expect(await place('i', 1)).toEqual({ attached: false });
   });
 

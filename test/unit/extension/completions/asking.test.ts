@@ -26,7 +26,7 @@ it('a prompt is read ahead under the limits of the suggestion that comes behind,
     () => {},
   );
   const around = { prefix: 'a', suffix: 'b' };
-  const place = { around, repository: '', file: 'a.ts', document: { uri: {} } } as unknown as Place;
+  const place = { around, repository: '', file: 'a.ts', document: { uri: 'a.ts' } } as unknown as Place;
   asking.readAhead(place);
   await vi.waitFor(() => expect(requests).toHaveLength(1));
   await asking.ask(place, 2, new CancellationTokenSource().token);
@@ -39,7 +39,7 @@ it('a prompt is read ahead under the limits of the suggestion that comes behind,
 /** What the backend writes after each prefix: a text, and whether the clock cut it off. */
 type Answers = Readonly<Record<string, readonly [text: string, stop: StopReason]>>;
 
-async function workingAhead(answers: Answers, isAlone = true) {
+async function workingAhead(answers: Answers, isAlone = true, isWanted = true) {
   const token = (text: string) => ({ text, id: 1, exit: 'final', layer: 12, confidence: 1 });
   const send = async (_request: unknown, { gap }: { gap: Gap }) => {
     const [text, stop] = answers[gap.prefix]!;
@@ -53,11 +53,11 @@ async function workingAhead(answers: Answers, isAlone = true) {
     () => {},
   );
   const around = { prefix: '  ', suffix: '\n}' };
-  const place = { around, repository: '', file: 'a.ts', document: { uri: {} } } as unknown as Place;
+  const place = { around, repository: '', file: 'a.ts', document: { uri: 'a.ts' } } as unknown as Place;
   const [first] = (await asking.ask(place, 1, new CancellationTokenSource().token))!;
   const grown = vi.fn();
-  await asking.ahead(place, first!, isAlone ? grown : null);
-  const [now] = asking.known(around)!;
+  await asking.ahead(place, first!, isAlone ? { isWanted: () => isWanted, grown } : null);
+  const [now] = asking.known(place)!;
   return { text: now!.text, tokens: now!.of.tokens.map(({ text }) => text), grown: grown.mock.calls.length };
 }
 
@@ -73,6 +73,7 @@ it('a suggestion that the clock cut off within its line becomes longer, until th
     tokens: ['return sum', ' / values', '.length;'],
     grown: 1,
   });
+  expect(await workingAhead(cut, true, false)).toMatchObject({ text: 'return sum', grown: 0 });
   // Alternatives stay as they are.
   expect(await workingAhead(cut, false)).toMatchObject({ text: 'return sum', grown: 0 });
 });
