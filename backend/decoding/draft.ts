@@ -20,12 +20,16 @@ const limitOf = ({ probation }: Sequence, { limit }: DraftOptions): number =>
 /** Drafts from the text alone, none from exits. */
 export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });
 
-/** Makes a block of every row, of those that draft, and enters its drafts; the row's newest token is in the cache already. */
+/**
+ * Makes a block of every row, of those that draft, and enters its drafts; the row's newest token is in the cache already. `lengths`: most
+ * tokens of each text, prompt included.
+ */
 export async function draft(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
   sequences: readonly Sequence[],
+  lengths: readonly number[],
 ): Promise<Block[]> {
   const rows = sequences.length;
   if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => ({ drafts: [] }));
@@ -34,7 +38,8 @@ export async function draft(
   // What the text foretells leaves early by itself where hints are trusted.
   const trusts = sequences.some(({ options }) => options.trust?.size);
   const saved = (): number => Math.min(pace.perToken(cost(rows) / rows), trusts ? pace.perForetold() : Infinity);
-  const proposals = sequences.map((sequence, row) => fromText(model, cache, pace, sequence, row));
+  const room = (row: number): number => roomOf(model.spec, lengths[row]!, cache.position(row));
+  const proposals = sequences.map((sequence, row) => fromText(pace, sequence, room(row)));
   const isIdle = proposals.every((drafts) => drafts.length === 0);
   const length = isIdle ? 0 : worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved());
   const blocks = proposals.map((drafts) => ({ drafts: drafts.slice(0, length).map(({ draft }) => draft) }));
@@ -44,14 +49,15 @@ export async function draft(
   const alone = blocks.length === 1 ? blocks[0]! : null;
   const [first] = sequences;
   const options = first!.begun ? null : first!.options.drafts;
-  if (alone?.drafts.length === 0 && options) alone.drafts = await fromExits(model, cache, pace, first!, options, saved);
+  if (alone?.drafts.length === 0 && options)
+    alone.drafts = await fromExits(model, cache, pace, first!, options, room(0), saved);
   return blocks;
 }
 
-/** Most drafts that fit: within the context, and not beyond the length from which on all tokens are rotated in another way. */
-function roomOf(spec: ModelSpec, position: number): number {
+/** Most drafts that fit: within the text's length and the context, and not beyond the length from which on all tokens are rotated in another way. */
+function roomOf(spec: ModelSpec, length: number, position: number): number {
   const beyond = longerThan(spec);
-  const within = spec.contextLength - position - 1;
+  const within = Math.min(spec.contextLength, length) - position - 1;
   return beyond !== null && position <= beyond ? Math.min(within, beyond - position) : within;
 }
 
@@ -61,11 +67,11 @@ export interface Proposal {
   readonly chance: number;
 }
 
-function fromText(model: StagedModel, cache: KvCache, pace: Pace, sequence: Sequence, row: number): Proposal[] {
+function fromText(pace: Pace, sequence: Sequence, room: number): Proposal[] {
   const options = sequence.options.drafts;
   // The text begins with what was taken off the prompt, a token at a time.
   if (!sequence.lookup || !options || sequence.begun) return [];
-  const limit = Math.min(limitOf(sequence, options), roomOf(model.spec, cache.position(row)));
+  const limit = Math.min(limitOf(sequence, options), room);
   const guesses = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
   return guesses.slice(0, allowedLength(sequence.allowed, guesses)).map((guess) => {
@@ -147,13 +153,13 @@ async function fromExits(
   pace: Pace,
   sequence: Sequence,
   options: DraftOptions,
+  room: number,
   saved: () => number,
 ): Promise<Draft[]> {
   const k = bestDrafter(model, pace, options);
   const drafts: Draft[] = [];
   if (k === null) return drafts;
   const perToken = saved();
-  const room = roomOf(model.spec, cache.position(0));
   const exit = model.exits[k]!;
   let chance = 1;
   let may = sequence.allowed;

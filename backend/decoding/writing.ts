@@ -47,7 +47,13 @@ export async function writeNext<Request>(
     return { ...written, request: text.request };
   });
   const going = ordered.filter((_, i) => decided[i]!.reason === null);
-  const drafted = await draft(model, cacheOf(going), pace, sequencesOf(going));
+  const drafted = await draft(
+    model,
+    cacheOf(going),
+    pace,
+    sequencesOf(going),
+    going.map(({ request }) => lengthOf(request)),
+  );
   for (const [i, block] of drafted.entries()) going[i]!.block = block;
   const milliseconds = performance.now() - started;
   pace.decided(choices.flat().length, milliseconds);

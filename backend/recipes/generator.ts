@@ -53,7 +53,7 @@ interface OpenGenerator {
 let generators: readonly OpenGenerator[] = [];
 
 /** Texts at a time: more would wait longer for each other than in turn. */
-const mostTexts = 64;
+const usualTexts = 64;
 /** Bytes of keys, values and streams that texts may take while they are only remembered. */
 const usualBytes = 2 ** 29;
 /** Tokens of a prompt that are read at once: a text in flight, or a cancellation, waits for no more. */
@@ -68,6 +68,8 @@ const readsAll = ({ candidates, explained = 0 }: GeneratorOptions): boolean => c
 export interface GeneratorUse {
   /** For texts that are over. */
   readonly rememberedBytes?: number;
+  /** Most texts at a time, if they are more than usual. */
+  readonly texts?: number;
   /** Whether half a second may be spent to measure the cost of passes, if that is not known. */
   readonly measures?: boolean;
 }
@@ -82,7 +84,7 @@ export interface GeneratorUse {
 export async function openGenerator(
   options: GeneratorOptions,
   signal: AbortSignal,
-  { rememberedBytes = usualBytes, measures = false }: GeneratorUse = {},
+  { rememberedBytes = usualBytes, texts = usualTexts, measures = false }: GeneratorUse = {},
 ): Promise<Generator> {
   // At full depth the stages are cut only if the exits' predictions were requested.
   const mode = modeFromOptions(options);
@@ -97,7 +99,7 @@ export async function openGenerator(
   const own =
     generators.find((one) => one.place === place && (exits === null || isCut(one))) ??
     keep({ place, checkpoint, cuts, isWhole }, (release) =>
-      open(options, exits, { rememberedBytes, measures }, release),
+      open(options, exits, { rememberedBytes, texts, measures }, release),
     );
   own.users++;
   try {
@@ -150,7 +152,7 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
 async function open(
   options: GeneratorOptions,
   directory: string | null,
-  { rememberedBytes, measures }: Required<GeneratorUse>,
+  { rememberedBytes, texts, measures }: Required<GeneratorUse>,
   release: () => void,
 ): Promise<Generator> {
   const { signal } = new AbortController();
@@ -171,7 +173,7 @@ async function open(
     const positions = positionsWithin(rememberedBytes, staged, options.precision === 'exact');
     const place = passPlace(model, device.name, options);
     const pace = newPace(staged, measures ? await passesOf(staged, place) : readPasses(place));
-    const session = openSession(staged, { rows: mostTexts, positions, pieceTokens }, pace);
+    const session = openSession(staged, { rows: Math.max(usualTexts, texts), positions, pieceTokens }, pace);
     const warnings = (): string[] => messages.splice(0);
     return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings, release };
   } catch (error) {

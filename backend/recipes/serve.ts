@@ -21,7 +21,8 @@ import { exitId } from '../exits/spec.ts';
 import { inStreamOrder } from './backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from './generator.ts';
-import { modeWarning } from '../decoding/mode.ts';
+import { modeWarning, promptLayerOf } from '../decoding/mode.ts';
+import { stoppingAt } from '../decoding/prompt-exit.ts';
 import { newGrammars } from './serve-grammars.ts';
 import { newTextQueue } from './serve-queue.ts';
 import { scopes, textsOf, type Text } from './serve-requests.ts';
@@ -45,7 +46,7 @@ export async function* serve(
   yield { type: 'phase', phase: 'load', detail: options.model };
   const given = servedGeneration(options);
   // A request may use any exit of the checkpoint, so all are opened, as if every exit's predictions were requested.
-  const use = { rememberedBytes: options.cacheMegabytes * 2 ** 20, measures: true };
+  const use = { rememberedBytes: options.cacheMegabytes * 2 ** 20, texts: options.parallel, measures: true };
   const generator = await openGenerator({ ...given, candidates: 1 }, signal, use);
   try {
     yield* serveWith(generator, options, signal, inbox);
@@ -61,8 +62,10 @@ async function* serveWith(
   inbox: Inbox<ServeMessage>,
 ): AsyncGenerator<ServeEvent, void> {
   const shape = { parallel: options.parallel, contextLength: servedContext(generator.staged, options) };
+  const given = servedGeneration(options);
+  stoppingAt(generator.staged, promptLayerOf(given, generator.calibration), 0);
   yield { type: 'serving', model: servedModel(generator, shape) };
-  const warning = modeWarning(servedGeneration(options), generator.calibration);
+  const warning = modeWarning(given, generator.calibration);
   if (warning !== null) yield { type: 'warning', message: warning };
   yield* answerAll(generator, shape, scopes[options.cacheScope], signal, inbox);
 }
@@ -106,8 +109,8 @@ async function* answerAll(
       inbox.wake();
     },
     onEnd(text, error) {
-      // A defect ends the texts of its step, and not the server.
-      if (error instanceof UserError) losses.push(error);
+      // Anything else ends the texts of its step, and not the server.
+      if (isLoss(error)) losses.push(error);
       else if (error !== null) refuse(text.id, error);
       forget(open, text);
       inbox.wake();
@@ -145,7 +148,10 @@ async function* answerAll(
     put(prompts, id, sender, joining());
     function* joining(): Steps<void> {
       const made = yield* textsOf(request, plain, owner, generator, grammars, contextLength);
-      for (const { prompt } of made) checkPrompt(prompt, contextLength);
+      for (const { prompt, promptExit } of made) {
+        checkPrompt(prompt, contextLength);
+        stoppingAt(generator.staged, promptExit, prompt.length);
+      }
       for (const text of made) texts.add(text);
       events.push({ type: 'accepted', id });
       queue.add(made);
@@ -188,6 +194,9 @@ async function* answerAll(
     for (const id of [...open.keys()]) close(id);
   }
 }
+
+const isLoss = (error: unknown): error is UserError =>
+  error instanceof UserError && (error.code === 'out-of-memory' || error.code === 'device');
 
 function forget(open: Map<number, OpenRequest>, text: Text): void {
   const texts = open.get(text.id)?.texts;

@@ -52,13 +52,27 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   if (exits?.['exits'] !== undefined) given['disable'] = othersThan(exits['exits'], model.exits);
   // A request for the full model's text also needs its whole prompt computed in full.
   if (given['mode'] === 'full' || given['mode'] === 'lossless') given['promptExit'] ??= 'off';
-  given['stop'] = textsField(body, 'stop')?.filter((stop) => stop !== '');
+  given['stop'] = stopsOf(body);
   numberField(body, 'temperature', 0, mostTemperature);
   const temperature = (given['temperature'] as number | null | undefined) ?? options.temperature;
   // Without a seed each sampled text is different.
   given['seed'] = seedOf(body) ?? (temperature > 0 ? randomInt(2 ** 31) : 0);
   return changeOptions('generate', options, given, fieldOrigin);
 }
+
+/** Stops of one request, and characters of each: every token of the text is compared with all of them. */
+const mostStops = 64;
+const longestStop = 1024;
+
+function stopsOf(body: Body): string[] | undefined {
+  const stops = textsField(body, 'stop')?.filter((stop) => stop !== '');
+  if (stops !== undefined && (stops.length > mostStops || stops.some(({ length }) => length > longestStop)))
+    throw userError('bad-argument', `stop may have ${mostStops} texts, of ${longestStop} characters each.`);
+  return stops;
+}
+
+/** Characters of a text whose tokens get a bias. */
+const longestBiased = 256;
 
 /** As OpenAI has it: above, text is noise. */
 const mostTemperature = 2;
@@ -82,7 +96,7 @@ function biasOf(given: unknown, vocabulary: number): LogitChanges['bias'] {
   return pairs.map((pair) => {
     const [token, bias]: readonly unknown[] = Array.isArray(pair) ? (pair as unknown[]) : [];
     const added = bias === false ? -Infinity : bias;
-    const isToken = typeof token === 'string' ? isList : isId(token, vocabulary);
+    const isToken = typeof token === 'string' ? isList && token.length <= longestBiased : isId(token, vocabulary);
     if (!isToken || typeof added !== 'number' || !(added <= 100) || (added < -100 && bias !== false))
       throw badField('logit_bias', `${expected}, from −100 to 100`, pair);
     return { token: token as number | string, added };

@@ -9,6 +9,8 @@ import { requestedTokens, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import type { Caller, Writer } from './writer.ts';
 
+/** Characters of a file's name. */
+const longestName = 1024;
 /** Most tokens beside each that is written. */
 const mostProbabilities = 1000;
 
@@ -19,7 +21,10 @@ export function infill(body: Body, served: Served): Endpoint {
     if (!isRecord(chunk)) throw badField(`input_extra[${i}]`, 'an object', chunk);
     const text = textField(chunk, 'text');
     if (text === undefined) throw badField(`input_extra[${i}].text`, 'a text', text);
-    return { file: textField(chunk, 'filename') ?? '', text };
+    const file = textField(chunk, 'filename') ?? '';
+    if (file.length > longestName)
+      throw badField(`input_extra[${i}].filename`, `of ${longestName} characters at most`, file);
+    return { file, text };
   });
   // What the middle begins with stands behind the prefix, as in an editor.
   const begun = textField(body, 'prompt') ?? '';
@@ -64,6 +69,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
   return {
     request,
     stream: streamOptions(body),
+    format: 'plain-events',
     whole(texts) {
       const all = texts.map((text, index) => ({ index, content: text.text, ...tokens(text), ...last(text) }));
       return all.length === 1 ? all[0]! : all;

@@ -20,6 +20,7 @@ import type { Served } from './served.ts';
 import { plainReader, turnOf, type CallReader, type Turn } from './tools.ts';
 
 export function chat(body: Body, served: Served): Endpoint {
+  if (isEmpty(body['messages'])) return loading(body, served, { message: { role: 'assistant', content: '' } });
   const { request, reader } = chatRequest(plainBody(body), served);
   return written(body, served, request, reader, (turn) => ({
     message: {
@@ -38,6 +39,7 @@ export function generate(body: Body, served: Served): Endpoint {
   const suffix = textField(body, 'suffix') ?? '';
   const system = textField(body, 'system') ?? '';
   const isRaw = (flagField(body, 'raw') ?? false) || suffix !== '' || served.model.chatTemplate === null;
+  if (prompt === '' && suffix === '') return loading(body, served, { response: '' });
   const answer = (turn: Turn): object => ({ response: turn.text });
   if (!isRaw) {
     const systemTurns = system === '' ? [] : [{ role: 'system', content: system }];
@@ -73,6 +75,25 @@ export function embed(body: Body, served: Served): Endpoint {
   };
 }
 
+/** A request without a text: it loads the model, or with `keep_alive` 0 unloads it, which this server leaves as it is. Nothing is written. */
+function loading(body: Body, served: Served, answer: object): Endpoint {
+  checkModel(body, served);
+  const done_reason = body['keep_alive'] === 0 ? 'unload' : 'load';
+  const record = { model: served.name, created_at: new Date().toISOString(), ...answer, done: true, done_reason };
+  return {
+    request: requestOf({}, served, { prompts: [{ kind: 'text', text: '\n' }], maxTokens: 0 }),
+    stream: streams(body),
+    format: 'lines',
+    whole: () => record,
+    piece: (event) => (event.type === 'stopped' ? [record] : []),
+    usage: () => null,
+  };
+}
+
+/** By default. */
+const streams = (body: Body): Endpoint['stream'] =>
+  (flagField(body, 'stream') ?? true) ? { includeUsage: false } : null;
+
 function written(
   body: Body,
   served: Served,
@@ -98,7 +119,7 @@ function written(
     turn.text === '' && turn.calls.length === 0 ? [] : [headed({ ...answer(turn), done: false })];
   return {
     request,
-    stream: (flagField(body, 'stream') ?? true) ? { includeUsage: false } : null,
+    stream: streams(body),
     format: 'lines',
     whole: ([text]) => ending(text!, turnOf(text!.text, reader())),
     piece(event, text) {

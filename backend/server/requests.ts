@@ -62,6 +62,7 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
       'Leave one out.',
     );
   checkTexts(prompts.length * count);
+  checkAlternatives(prompts.length * count, Math.min(maxTokens, served.options.maxTokens), alternatives);
   return {
     prompts,
     count,
@@ -80,6 +81,18 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
 
 /** Most texts of one request. */
 const mostTexts = 1024;
+
+/** Most alternatives of all tokens of one request: about 100 bytes each, and twice that as JSON. */
+const mostAlternatives = 2 ** 21;
+
+function checkAlternatives(texts: number, tokens: number, alternatives: number): void {
+  if (texts * tokens * alternatives <= mostAlternatives) return;
+  throw userError(
+    'bad-argument',
+    `${texts} texts of ${tokens} tokens with ${alternatives} alternatives each are too many for one answer.`,
+    'Ask for fewer alternatives, fewer tokens, or in several requests.',
+  );
+}
 
 /** @throws Refusal if a request names another model. */
 export function checkModel(body: Body, { name, model, options }: Served): void {

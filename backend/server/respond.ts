@@ -156,15 +156,31 @@ function sendJson({ response, headers }: Client, status: number, value: object):
   response.end(JSON.stringify(value));
 }
 
-/** An answer that may be long, in parts of its JSON: others are served in between. */
+/** Milliseconds after which a reader that takes nothing is disconnected. */
+const slowestReader = 30_000;
+
+/** An answer that may be long, in parts of its JSON, as fast as its reader takes them: others are served in between. */
 async function sendParts({ response, headers }: Client, parts: Iterable<string>): Promise<void> {
   response.writeHead(200, { ...headers, 'content-type': 'application/json; charset=utf-8' });
   for (const part of parts) {
     if (response.destroyed) return;
-    response.write(part);
-    await setImmediate();
+    if (response.write(part)) await setImmediate();
+    else await taken(response);
   }
   response.end();
+}
+
+/** When what was written is on its way, or the reader has gone. */
+function taken(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const tooSlow = setTimeout(() => response.destroy(), slowestReader).unref();
+    const done = (): void => {
+      clearTimeout(tooSlow);
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    response.on('drain', done).on('close', done);
+  });
 }
 
 function sendText({ response, headers }: Client, text: string): void {

@@ -4,8 +4,11 @@ import type { ServerResponse } from 'node:http';
 /** Most bytes that wait for a reader. */
 const mostWaiting = 1 << 20;
 
-/** How records are sent: as OpenAI's events, which end with `[DONE]`; as events with the name of their `type`; as lines of JSON. */
-export type StreamFormat = 'events' | 'named-events' | 'lines';
+/**
+ * How records are sent: as OpenAI's events, which end with `[DONE]`; as llama.cpp's, which do not; as events with the name of their `type`;
+ * as lines of JSON.
+ */
+export type StreamFormat = 'events' | 'plain-events' | 'named-events' | 'lines';
 
 export interface EventStream {
   send(value: object): void;
@@ -43,8 +46,8 @@ export function openStream(
       isLines ? `${JSON.stringify(value)}\n` : `${named ? `event: ${named}\n` : ''}data: ${JSON.stringify(value)}\n\n`,
     );
   };
-  // Between lines of JSON an empty one is nothing.
-  const silence = setInterval(() => write(isLines ? '\n' : ':\n\n'), silenceMilliseconds).unref();
+  // A line of JSON may begin with blanks; an empty line would be no JSON to clients that read line by line.
+  const silence = setInterval(() => write(isLines ? ' ' : ':\n\n'), silenceMilliseconds).unref();
   response.once('close', () => clearInterval(silence));
   return {
     send,

@@ -103,11 +103,12 @@ export function openWriter(
     writing: () => writing.list(),
     async *write(request, { sender, signal, tally }) {
       checkReady();
-      const open = new Set(Array.from({ length: request.prompts.length * request.count }, (_, i) => i));
+      const asked = request.prompts.length * request.count;
+      const open = new Set(Array.from({ length: asked }, (_, i) => i));
       const giveBack = admission.texts(sender.client, open.size, model!.parallel);
       const id = ids++;
       const mailbox = newMailbox<ServeEvent>();
-      let isRead = false;
+      const unread = new Set(open);
       let isRefused = false;
       const abort = (): void => mailbox.fail(gone());
       const timer = setTimeout(() => mailbox.close(), 1000 * limits.seconds);
@@ -120,7 +121,10 @@ export function openWriter(
         while (open.size > 0) {
           const event = await mailbox.next();
           if (event === null) {
-            if (!isRead) throw refusal(503, 'overloaded', 'It took too long to be begun: come back later.');
+            // A text that was not read has no vector and no scores.
+            const needsAll = request.embedding !== null || request.scores !== null;
+            if (needsAll ? unread.size > 0 : unread.size === asked)
+              throw refusal(503, 'overloaded', 'It took too long: come back later, or with fewer texts.');
             for (const text of open) yield { type: 'stopped', id, text, reason: 'cancelled' };
             return;
           }
@@ -133,7 +137,7 @@ export function openWriter(
             counts.count(event);
             count(tally, event);
             writing.follow(event);
-            isRead = true;
+            unread.delete(event.text);
             if (event.type === 'stopped') open.delete(event.text);
             yield event;
           }

@@ -99,14 +99,19 @@ describe('drafts', () => {
   };
   const cache = { position: () => 100, enter: () => undefined } as unknown as KvCache;
   /** Numbers of drafts at each token of a text that is decided a token at a time. */
-  const draftsOf = async (text: readonly number[], pace = paceWith(1.3), trust = new Map<string, unknown>()) => {
+  const draftsOf = async (
+    text: readonly number[],
+    pace = paceWith(1.3),
+    trust = new Map<string, unknown>(),
+    length = Infinity,
+  ) => {
     const lookup = lookupIndex();
     const options = { drafts: textDrafts(8), enabled: () => false, trust };
     const sequence = { lookup, begun: null, allowed: null, options };
     const counts: number[] = [];
     for (const token of text) {
       learn(pace, sequence as unknown as Sequence, [{ token } as Choice]);
-      const [block] = await draft(model, cache, pace, [sequence as unknown as Sequence]);
+      const [block] = await draft(model, cache, pace, [sequence as unknown as Sequence], [length]);
       counts.push(block!.drafts.length);
       pace.decided(1, 10);
     }
@@ -133,6 +138,11 @@ describe('drafts', () => {
     expect(Math.max(...(await draftsOf(repeating, pace, trust)))).toBe(0);
     for (let n = 0; n < 20; n++) pace.foretold(each);
     expect(Math.min(...(await draftsOf(repeating, pace, trust)).slice(60)) > 0).toBe(wins);
+  });
+  test('end with the text, which may be shorter than what the model sees', async () => {
+    const repeating = Array.from({ length: 120 }, (_, i) => 10 + (i % 12));
+    expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), 102)))).toBe(1);
+    expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), 101)))).toBe(0);
   });
   test('that win are taken where nothing is known of this machine', async () => {
     const counts = await draftsOf(

@@ -129,6 +129,14 @@ describe("Ollama's", () => {
     expect(received.map(({ done }) => done)).toEqual([...received.slice(1).map(() => false), true]);
   });
 
+  test('a request without a text loads the model and writes nothing', async () => {
+    const loaded = { model: server.name, done: true, done_reason: 'load' };
+    expect(await lines('/api/generate', { model: server.name })).toMatchObject([{ ...loaded, response: '' }]);
+    expect(await lines('/api/chat', { messages: [] })).toMatchObject([{ ...loaded, message: { content: '' } }]);
+    expect(await json('/api/generate', { keep_alive: 0, stream: false })).toMatchObject({ done_reason: 'unload' });
+    expect(await json('/api/generate', { model: 'other' })).toMatchObject({ error: expect.stringMatching(/no model/) });
+  });
+
   test('/api/generate takes the template, raw text or a suffix', async () => {
     const content = await textOf();
     expect((await json('/api/generate', { prompt: 'add two numbers', system: 'Be short.', options, stream: false })).response).toBe(content); // prettier-ignore
@@ -149,7 +157,7 @@ describe("Ollama's", () => {
     expect((await json('/api/show', { model: 'served-model' })).capabilities).toEqual(['completion', 'embedding', 'tools', 'insert']); // prettier-ignore
     expect((await json('/api/version')).version).toMatch(/^\d+\.\d+\.\d+/);
     expect(await json('/api/show', { model: 'llama3' })).toEqual({ error: 'There is no model "llama3" here, but served-model.' }); // prettier-ignore
-    expect(await json('/api/chat', { messages: [] })).toEqual({ error: 'messages must be a list of at least one message.' }); // prettier-ignore
+    expect(await json('/api/chat', {})).toEqual({ error: 'messages must be a list of at least one message.' }); // prettier-ignore
   });
 });
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
-import { openStream } from '../../../backend/server/stream.ts';
+import { openStream, type StreamFormat } from '../../../backend/server/stream.ts';
 import { clientOf, servedFiles, serveHere } from '../../support/served.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
@@ -83,7 +83,32 @@ test('slots say which rows are written in', async () => {
   stop.abort();
 });
 
-test('a stream that waits sends a comment now and then', async () => {
+test('a prompt that stops at an exit without a memory is refused, and the server goes on', async () => {
+  const response = await post('/v1/completions', { prompt, early_exit: { mode: 'fast', prompt_exit: 3 } });
+  expect([response.status, await response.text()]).toMatchObject([400, expect.stringContaining('There is no exit at layer 3 with a memory')]); // prettier-ignore
+  expect((await ask('/v1/completions', { prompt, max_tokens: 1 })).usage.completion_tokens).toBe(1);
+});
+
+test.each([
+  ['/completion', { prompt: Array(10).fill(prompt), n_probs: 1000, n_predict: -1 }, /alternatives each are too many/],
+  ['/completion', { prompt, stop: Array(65).fill('a') }, /stop may have 64 texts/],
+  ['/completion', { prompt, stop: ['a'.repeat(2000)] }, /of 1024 characters/],
+  ['/completion', { prompt, logit_bias: [['a'.repeat(300), 1]] }, /logit_bias/],
+  ['/infill', { input_prefix: '', input_suffix: '', input_extra: [{ text: '', filename: 'a'.repeat(2000) }] }, /input_extra\[0\]\.filename/], // prettier-ignore
+])('%s refuses what would hold up other clients (%#)', async (path, body, message) => {
+  const response = await post(path, body);
+  expect(response.status).toBe(400);
+  expect(await response.text()).toMatch(message);
+});
+
+test("streams of llama.cpp's own endpoints end with their last record", async () => {
+  const text = await (await post('/completion', { prompt, n_predict: 2, stream: true })).text();
+  const records = text.trim().split('\n\n').map((event) => JSON.parse(event.replace(/^data: /, '')) as object); // prettier-ignore
+  expect(records.at(-1)).toMatchObject({ stop: true });
+});
+
+/** What a client is sent: silence, a record, the end. */
+async function streamed(format?: StreamFormat): Promise<string> {
   const pipe = new PassThrough();
   const response = Object.assign(pipe, {
     writeHead: () => response,
@@ -91,11 +116,19 @@ test('a stream that waits sends a comment now and then', async () => {
   }) as unknown as ServerResponse;
   let text = '';
   pipe.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  const stream = openStream(response, {}, 30);
+  const stream = openStream(response, {}, 30, format);
   await setTimeout(100);
-  expect(text).toMatch(/^(:\n\n)+$/);
   stream.send({ a: 1 });
   stream.done();
   await setTimeout(60);
-  expect(text).toMatch(/^(:\n\n)+data: \{"a":1\}\n\ndata: \[DONE\]\n\n$/);
+  return text;
+}
+
+test('a stream that waits sends a comment now and then, which is none of its records', async () => {
+  expect(await streamed()).toMatch(/^(:\n\n)+data: \{"a":1\}\n\ndata: \[DONE\]\n\n$/);
+  expect(await streamed('plain-events')).toMatch(/^(:\n\n)+data: \{"a":1\}\n\n$/);
+  // Some clients read every line as JSON.
+  const lines = await streamed('lines');
+  expect(lines).toMatch(/^ +\{"a":1\}\n$/);
+  expect(JSON.parse(lines)).toEqual({ a: 1 });
 });
