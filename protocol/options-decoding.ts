@@ -24,7 +24,7 @@ export const decodingOptions = {
     scope: 'window',
     default: 'auto',
     values: {
-      auto: 'the mode that calibrate found fastest here within its promise; lossless until exits are calibrated, and if tokens are sampled',
+      auto: 'the mode that calibrate found fastest here within its promise; lossless without a calibration, if tokens are sampled, or if a threshold or policy is given',
       lossless:
         'the text of full, sooner: tokens are drafted from earlier text or by shallow exits, and the final exit verifies several at once',
       fast: 'each token leaves at the first exit that is sure enough; the text can be worse if that was not calibrated',
@@ -168,6 +168,6 @@ export const decodingOptions = {
     minimum: 0,
     maximum: mostCandidates,
     scope: 'window',
-    help: 'Report this number of most probable tokens of every exit, also of exits that were not needed, which takes every token through all layers; 0 for none. In an editor the exits are read behind the text, which takes no longer.',
+    help: 'Report this number of most probable tokens of every exit, also of exits that were not needed, which takes every token through all layers; 0 for none. In an editor the exits are read after the text, so that it comes no later.',
   }),
 };

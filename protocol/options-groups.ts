@@ -109,7 +109,7 @@ export const calibrationOptions = {
     placeholder: 'agreement=SHARE|regret=NATS',
     expected: promiseNotation,
     parse: parsePromise,
-    help: `What new text must keep. agreement: at least this share of tokens is the full model's own choice. regret: on average a token is at most this many nats less probable, to the full model, than its own choice, so that near ties count little; ${orDefault(promiseText(usualPromise.promise))}`,
+    help: `What new text must keep. agreement: at least this share of tokens is the full model's own choice. regret: on average the full model's log-probability of a token is at most this many nats below that of the full model's own choice, so that near ties count little; ${orDefault(promiseText(usualPromise.promise))}`,
   }),
   certainty: optionalNumber({
     advanced: true,
@@ -306,7 +306,7 @@ export const displayOptions = {
   codeLens: boolean({
     default: true,
     scope: 'window',
-    help: 'Preview the exit layers above the first line of each generation.',
+    help: 'Show a lens above the first line of each generation: its tokens, speed and exits.',
   }),
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
   hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit predicted.' }),

@@ -57,7 +57,7 @@ export const taskOptions = {
     default: 2,
     minimum: 0,
     maximum: 100,
-    help: 'Points of the score by which a way may be worse than full depth.',
+    help: 'Points by which the score of a way of writing (--ways) may be below that of full depth.',
   }),
   together: integer({
     advanced: true,

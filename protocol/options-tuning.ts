@@ -101,14 +101,14 @@ export const tuningOptions = {
     scope: 'window',
     default: 'standard',
     values: { quick: 'about a minute', standard: 'about ten minutes', thorough: 'about an hour' },
-    help: 'Length of the run, which is more for a model that needs more to be calibrated; also sets --fit-tokens and --evaluation-tokens unless they are given.',
+    help: "Length of the run, longer if the model's calibration takes more; also sets --fit-tokens and --evaluation-tokens unless they are given.",
   }),
   minutes: optionalNumber({
     minimum: 0,
     above: true,
     maximum: 100_000,
     scope: 'window',
-    help: 'Length of the whole run, which it divides by what it measures in its first seconds. By default that of the preset, or more if calibrated exits take more.',
+    help: 'Minutes of the whole run, which plans its phases by the speed that it measures first. By default those of the preset, or more if the calibration takes more.',
   }),
   steps: optionalInteger({ advanced: true, minimum: 1, scope: 'window', help: 'Stop after this number of updates.' }),
   epochs: optionalInteger({
@@ -153,7 +153,7 @@ export const tuningOptions = {
     minimum: 256,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Most tokens that are read for a fit; fewer if they take more than two thirds of the minutes.',
+    help: 'Most tokens that are read for a fit; fewer if they take more than two thirds of the minutes that evaluating and calibrating leave.',
   }),
   accumulation: integer({
     advanced: true,

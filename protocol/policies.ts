@@ -33,7 +33,7 @@ export const policies = {
     leaves: (threshold, { confidence }) => reaches(confidence, threshold),
   },
   margin: {
-    help: 'leave if it exceeds the second largest by at least the threshold',
+    help: 'leave if the largest probability exceeds the second largest by at least the threshold',
     setBy: 'threshold',
     largest: 1,
     usual: 0.8,

@@ -49,15 +49,15 @@ const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((
 /** Kept studies of judged tasks: what was asked, and of which exits. */
 export const judged: Readonly<Record<string, string>> = {
   'infilling-05b-python':
-    '**Holes of one line in Python, asked as in the editor**: the last lines before the gap follow the text behind it. Exits at 8, 16 and 22 were tuned for ten minutes on modules of Python’s own library and calibrated on them. Of 600 tasks calibrated exits lose two, and llama.cpp is as often right. In lines as short as these, 40 % of the tokens leave as calibrated and 69 % at the bare threshold of 0.97, which loses three and wins four; neither is clearly faster than full depth.',
+    '**Gaps of one line in Python, asked as in the editor**: the last lines before the gap follow the text after it. Exits at 8, 16 and 22 were tuned for ten minutes on modules of Python’s own library and calibrated on them. Of all 1,033 tasks calibrated exits lose three and win two, 1.11 times as fast, and llama.cpp is as often right. 38 % of the tokens leave as calibrated, and 68 % at the bare threshold of 0.97, which loses eight and wins eight and is hardly faster: an exit that is read and not left costs time, too.',
   'infilling-05b-suffix-last':
-    '**All 1,033 holes of that set, the text behind the gap last**, as llama.cpp asks, by the same exits. The 0.5B finds it hard to go on at a place that stands before that text ([figures](lab.md#prompts-with-a-gap)), at full depth and in llama.cpp alike; the other studies of holes below were asked likewise.',
+    '**The same gaps, the text after the gap last**, as llama.cpp asks, by the same exits. The 0.5B finds it hard to go on at a place that stands before that text ([figures](lab.md#prompts-with-a-gap)), at full depth and in llama.cpp alike; the other studies of gaps below were asked likewise.',
   'infilling-05b-typescript':
-    '**The same holes**, by exits that were tuned and calibrated on TypeScript. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
+    '**The same gaps**, by exits that were tuned and calibrated on TypeScript. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
   'infilling-05b':
-    '**A hundred of these holes at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
+    '**A hundred of these gaps at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
   'infilling-15b-python':
-    '**The first 150 of these holes by the 1.5B**, with exits at 9, 19 and 26 that were tuned for twenty minutes on modules of Python’s own library, calibration included. They keep hints alone, so that 2 % of the tokens of such short lines leave: every answer is that of full depth, and none is there sooner. Bare thresholds lose answers before they bring speed.',
+    '**The first 150 of these gaps by the 1.5B**, with exits at 9, 19 and 26 that were tuned for twenty minutes on modules of Python’s own library, calibration included. They keep hints alone, so that 2 % of the tokens of such short lines leave: every answer is that of full depth, and none is there sooner. Bare thresholds lose answers before they bring speed.',
   'humaneval-05b':
     '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
   'humaneval-05b-python':
@@ -65,7 +65,7 @@ export const judged: Readonly<Record<string, string>> = {
   'humaneval-15b':
     '**Whole functions by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
   'gsm8k-05b':
-    '**Sums in words, as chats**, by exits that were tuned and calibrated on TypeScript. Such text is so strange to them that they are not asked, and all answers are those of full depth.',
+    '**Word problems (GSM8K), as chats**, by exits that were tuned and calibrated on TypeScript. Such text is so strange to them that they are not asked, and all answers are those of full depth.',
 };
 export const judgedNames = Object.keys(judged);
 
@@ -144,7 +144,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofSweeps(kept, sizes('objective'), compared, 'no run of both objectives is kept.'),
         ofSweeps(kept, sizes('heads'), compared, 'no run of the three heads is kept.'),
-        'We differ from the paper in the default: exits learn the final exit’s distribution (`--distillation 1`), since agreement with it is what leaving early needs, and have a shortlist of frequent tokens, which is faster to read. Its price is the tokens that it leaves out, which go on to the next exit: give it as many as cover your text.',
+        'We differ from the paper in the default: exits learn the final exit’s distribution (`--distillation 1`), since agreement with it is what leaving early needs, and have a shortlist of frequent tokens, which is faster to read. Its price: of the tokens that it leaves out, an exit says only those that the text already has, so give it as many tokens as cover your text.',
       ),
   },
   {
@@ -180,7 +180,7 @@ export const questions: readonly Question[] = [
         ),
         pictured(kept),
         'So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
-        'Three things decide: how deep the exit hangs, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
+        'Three things decide: how deep the exit is, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
       ),
   },
   {
@@ -210,7 +210,7 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofTasks(kept, judgedNames, whereNot, 'no judged tasks with exits are kept.'),
-        'Do not leave early if no loss is allowed: `lossless` uses the same exits as drafts, and drafts from the text itself need none. Do not expect much of models below a billion parameters, of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of answers of few tokens, where the prompt is the wait.',
+        'If no loss is allowed, use `lossless`: it uses the same exits only as drafts, and drafts from the text need no exits. Do not expect much of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of short answers, where the prompt takes most of the time.',
       ),
   },
 ];
@@ -262,7 +262,7 @@ export function wholeText(study: SweepStudy): string {
   const change = whole.final.mean - alone.final.mean;
   return paragraphs(
     table,
-    `Trained whole, the model’s own loss on held-out text ${change < 0 ? 'falls' : 'does not fall'}: ${spreadText(alone.final, 3, alone.seeds)} before, ${spreadText(whole.final, 3, whole.seeds)} behind. Runs of the whole model began with exits that as many updates had tuned already, so compare them with exits alone that saw more tokens ([above](#how-many-tokens)).`,
+    `Trained whole, the model’s own loss on held-out text ${change < 0 ? 'falls' : 'does not fall'}: ${spreadText(alone.final, 3, alone.seeds)} before, ${spreadText(whole.final, 3, whole.seeds)} after. Runs of the whole model began with exits that as many updates had tuned already, so compare them with exits alone that saw more tokens ([above](#how-many-tokens)).`,
   );
 }
 
@@ -272,7 +272,7 @@ function whereNot(study: TasksStudy): string {
     const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
     const isTimed = ways.some(({ speed }) => speed !== null);
     const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
-    return `On ${asked} tasks of ${set}, ${study.model}: ${slow.length > 0 ? `slower than full depth ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${plural(study.margin, 'point')} ${worse.join(', ')}` : `none is clearly worse by more than ${plural(study.margin, 'point')}`}.`;
+    return `On ${asked} tasks of ${set}, ${study.model} with exits ${study.exits.join(', ')}: ${slow.length > 0 ? `slower than full depth: ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${plural(study.margin, 'point')}: ${worse.join(', ')}` : `none is clearly worse by more than ${plural(study.margin, 'point')}`}.`;
   });
   return sentences.join(' ');
 }

@@ -91,7 +91,8 @@ export function comparedText(study: SweepStudy): string {
     if (!best || !second) return '';
     const text = ({ agreement }: Exit): string => `${spreadText(inPercent(agreement), 1, seeds)} %`;
     const isClear = isClearGap(best.agreement, second.agreement, seeds);
-    const before = seeds < fewestSeeds ? 'before' : isClear ? 'clearly before' : 'not clearly before';
+    const before =
+      seeds < fewestSeeds ? 'more often than' : isClear ? 'clearly more often than' : 'not clearly more often than';
     const where = named ? `at \`${best.exit}\` ${best.called}` : best.called;
     return `${where} agrees most often with the final exit (${text(best)}), ${before} ${second.called} (${text(second)})`;
   });
@@ -122,7 +123,7 @@ export function judgedText({ model, exits, processor, margin, layers, sets }: Ta
         ...(isTimed ? ['speed, × full'] : []),
       ];
       const kinds = kindsText(ways);
-      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; not worse: by ${plural(margin, 'point')} at most, with 95 % certainty; ${isTimed ? `speed a token, one text at a time and in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
+      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; _not worse_: at most ${plural(margin, 'point')} worse, with 95 % certainty; ${isTimed ? `speed a token, one text at a time and in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
     })
     .join('\n\n');
 }

@@ -136,7 +136,6 @@ export function openCheckpoint(directory: string, base: BaseModel | null): Check
   }
 }
 
-/** Whether `directory` is a checkpoint of any model. */
 /**
  * Stores a calibration in the description of a checkpoint, and replaces an earlier one.
  * @throws UserError if it cannot be read or written.
@@ -151,6 +150,7 @@ export function saveCalibration(directory: string, calibration: Calibration): vo
   }
 }
 
+/** Whether `directory` is a checkpoint of any model. */
 export const isCheckpoint = (directory: string): boolean => fs.existsSync(path.join(directory, infoFile));
 
 /** @throws UserError `wrong-base-model` naming both models. */

@@ -8,6 +8,7 @@ import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder } from '../formats/files.ts';
 import { lockOrRefuse, type Lock } from '../formats/lock.ts';
 import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
+import { memoryFile } from './memory.ts';
 
 const lockFile = '.lock';
 
@@ -67,7 +68,8 @@ export function reservePlace(directory: string): Place {
 
 /** Whether a name is one of the files that a run leaves if it is killed before its first checkpoint. */
 const isOfBeginning = (name: string): boolean =>
-  [parametersFile, metricsFile, cardFile, stateFolder, jobFolder].includes(name) || /^\..*\.tmp$/.test(name);
+  [parametersFile, memoryFile, metricsFile, cardFile, stateFolder, jobFolder].includes(name) ||
+  /^\..*\.tmp$/.test(name);
 const isOfLock = (name: string): boolean => name.startsWith(lockFile);
 
 /** `begun`: whether a run of ours may have begun there. */

@@ -29,6 +29,8 @@ export interface TrainingPosition {
   readonly data: string;
   /** Whether the run reached its limit. */
   readonly finished: boolean;
+  /** The limits of a run that was resumed with further ones; absent: those of its options. */
+  readonly end?: RunLimits;
   /** Updates at the last evaluation that belongs to the run; earlier versions did not write it. */
   readonly evaluatedAt?: number;
   /** What the end of the run took when it was last tried; earlier versions did not write it. */
@@ -41,6 +43,14 @@ export interface TrainingPosition {
   readonly heldOut?: { readonly tokens: number };
   /** What the cost of the run is computed from; earlier versions did not write it. */
   readonly cost?: RunCost;
+}
+
+/** The limits of a run; the first that is reached ends it. */
+export interface RunLimits {
+  readonly steps: number | null;
+  readonly epochs: number | null;
+  /** Working time of the run, all sittings together. */
+  readonly seconds: number | null;
 }
 
 /** How many parameters a run computes with, without embeddings. */
@@ -97,12 +107,16 @@ export function readState(directory: string): StoredState {
     Array.isArray(position.before) &&
     ((position.pool ?? null) === null || (Number.isSafeInteger(position.pool) && position.pool! > 0)) &&
     [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
+    (position.end === undefined || isLimits(position.end)) &&
     (position.ending === undefined || Object.values(position.ending).every((one) => typeof one === 'number')) &&
     (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens)) &&
     (position.cost === undefined || isCost(position.cost));
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as StoredState;
 }
+
+const isLimits = (end: Partial<RunLimits> | null): boolean =>
+  [end?.steps, end?.epochs, end?.seconds].every((one) => one === null || (typeof one === 'number' && one >= 0));
 
 function isCost(cost: Partial<RunCost> | null): boolean {
   const { backbone, whole, trained } = cost?.numbers ?? {};

@@ -207,7 +207,8 @@ function infoText(directory: string, info: CheckpointInfo, progress: Progress): 
     head: head.kind === 'shortlist' ? { kind: head.kind, size: head.tokens.length } : head,
   }));
   const tuning = writtenTuning(directory, info.tuning);
-  const json = { format: 'early-exit', version: formatVersion, ...info, tuning, exits, progress };
+  const { base, calibration } = info;
+  const json = { format: 'early-exit', version: formatVersion, base, exits, tuning, calibration, progress };
   return `${JSON.stringify(json, null, 2)}\n`;
 }
 

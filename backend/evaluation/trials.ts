@@ -63,7 +63,13 @@ const shown = (value: unknown): string => (typeof value === 'string' ? value : (
 function checkTrial(path: string, given: Readonly<Record<string, unknown>>): void {
   const own = notOfTrials.find((name) => name in given);
   if (own) throw userError('bad-config', `${own} in ${path} is the sweep's own to say.`, 'Leave it out.');
-  parseOptions('tune', given, configOrigin(path));
+  const { on } = parseOptions('tune', given, configOrigin(path));
+  if (on.kind === 'slurm')
+    throw userError(
+      'bad-config',
+      `${path} gives trials to Slurm, which queues them, and a sweep waits for each.`,
+      'Use here, torchrun or ray, or submit a job that runs the sweep.',
+    );
 }
 
 function parsed(path: string): ReturnType<typeof shape.read> {

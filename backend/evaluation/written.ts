@@ -112,7 +112,8 @@ export async function* judgeWritten(
   const { staged, observed, hints, trust, costs, prompts, learnedAnswers, hasTime } = on;
   const { promise } = request;
   const remembering = new Set(staged.exits.filter(({ remembers }) => remembers).map(({ id }) => id));
-  if (!isJudged(request, remembering.size > 0)) return { kept: null, isLate: false, broken: null };
+  if (!isJudged(request, remembering.size > 0) || prompts.length === 0)
+    return { kept: null, isLate: false, broken: null };
   const most = Math.min(mostJudged(request), prompts.length * textTokens);
   const full = fullPass(costs);
   let lastTook = 0;
@@ -164,7 +165,7 @@ export type Judge<Event, One, Found extends object> = (
 
 /**
  * Of the candidates that keep the promise, the boldest that is worth it. They are judged in a fixed order, the most cautious first, until
- * one fails, so that no correction for their number is needed.
+ * one fails, so that no correction for their number is needed; one that is skipped (`slower`) adds the allowed chance of error once more.
  */
 export async function* judgeInOrder<Event, One, Found extends object>(
   candidates: readonly One[],

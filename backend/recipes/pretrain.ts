@@ -45,7 +45,7 @@ import {
   type Resumed,
   type Sitting,
 } from './training-run.ts';
-import { endOf, optionsText, resumedEnd } from './tune-options.ts';
+import { endOf, furtherEnd, optionsText, resumedEnd } from './tune-options.ts';
 import {
   openWhole,
   scoresOf,
@@ -76,7 +76,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
   const place = claimFolder(setting, sitting);
   const parts = yield* openParts(options, earlier, atEnd, signal);
   const { whole, exits, windows, evaluate } = parts;
-  const run = place ? yield* begin(parts, options, directory, place, elapsed) : goOn(parts, earlier!);
+  const run = place ? yield* begin(parts, options, directory, place, elapsed) : goOn(parts, earlier!, given);
   // The folder stays locked by this process until the new model is there.
   atEnd(() => run.checkpoint.close());
   const step = createWholeStep({
@@ -226,9 +226,10 @@ async function* begin(
   return { checkpoint, state, position, saved };
 }
 
-function goOn({ whole, windows }: Parts, earlier: Earlier): Run {
+function goOn({ whole, windows }: Parts, earlier: Earlier, given: TuneOptions): Run {
   const saved = savedProgress(earlier.directory);
-  return { ...resumeRun(earlier, whole.shapes, saved, windows.hash), saved };
+  const end = furtherEnd(given, earlier.position, windows.count);
+  return { ...resumeRun(earlier, whole.shapes, saved, windows.hash, end), saved };
 }
 
 /** Of the best values of a run. */

@@ -6,7 +6,7 @@ import type { ExitScore, SweepEvent, SweptGroup } from '../../protocol/events.ts
 import { parseOptions, type SweepOptions, type TuneOptions } from '../../protocol/options.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { sweepFile } from '../../protocol/tasks.ts';
-import { isCheckpoint } from '../checkpoint/checkpoint.ts';
+import { isCheckpoint, jobFolder } from '../checkpoint/checkpoint.ts';
 import { readPosition } from '../checkpoint/state.ts';
 import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
@@ -72,8 +72,8 @@ function keep(directory: string, trials: readonly Trial[]): void {
 /** Begins a trial, or resumes one that was stopped, to its own end. */
 async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
   const goesOn = isCheckpoint(folder);
-  // A folder that is not yet a checkpoint was left by a kill.
-  if (!goesOn) rmSync(folder, { recursive: true, force: true });
+  // A folder that is not yet a checkpoint was left by a kill; a job of other machines may still be at work in it.
+  if (!goesOn && !existsSync(join(folder, jobFolder))) rmSync(folder, { recursive: true, force: true });
   const given = parseOptions('tune', trial.given);
   const model = given.model === shippedModel ? join(packageRoot(), 'models', shippedModel) : given.model;
   const options: TuneOptions = goesOn
@@ -83,7 +83,9 @@ async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGen
         resume: true,
         device: given.device,
         exitDevice: given.exitDevice,
+        gpuLayers: given.gpuLayers,
         threads: given.threads,
+        ...placeOf(trial),
         tensorboard: given.tensorboard,
       })
     : { ...given, model, out: folder };
@@ -99,6 +101,10 @@ async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGen
   // It keeps its work, and the sweep ends here.
   if (stopped) signal.throwIfAborted();
 }
+
+/** Where a trial runs, as its file says. */
+const placeOf = ({ given }: Trial): Record<string, unknown> =>
+  Object.fromEntries(['on', 'mesh', 'modelThere'].flatMap((name) => (name in given ? [[name, given[name]]] : [])));
 
 function scoresIn(folder: string): ExitScore[] {
   const [found] = findRuns([folder]);

@@ -8,7 +8,7 @@ import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } from '../checkpoint/checkpoint.ts';
 import { reservePlace, type Place } from '../checkpoint/place.ts';
-import { readPosition, type TrainingPosition } from '../checkpoint/state.ts';
+import { readPosition, type RunLimits, type TrainingPosition } from '../checkpoint/state.ts';
 import { resumeCheckpoint, type CheckpointWriter } from '../checkpoint/writer.ts';
 import { defaultDirectory, resumedOptions } from './tune-options.ts';
 
@@ -153,7 +153,7 @@ export interface Resumed {
 }
 
 /**
- * An interrupted run, from its checkpoint; its folder is locked.
+ * An interrupted run, from its checkpoint; its folder is locked. `end`: see `furtherEnd`.
  * @throws UserError if the text has changed, since the order of its windows would change, too.
  */
 export function resumeRun(
@@ -161,10 +161,11 @@ export function resumeRun(
   shapes: ReadonlyMap<string, readonly number[]>,
   progress: Progress,
   data: string,
+  end: RunLimits | null,
 ): Resumed {
   const { position, state, writer } = resumeCheckpoint(directory, info, shapes, progress);
   // A run that goes on beyond its end needs windows that it has not seen.
-  const further = position.finished ? { ...position, pool: null } : position;
+  const further = { ...position, ...(position.finished && { finished: false, pool: null }), ...(end && { end }) };
   if (position.data === data) return { checkpoint: writer, state, position: further };
   writer.close();
   throw userError(

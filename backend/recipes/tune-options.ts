@@ -9,11 +9,10 @@ import { promiseText } from '../../protocol/options-promise.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import { hubReferenceOf, parseHubReference } from '../data/hub.ts';
-import type { TrainingPosition } from '../checkpoint/state.ts';
+import type { RunLimits, TrainingPosition } from '../checkpoint/state.ts';
 import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../checkpoint/checkpoint.ts';
 import { statOf } from '../formats/files.ts';
 import { withSplitSeed } from './measured-text.ts';
-import type { RunLimits } from '../tuning/trainer.ts';
 
 /** What belongs to one sitting on one machine, and not to the run. */
 const perSitting = [
@@ -21,6 +20,7 @@ const perSitting = [
   'resume',
   'device',
   'exitDevice',
+  'gpuLayers',
   'threads',
   'on',
   'mesh',
@@ -108,13 +108,21 @@ export function endOf(options: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes' 
   return { steps: options.steps, epochs: options.epochs, seconds: minutes === null ? null : 60 * minutes };
 }
 
+/** The end of a resumed run: a further one, else that of the sitting before, else its own. */
+export const resumedEnd = (
+  run: TuneOptions,
+  now: TuneOptions,
+  position: TrainingPosition,
+  windows: number,
+): RunLimits => furtherEnd(now, position, windows) ?? position.end ?? endOf(run);
+
 /**
- * The end of a resumed run of `windows` windows: the given limits, on top of what is done. Without any, its own limits, or, if it had
- * reached them, the minutes of the preset.
+ * The end that a resumed run of `windows` windows gets now: the given limits, on top of what is done; without any, the minutes of the
+ * preset if it had reached its end. Null: it keeps its end.
  */
-export function resumedEnd(run: TuneOptions, now: TuneOptions, position: TrainingPosition, windows: number): RunLimits {
+export function furtherEnd(now: TuneOptions, position: TrainingPosition, windows: number): RunLimits | null {
   const hasLimit = now.steps !== null || now.epochs !== null || now.minutes !== null;
-  if (!hasLimit && !position.finished) return endOf(run);
+  if (!hasLimit && !position.finished) return null;
   const { steps, epochs, seconds } = endOf(now);
   const onTop = (done: number, more: number | null): number | null => (more === null ? null : done + more);
   return {

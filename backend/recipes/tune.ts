@@ -4,7 +4,7 @@ import { UserError, userError } from '../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { exitId } from '../exits/spec.ts';
-import type { TrainingPosition } from '../checkpoint/state.ts';
+import type { RunLimits, TrainingPosition } from '../checkpoint/state.ts';
 import { createCheckpoint, type CheckpointWriter, type NewCheckpoint } from '../checkpoint/writer.ts';
 import { chooseExitDevice } from '../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../checkpoint/checkpoint.ts';
@@ -13,7 +13,7 @@ import type { Place } from '../checkpoint/place.ts';
 import { largestFitShare } from '../tuning/plan.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../tuning/best.ts';
-import { hasTime, train, type RunLimits, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
+import { hasTime, train, type TrainerResult, type TrainerSettings } from '../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../tuning/trainer-step.ts';
 import { calibrateShort, warnUncalibrated } from './calibrate-short.ts';
 import { fitExits, plainExits, type Fitted } from './tune-initial.ts';
@@ -29,7 +29,7 @@ import {
   type Learner,
   type Trained,
 } from './training-run.ts';
-import { endOf, optionsText, resumedEnd } from './tune-options.ts';
+import { endOf, furtherEnd, optionsText, resumedEnd } from './tune-options.ts';
 import { heldOutReading, numbersOf, openParts, type TuneParts } from './tune-parts.ts';
 import { calibrationLimit } from './tune-plan.ts';
 
@@ -55,9 +55,10 @@ const learnExits: Learner = async function* (sitting, signal) {
   const calibrating = parts.calibration?.seconds ?? 0;
   const limits = { ...endFor(parts.windows.count), seconds: seconds && seconds - calibrating };
   if (seconds === null) yield* warnUncalibrated(options);
+  const further = earlier && furtherEnd(given, earlier.position, parts.windows.count);
   const run =
     earlier || !place
-      ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, signal)
+      ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, further, signal)
       : yield* begin(parts, options, directory, place, limits.seconds ?? Infinity, elapsed, signal);
   if (options.distillation === 0) await parts.releaseWhole();
   const worked = (): number => before + elapsed();
@@ -142,7 +143,7 @@ async function* follow(
       };
     }
     const { directory } = checkpoint;
-    run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', signal);
+    run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', null, signal);
   }
 }
 
@@ -255,6 +256,7 @@ async function goOn(
   options: TuneOptions,
   { directory, info }: Pick<Earlier, 'directory' | 'info'>,
   exitDevice: TuneOptions['exitDevice'],
+  end: RunLimits | null,
   signal: AbortSignal,
 ): Promise<Run> {
   const opened = openCheckpoint(directory, parts.base);
@@ -264,6 +266,7 @@ async function goOn(
     parts.shapes,
     opened.progress,
     parts.windows.hash,
+    end,
   );
   try {
     const step = await openStep(parts, options, state.parameters, exitDevice, signal);

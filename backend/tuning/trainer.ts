@@ -3,20 +3,12 @@
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import type { Ending, TrainingPosition } from '../checkpoint/state.ts';
+import type { Ending, RunLimits, TrainingPosition } from '../checkpoint/state.ts';
 import type { CheckpointWriter } from '../checkpoint/writer.ts';
 import type { StepBatch, Windows } from '../features/features.ts';
 import { eachExit, type Keeping } from './best.ts';
 import { windowsAt } from './trainer-order.ts';
 import type { StepResult, StepSettings, TuningStep } from './types.ts';
-
-/** The limits of a run; the first that is reached ends it. */
-export interface RunLimits {
-  readonly steps: number | null;
-  readonly epochs: number | null;
-  /** Working time of the run, all sittings together. */
-  readonly seconds: number | null;
-}
 
 export interface TrainerSettings {
   readonly limits: RunLimits;

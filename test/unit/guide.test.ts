@@ -74,16 +74,16 @@ const study = (groups: KeptGroup[]): SweepStudy => ({
 it('two seeds show an order, and do not make a gap clear', () => {
   const said = (seeds: number): string =>
     comparedText(study([group('a', seeds, { '6:lens': 0.4 }), group('b', seeds, { '6:layer': 0.6 })]));
-  expect(said(2)).toContain('(60.0 ± 0.1 %), before `6:lens`');
+  expect(said(2)).toContain('(60.0 ± 0.1 %), more often than `6:lens`');
   expect(said(2)).toContain('With 2 seeds each this is what was seen, and no proof of an order.');
-  expect(said(3)).toContain('(60.0 ± 0.1 %), clearly before `6:lens`');
+  expect(said(3)).toContain('(60.0 ± 0.1 %), clearly more often than `6:lens`');
   expect(said(1)).toContain('With one seed each');
 });
 
 it('groups of the same exits are called by what tells them apart', () => {
   const text = comparedText(study([group('steps 25', 3, { '6:lens': 0.4 }), group('steps 100', 3, { '6:lens': 0.6 })]));
   expect(text).toContain('at `6:lens` steps 100 agrees most often');
-  expect(text).toContain('clearly before steps 25');
+  expect(text).toContain('clearly more often than steps 25');
 });
 
 it('exits tuned on one kind of text are compared on every kind', () => {
@@ -157,7 +157,7 @@ it('the whole model: its own loss beside that of exits alone', () => {
     group('continuePretraining null', 3, { '8:layer': 0.7 }, 1.7),
     group('continuePretraining 005.exits', 3, { '8:layer': 0.8 }, 1.6),
   ];
-  expect(wholeText(study(groups))).toContain('falls: 1.700 ± 0.001 before, 1.600 ± 0.001 behind');
+  expect(wholeText(study(groups))).toContain('falls: 1.700 ± 0.001 before, 1.600 ± 0.001 after');
 });
 
 const judgedWays = (...values: readonly number[]): TasksStudy => {

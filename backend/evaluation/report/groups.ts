@@ -11,7 +11,7 @@ export interface Group {
 }
 
 /** Options in which runs of one group may differ: the seed, the device, the folders, and whether the run was resumed. */
-const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'threads']);
+const ofSitting = new Set(['seed', 'out', 'resume', 'device', 'exitDevice', 'gpuLayers', 'threads']);
 
 /** Options that, after a run of the whole model, name its results: the new model and its exits. */
 const ofResult = new Set(['model', 'exits']);

@@ -26,7 +26,21 @@ export function sectionsOf(runs: readonly Run[]): Section[] {
     const figures = comparison(own, `all-${models.indexOf(model) + 1}`);
     return [{ title: `Tuning of ${model}`, state: null, facts: plural(own.length, 'run'), figures }];
   });
-  return [...together, ...runs.map(sectionOf)];
+  return distinct([...together, ...runs.map(sectionOf)]);
+}
+
+/** Runs may have one name: their figures' ids, which name files, get a number. */
+function distinct(sections: readonly Section[]): Section[] {
+  const seen = new Map<string, number>();
+  const idOf = (id: string): string => {
+    const times = (seen.get(id) ?? 0) + 1;
+    seen.set(id, times);
+    return times === 1 ? id : idOf(`${id}-${times}`);
+  };
+  return sections.map((section) => ({
+    ...section,
+    figures: section.figures.map((figure) => ({ ...figure, id: idOf(figure.id) })),
+  }));
 }
 
 function sectionOf(run: Run): Section {

@@ -13,7 +13,8 @@ export function scoresOf({ about, identity, answers, times }: Evaluation): TaskS
       byWay.get(line.way)!.set(line.task, line);
     }
     const full = byWay.get(fullDepth) ?? new Map<string, AnswerLine>();
-    const timed = times.filter((line) => line.set === set);
+    // A task that was timed again, with further ways, counts once.
+    const timed = [...new Map(times.filter((line) => line.set === set).map((line) => [line.task, line])).values()];
     const done = about.ways.filter((way) => byWay.has(way));
     return {
       set,

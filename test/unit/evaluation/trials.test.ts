@@ -49,6 +49,7 @@ it.each([
   [{ grid: { steps: [] } }, /grid\.steps must be a list of values that is not empty/],
   [{ grid: { steps: 4 } }, /grid\.steps must be a list/],
   [{ options: { out: 'x' } }, /out in .*my\.json is the sweep's own to say/],
+  [{ options: { on: 'slurm' } }, /gives trials to Slurm, which queues them/],
   [{ trials: [] }, /has no trial/],
   [
     { grid: { seed: Array.from({ length: 100 }, (_, i) => i), steps: Array.from({ length: 100 }, (_, i) => i + 1) } },

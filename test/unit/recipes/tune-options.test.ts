@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckpointInfo } from '../../../backend/checkpoint/checkpoint.ts';
 import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import { lastDirectory, optionsText, resumedEnd, resumedOptions } from '../../../backend/recipes/tune-options.ts';
-import type { RunLimits } from '../../../backend/tuning/trainer.ts';
+import type { RunLimits } from '../../../backend/checkpoint/state.ts';
 import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
 import { promiseText } from '../../../protocol/options-promise.ts';
@@ -67,6 +67,9 @@ it('adds minutes to those of before', () => {
   expect(again({ preset: 'quick' })).toEqual({ ...none, seconds: 100 + 60 });
   expect(again({ minutes: 2 })).toEqual({ ...none, seconds: 100 + 120 });
   expect(again({ epochs: 1 })).toEqual({ steps: null, epochs: 3, seconds: null });
+  // A sitting that was stopped before its further end goes on to that.
+  const end = { ...none, seconds: 5000 };
+  expect(resumedEnd(run, parseOptions('tune', {}), { ...position, finished: false, end }, 4)).toEqual(end);
 });
 
 describe('if no run to resume is named', () => {

@@ -162,6 +162,24 @@ describe('tune', () => {
     expect(metrics(directory)).toBe(metrics(path.join(root, 'brief.exits')));
   });
 
+  it('is unfinished when it is stopped beyond its first end, and goes on to the further one', async () => {
+    const directory = path.join(root, 'further.exits');
+    await run({ ...brief, out: directory });
+    const same = { model, out: directory, resume: true, device: 'cpu', exitDevice: 'cpu' };
+    const abort = new AbortController();
+    const further = brief.steps + 3;
+    await collect(tune(parseOptions('tune', { ...same, steps: 3 }), abort.signal), (event) => {
+      if (event.type === 'step' && event.step === brief.steps + 1) abort.abort();
+    });
+    expect(readPosition(directory)).toMatchObject({ finished: false, step: brief.steps + 1, end: { steps: further } });
+    const last = await collect(tune(parseOptions('tune', same), never));
+    expect(last.at(-1)).toMatchObject({ type: 'tuned', step: further, stopped: false });
+    expect(readPosition(directory).finished).toBe(true);
+    // Exits name no folder of this machine.
+    const info = JSON.parse(fs.readFileSync(path.join(directory, 'exits.json'), 'utf8')) as object;
+    expect(Object.keys(info).sort()).toEqual(['base', 'calibration', 'exits', 'format', 'progress', 'tuning', 'version']); // prettier-ignore
+  });
+
   it('goes on where its text is found around what it wrote', async () => {
     const project = fs.mkdtempSync(path.join(root, 'project-'));
     fs.cpSync('protocol', project, { recursive: true });

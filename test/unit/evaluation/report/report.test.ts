@@ -126,6 +126,16 @@ describe('report', () => {
     );
   });
 
+  it('gives figures of runs with one name files of their own', async () => {
+    const figures = path.join(root, 'twins');
+    const runs = [evaluation('one/twin.tasks', 2), evaluation('two/twin.tasks', 4)];
+    const { events } = await page(runs, { figures });
+    const saved = events.flatMap((event) => (event.type === 'saved' ? event.files : []));
+    expect(new Set(saved).size).toBe(saved.length);
+    expect(readdirSync(figures)).toContain('twin-tasks-mine-scores-2.csv');
+    for (const folder of ['one', 'two']) rmSync(path.join(root, folder), { recursive: true });
+  });
+
   it('refuses a folder without runs, and none', async () => {
     const empty = path.join(root, 'empty');
     mkdirSync(empty, { recursive: true });

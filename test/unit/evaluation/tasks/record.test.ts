@@ -60,6 +60,23 @@ it('keeps each answer as it is done, and drops a line that was cut off', () => {
   ]);
 });
 
+it('counts a task once whose time was measured again with further ways', () => {
+  const record = openRecord(folder, identity, about);
+  for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));
+  const took = (seconds: number) => ({ seconds, tokens: 10 });
+  for (const [task, full] of [
+    ['1', 9],
+    ['2', 9],
+    ['1', 2],
+    ['2', 2],
+  ] as const)
+    // prettier-ignore
+    record.addTimes({ set: 't', task, ways: { full: took(full), '0.8': took(1) } });
+  record.close();
+  const [, early] = scoresOf(readEvaluation(folder))[0]!.ways;
+  expect(early!.speed).toMatchObject({ texts: 2, value: 2 });
+});
+
 it('goes on with other ways, and with nothing else', () => {
   openRecord(folder, identity, about).close();
   openRecord(folder, identity, { ...about, ways: ['full'] }).close();
