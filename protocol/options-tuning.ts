@@ -176,7 +176,7 @@ export const tuningOptions = {
     minimum: 0,
     maximum: 1,
     scope: 'window',
-    help: 'Learning rate at the end of the schedule.',
+    help: 'Learning rate at the end of the schedule, if it is below that after warm-up.',
   }),
   backboneLearningRate: number({
     advanced: true,

@@ -24,14 +24,15 @@ export interface LearningRateOptions {
 
 /**
  * Learning rate of update `update` (from 0) of `updates`: a straight rise during warm-up, then a fall to the final rate, which
- * the last update has.
+ * the last update has. It never rises again: the usual rate of a wide model may be below the final one.
  */
 export function learningRateAt(options: LearningRateOptions, update: number, updates: number): number {
   const { learningRate, finalLearningRate, schedule, warmupFraction } = options;
   const warmup = Math.min(updates, Math.ceil(updates * warmupFraction));
   if (update < warmup) return (learningRate * (update + 1)) / warmup;
   if (schedule === 'constant') return learningRate;
-  return between(learningRate, finalLearningRate, (update - warmup) / Math.max(1, updates - 1 - warmup), schedule);
+  const last = Math.min(learningRate, finalLearningRate);
+  return between(learningRate, last, (update - warmup) / Math.max(1, updates - 1 - warmup), schedule);
 }
 
 /** Weight of each of `exits` exits at update `update` (from 0) of `updates`; a single weight applies to all. */

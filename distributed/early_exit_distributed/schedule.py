@@ -6,14 +6,15 @@ import math
 
 
 def learning_rate_at(options: dict, update: float, updates: int) -> float:
-    """Of update `update` (from 0) of `updates`: a straight rise, then a fall to the final rate, which the last update has."""
+    """Of update `update` (from 0) of `updates`: a straight rise, then a fall to the final rate, which the last update has; no rise again."""
     peak = options["learningRate"]
     warmup = min(updates, math.ceil(updates * options["warmupFraction"]))
     if update < warmup:
         return peak * (update + 1) / warmup
     if options["schedule"] == "constant":
         return peak
-    return _between(peak, options["finalLearningRate"], (update - warmup) / max(1, updates - 1 - warmup), options["schedule"])
+    last = min(peak, options["finalLearningRate"])
+    return _between(peak, last, (update - warmup) / max(1, updates - 1 - warmup), options["schedule"])
 
 
 def exit_weights_at(schedule: dict, exits: int, update: float, updates: int) -> list[float]:

@@ -22,6 +22,9 @@ describe('the learning rate', () => {
   test('falls on half a cosine', () => {
     expect(rates(options('cosine'), 5)).toEqual([1, 0.8828, 0.6, 0.3172, 0.2]);
   });
+  test('does not rise again where it is below the final rate already', () => {
+    expect(rates({ ...options('cosine'), learningRate: 0.1 }, 4)).toEqual([0.1, 0.1, 0.1, 0.1]);
+  });
   test('is the given one, or falls with the width of the model', () => {
     expect(learningRateOf({ learningRate: 1e-3 }, { hidden: 576 })).toBe(1e-3);
     const usual = [256, 576, 896, 1536].map((hidden) => learningRateOf({ learningRate: null }, { hidden }));
