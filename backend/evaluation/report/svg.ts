@@ -72,6 +72,7 @@ function lines({ series, x, y, level }: LinesFigure): string {
   const taken: Taken = {
     level: level ? up.at(level.y) : null,
     points: dotted.map((point) => ({ x: across.at(point.x), y: up.at(point.y) })),
+    labels: [],
   };
   for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up, taken));
   return parts.join('');
@@ -90,10 +91,11 @@ function curve({ points, shade }: Series, across: Scale, up: Scale): string {
   return `${band}<path class="l-${shade}" d="${path(sorted)}"/>`;
 }
 
-/** What no label shall cover: the level's line and the points, where they are drawn. */
+/** What no label shall cover: the level's line, the points, and earlier labels, where they are drawn. */
 interface Taken {
   readonly level: number | null;
   readonly points: readonly { readonly x: number; readonly y: number }[];
+  readonly labels: { readonly left: number; readonly right: number; readonly y: number }[];
 }
 
 /** A label begins beside its point, above it or, where that covers something, below. */
@@ -110,10 +112,13 @@ function labelAt(
   const isFree = (y: number): boolean => {
     const holds = (at: number, margin: number): boolean => y - textHeight - margin < at && at < y + 2 + margin;
     const isCovered = taken.points.some((at) => left - radius < at.x && at.x < right + radius && holds(at.y, radius));
-    return !isCovered && !(taken.level !== null && holds(taken.level, 0));
+    const isWritten = taken.labels.some((at) => left < at.right && at.left < right && Math.abs(at.y - y) < textHeight);
+    return !isCovered && !isWritten && !(taken.level !== null && holds(taken.level, 0));
   };
   const heights = labelPlaces.y.map((below) => point.y + below);
-  return [left, heights.find(isFree) ?? heights[0]!];
+  const y = heights.find(isFree) ?? heights[0]!;
+  taken.labels.push({ left, right, y });
+  return [left, y];
 }
 
 function dots({ points, shade, name }: Series, across: Scale, up: Scale, taken: Taken): string {
@@ -124,9 +129,10 @@ function dots({ points, shade, name }: Series, across: Scale, up: Scale, taken: 
         low === undefined || high === undefined
           ? ''
           : `<line class="l-${shade}" stroke-opacity=".45" x1="${cx}" x2="${cx}" y1="${n(up.at(low))}" y2="${n(up.at(high))}"/>`;
-      const [left, base] = labelAt(label ?? '', { x: across.at(x), y: up.at(y) }, taken);
       // What is labelled as its series is named by the legend.
-      const caption = label && label !== name ? `<text x="${n(left)}" y="${n(base)}">${escaped(label)}</text>` : '';
+      const written = label && label !== name ? label : null;
+      const [left, base] = written === null ? [0, 0] : labelAt(written, { x: across.at(x), y: up.at(y) }, taken);
+      const caption = written === null ? '' : `<text x="${n(left)}" y="${n(base)}">${escaped(written)}</text>`;
       const title = escaped([name, label, figureText(x), figureText(y)].filter(Boolean).join(' · '));
       const ring = hasRing ? `<circle class="l-${shade}" cx="${cx}" cy="${cy}" r="${ringRadius}"/>` : '';
       return `${bar}${ring}<circle class="f-${shade}" cx="${cx}" cy="${cy}" r="${radius}"><title>${title}</title></circle>${caption}`;

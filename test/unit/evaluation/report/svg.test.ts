@@ -28,6 +28,11 @@ test('a label stands above its point, or below it if it would cross the level or
   expect(above('calibrated', [...corners, named, { x: 5, y: 3.2 }])).toBeGreaterThan(0);
 });
 
+test('labels of points side by side stand above and below', () => {
+  const points = [...corners, { x: 3, y: 3, label: '0.99' }, { x: 3.2, y: 3, label: '0.97' }];
+  expect([above('0.99', points), above('0.97', points)].map(Math.sign).sort()).toEqual([-1, 1]);
+});
+
 test('a point that is labelled as its series is named by the legend alone', () => {
   const points = [
     { x: 0, y: 0, label: 'lossless' },
