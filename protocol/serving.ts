@@ -158,7 +158,14 @@ export type ServeEvent =
       readonly embedding: Float32Array | null;
     }
   | { readonly type: 'written'; readonly id: number; readonly text: number; readonly tokens: readonly TokenRecord[] }
-  | { readonly type: 'stopped'; readonly id: number; readonly text: number; readonly reason: StopReason }
+  | {
+      readonly type: 'stopped';
+      readonly id: number;
+      readonly text: number;
+      readonly reason: StopReason;
+      /** Which of the requested stop strings ended it; null if none did. */
+      readonly stop: string | null;
+    }
   | { readonly type: 'answered'; readonly id: number; readonly answer: Answers[Question['kind']] }
   | { readonly type: 'refused'; readonly id: number; readonly error: ErrorRecord };
 

@@ -40,7 +40,7 @@ export interface BatchRequest extends Prompt {
 export type BatchEvent<Request extends BatchRequest> = { readonly request: Request } & (
   | ({ readonly type: 'prompt' } & PromptRead)
   | { readonly type: 'tokens'; readonly tokens: readonly TokenRecord[] }
-  | { readonly type: 'stop'; readonly reason: StopReason; readonly ids: Ids }
+  | { readonly type: 'stop'; readonly reason: StopReason; readonly stop?: string; readonly ids: Ids }
 );
 
 /** The ids of a prompt and of the tokens behind it; the token at `from` is the first that has a record. */
@@ -144,14 +144,21 @@ export function openBatch<Request extends BatchRequest>(
   const writeTokens = async (events: BatchEvent<Request>[], isDue: IsDue<Request>): Promise<void> => {
     const texts = [...writing.values()].filter(({ request }) => isDue(request));
     if (texts.length === 0) return;
-    for (const { request, records, reason } of await writeNext(model, cache, rows, pace, texts, lengthOf)) {
+    for (const { request, records, reason, stop: found } of await writeNext(
+      model,
+      cache,
+      rows,
+      pace,
+      texts,
+      lengthOf,
+    )) {
       if (records.length > 0) events.push({ type: 'tokens', request, tokens: records });
-      if (reason !== null) stop(events, request, reason);
+      if (reason !== null) stop(events, request, reason, found);
     }
   };
 
-  const stop = (events: BatchEvent<Request>[], request: Request, reason: StopReason): void => {
-    events.push({ type: 'stop', request, reason, ids: idsOf(request) });
+  const stop = (events: BatchEvent<Request>[], request: Request, reason: StopReason, found?: string): void => {
+    events.push({ type: 'stop', request, reason, ...(found !== undefined && { stop: found }), ids: idsOf(request) });
     remove(request);
   };
 

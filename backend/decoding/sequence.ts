@@ -129,6 +129,8 @@ export function newSequence(
 export interface Written {
   readonly records: TokenRecord[];
   readonly reason: StopReason | null;
+  /** The stop string that ends it, if one of those that were requested does. */
+  readonly stop?: string;
 }
 
 /** Adds the tokens that were decided together to the text. `contextLength`: most tokens that the model can attend to. */
@@ -142,7 +144,7 @@ export function write(sequence: Sequence, choices: readonly Choice[], contextLen
     } else {
       const added = addToken(sequence, choice);
       written.push(...added.records);
-      if (added.reason !== null) return { records: written, reason: added.reason };
+      if (added.reason !== null) return { ...added, records: written };
       reason = endReason(sequence, contextLength);
     }
     if (reason !== null) break;
@@ -162,7 +164,7 @@ function endReason(sequence: Sequence, contextLength: number): StopReason | null
 }
 
 /** Adds a token to the text; returns the records whose text is now certain, and the reason if the text ends there. */
-function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[]; reason: StopReason | null } {
+function addToken(sequence: Sequence, choice: Choice): Written {
   sequence.allowed = sequence.allowed?.after(choice.token) ?? null;
   const text = withoutBegun(sequence, choice.token, sequence.decoder.push(choice.token));
   if (text === null) {
@@ -171,8 +173,8 @@ function addToken(sequence: Sequence, choice: Choice): { records: TokenRecord[];
   }
   sequence.heldBack.push(recordOf(sequence, choice, text));
   sequence.count++;
-  const { safe, reason } = sequence.end.push(text);
-  return { records: release(sequence, safe, reason !== null), reason };
+  const { safe, ...end } = sequence.end.push(text);
+  return { records: release(sequence, safe, end.reason !== null), ...end };
 }
 
 /** The characters that a token adds after what was taken off the prompt; null if it adds none. */

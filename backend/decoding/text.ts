@@ -16,9 +16,9 @@ export interface TextCodec {
 export interface TextEnd {
   /**
    * Adds a token's text. `safe`: the number of characters that belong to the text whatever follows; `reason`: why it ends there, null if it
-   * continues.
+   * continues; `stop`: the stop string that ends it.
    */
-  push(text: string): { readonly safe: number; readonly reason: StopReason | null };
+  push(text: string): { readonly safe: number; readonly reason: StopReason | null; readonly stop?: string };
   /** How many characters belong to a text that ends here for another reason. */
   settled(): number;
 }
@@ -31,8 +31,11 @@ export function stopStringEnd(stops: readonly string[]): TextEnd {
     push(piece) {
       const searchFrom = Math.max(0, text.length - longest + 1);
       text += piece;
-      const found = stops.map((stop) => text.indexOf(stop, searchFrom)).filter((at) => at >= 0);
-      if (found.length) return { safe: Math.min(...found), reason: 'stop-string' };
+      const found = stops
+        .map((stop) => ({ stop, at: text.indexOf(stop, searchFrom) }))
+        .filter(({ at }) => at >= 0)
+        .sort((a, b) => a.at - b.at)[0];
+      if (found) return { safe: found.at, reason: 'stop-string', stop: found.stop };
       for (let size = Math.min(longest - 1, text.length); size > 0; size--) {
         const tail = text.slice(text.length - size);
         if (stops.some((stop) => stop.startsWith(tail))) return { safe: text.length - size, reason: null };

@@ -108,7 +108,7 @@ export function eventOf(event: BatchEvent<Text>): ServeEvent {
     case 'tokens':
       return { type: 'written', id, text, tokens: event.tokens };
     case 'stop':
-      return { type: 'stopped', id, text, reason: event.reason };
+      return { type: 'stopped', id, text, reason: event.reason, stop: event.stop ?? null };
   }
 }
 

@@ -9,6 +9,8 @@ export interface WrittenText {
   promptTokens: number;
   remembered: number;
   reason: StopReason | null;
+  /** The requested stop string that ended it. */
+  stop: string | null;
   embedding: Float32Array | null;
   /** When it was requested, when its prompt was read, and when it ended; milliseconds. */
   readonly requestedAt: number;
@@ -24,6 +26,7 @@ export const newTexts = (count: number): WrittenText[] =>
     promptTokens: 0,
     remembered: 0,
     reason: null,
+    stop: null,
     embedding: null,
     requestedAt: performance.now(),
     read: 0,
@@ -49,6 +52,7 @@ export function take(texts: readonly WrittenText[], event: TextEvent): WrittenTe
       return text;
     case 'stopped':
       text.reason = event.reason;
+      text.stop = event.stop;
       text.ended = performance.now();
       return text;
   }

@@ -51,7 +51,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     tokens_cached: text.remembered,
     truncated: false,
     stop_type: text.reason === 'end-of-text' ? 'eos' : text.reason === 'stop-string' ? 'word' : 'limit',
-    stopping_word: '',
+    stopping_word: text.stop ?? '',
     timings: timingsOf(text),
     generation_settings: {
       n_predict: request.maxTokens,

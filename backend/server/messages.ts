@@ -29,8 +29,7 @@ export function messages(body: Body, served: Served): Endpoint {
   });
   const toolUses = ({ calls }: Turn, head: Head): { id: string; name: string; input: unknown }[] =>
     calls.map((call, i) => ({ id: callId(head, 0, i), name: call.name, input: objectOf(call.arguments) }));
-  const stops = request.options.stop;
-  const stopOf = ({ reason }: WrittenText, { calls }: Turn): object => ({
+  const stopOf = ({ reason, stop }: WrittenText, { calls }: Turn): object => ({
     stop_reason:
       calls.length > 0
         ? 'tool_use'
@@ -39,8 +38,7 @@ export function messages(body: Body, served: Served): Endpoint {
           : reason === 'stop-string'
             ? 'stop_sequence'
             : 'end_turn',
-    // The answer does not say which of several it was.
-    stop_sequence: reason === 'stop-string' && stops.length === 1 ? stops[0] : null,
+    stop_sequence: stop,
   });
   const read = reader();
   let shown: string | null = null;

@@ -125,7 +125,7 @@ export function openWriter(
             const needsAll = request.embedding !== null || request.scores !== null;
             if (needsAll ? unread.size > 0 : unread.size === asked)
               throw refusal(503, 'overloaded', 'It took too long: come back later, or with fewer texts.');
-            for (const text of open) yield { type: 'stopped', id, text, reason: 'cancelled' };
+            for (const text of open) yield { type: 'stopped', id, text, reason: 'cancelled', stop: null };
             return;
           }
           if (event.type === 'refused') {

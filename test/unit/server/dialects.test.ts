@@ -94,6 +94,15 @@ describe('/v1/messages', () => {
     expect(input_tokens).toBe(usage.input_tokens + usage.cache_read_input_tokens);
   });
 
+  test('says which stop sequence ended it', async () => {
+    const [first] = (await textOf()).trim();
+    const stopped = { ...body, stop_sequences: ['never so', first!] };
+    const end = { stop_reason: 'stop_sequence', stop_sequence: first };
+    expect(await json('/v1/messages', stopped)).toMatchObject(end);
+    expect((await events('/v1/messages', stopped)).at(-2)!.data.delta).toMatchObject(end);
+    expect(await json('/v1/messages', body)).toMatchObject({ stop_sequence: null });
+  });
+
   test('calls tools and gets their answers', async () => {
     const tools = [{ name: 'weather', description: 'of a city', input_schema: parameters }];
     for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'weather' }]) {

@@ -64,6 +64,9 @@ describe('what clients of either kind may ask for', () => {
       expect(usage.completion_tokens).toBeGreaterThan(0);
     }
     expect((await ask('/completion', request)).stop_type).toBe('word');
+    const several = await ask('/completion', { ...request, stop: ['never so', '\n', 'nor this'] });
+    expect(several).toMatchObject({ stop_type: 'word', stopping_word: '\n' });
+    expect(await ask('/completion', { ...request, n_predict: 1, stop: [] })).toMatchObject({ stopping_word: '' });
   });
 
   test('up to twenty alternatives, and as many as llama.cpp is asked for', async () => {
