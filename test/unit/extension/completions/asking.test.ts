@@ -3,7 +3,7 @@ import { expect, it, vi } from 'vitest';
 import type { CompletionLimits, Gap } from '../../../../protocol/completion.ts';
 import type { StopReason } from '../../../../protocol/trace.ts';
 import type { App } from '../../../../extension/app.ts';
-import { createAsking } from '../../../../extension/completions/asking.ts';
+import { createAsking, type Asking } from '../../../../extension/completions/asking.ts';
 import type { Place } from '../../../../extension/completions/place.ts';
 import type { CompletionSettings } from '../../../../extension/settings.ts';
 import { CancellationTokenSource } from '../../../support/vscode.ts';
@@ -12,21 +12,28 @@ vi.mock('../../../../extension/completions/request.ts', () => ({ completionReque
 
 const limits = { prefixTokens: 100, suffixTokens: 50, chunkTokens: 0, maxTokens: 64, maxMilliseconds: 500 };
 
+const placeAt = (prefix: string, suffix: string): Place =>
+  ({ around: { prefix, suffix }, repository: '', file: 'a.ts', document: { uri: 'a.ts' } }) as unknown as Place;
+
+/** What asks a backend that answers so. */
+function askingOf(send: unknown): Asking {
+  const app = { backend: { send, log: { debug: expect.unreachable } } } as unknown as App;
+  return createAsking(
+    app,
+    () => limits as CompletionSettings,
+    () => [],
+    () => {},
+  );
+}
+
 it('a prompt is read ahead under the limits of the suggestion that comes behind, which decide how it is cut', async () => {
   const requests: CompletionLimits[] = [];
   const send = async (_request: unknown, { limits }: { limits: CompletionLimits }) => {
     requests.push(limits);
     return { suggestions: [], fills: true, promptTokens: 1, rememberedTokens: 0 };
   };
-  const app = { backend: { send, log: { debug: expect.unreachable } } } as unknown as App;
-  const asking = createAsking(
-    app,
-    () => limits as CompletionSettings,
-    () => [],
-    () => {},
-  );
-  const around = { prefix: 'a', suffix: 'b' };
-  const place = { around, repository: '', file: 'a.ts', document: { uri: 'a.ts' } } as unknown as Place;
+  const asking = askingOf(send);
+  const place = placeAt('a', 'b');
   asking.readAhead(place);
   await vi.waitFor(() => expect(requests).toHaveLength(1));
   await asking.ask(place, 2, new CancellationTokenSource().token);
@@ -45,15 +52,8 @@ async function workingAhead(answers: Answers, isAlone = true, isWanted = true) {
     const [text, stop] = answers[gap.prefix]!;
     return { suggestions: [{ stop, tokens: [token(text)] }], fills: true, promptTokens: 1, rememberedTokens: 0 };
   };
-  const app = { backend: { send, log: { debug: expect.unreachable } } } as unknown as App;
-  const asking = createAsking(
-    app,
-    () => limits as CompletionSettings,
-    () => [],
-    () => {},
-  );
-  const around = { prefix: '  ', suffix: '\n}' };
-  const place = { around, repository: '', file: 'a.ts', document: { uri: 'a.ts' } } as unknown as Place;
+  const asking = askingOf(send);
+  const place = placeAt('  ', '\n}');
   const [first] = (await asking.ask(place, 1, new CancellationTokenSource().token))!;
   const grown = vi.fn();
   await asking.ahead(place, first!, isAlone ? { isWanted: () => isWanted, grown } : null);
