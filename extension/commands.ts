@@ -30,6 +30,7 @@ export const commands = {
   stopRun: { title: 'Stop Run', icon: '$(debug-stop)', enabled: 'earlyExit.running' },
   chooseModel: { title: 'Choose Model …', icon: '$(symbol-misc)' },
   chooseExits: { title: 'Choose Exits …', icon: '$(git-branch)' },
+  hideSuggestion: { title: 'Hide Suggestion', palette: false },
   toggleCompletions: { title: 'Switch Completions On or Off', icon: '$(lightbulb)' },
   startServer: { title: 'Start Server', icon: '$(broadcast)', enabled: 'isWorkspaceTrusted' },
   stopServer: { title: 'Stop Server', icon: '$(debug-stop)', enabled: 'earlyExit.serving' },

@@ -50,6 +50,11 @@ export function contributions(): Record<string, Json> {
         when: 'editorTextFocus && !editorReadonly',
       },
       { command: commandId('stopGeneration'), key: 'escape', when: 'earlyExit.generating && editorTextFocus' },
+      {
+        command: commandId('hideSuggestion'),
+        key: 'escape',
+        when: 'inlineSuggestionVisible && earlyExit.suggestionGrows',
+      },
       { command: commandId('showCurves'), key: 'ctrl+alt+l', mac: 'cmd+alt+l' },
     ],
     menus: {

@@ -12,7 +12,7 @@ import { createBackend, type Backend } from './backend.ts';
 import { settingOf, type ListedModel } from './choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
 import { offerBetterModels } from './better-models.ts';
-import { createCompletions, toggleCompletions } from './completions/completions.ts';
+import { createCompletions, toggleCompletions, type Completions } from './completions/completions.ts';
 import { offerChat } from './chat-provider.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
@@ -76,7 +76,7 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
   offerChat(app, subscriptions);
 
   const serving = createServing(app, subscriptions);
-  const actions = commandTable(app, views, doctor, serving, exitsJobs, createReportPanel(app));
+  const actions = commandTable(app, views, doctor, serving, exitsJobs, createReportPanel(app), completions);
   for (const key of commandKeys) {
     subscriptions.push(
       vscode.commands.registerCommand(commandId(key), async (...args: unknown[]) => {
@@ -113,6 +113,7 @@ function commandTable(
   serving: Serving,
   exitsJobs: ExitsJobs,
   showReport: ShowReport,
+  completions: Completions,
 ): Record<CommandKey, Action> {
   const { backend, runs } = app;
   const act = (what: 'pause' | 'resume' | 'stop', wanted: readonly RunSummary['state'][], title: string): Action => {
@@ -147,6 +148,7 @@ function commandTable(
     evaluate: async (given) => exitsJobs.evaluate(await exitsOf(app, given)),
     exportExit: async (given) => exitsJobs.exportExit(await exitsOf(app, given)),
     importExits: () => exitsJobs.importExits(),
+    hideSuggestion: () => completions.hide(),
     showReport: (given) => showReport(isOptions(given) && typeof given.directory === 'string' ? given.directory : null),
     useModel: (model) => useModel(app, settingOf(model as ListedModel)),
     useExits: (exits) => useExits(app, exits as ExitsSummary),

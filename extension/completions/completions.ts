@@ -7,6 +7,7 @@ import { modelBase } from '../choices.ts';
 import { isGenerating } from '../generating.ts';
 import type { CompletionSettings } from '../settings.ts';
 import { createAsking, type Found, type Growing } from './asking.ts';
+import type { Suggested } from './results.ts';
 import { isInComment } from './comments.ts';
 import { isLanguageOn } from './languages.ts';
 import { placeOf, type Place } from './place.ts';
@@ -18,6 +19,8 @@ export interface Completions {
   readonly onChange: vscode.Event<void>;
   /** One was taken whole, or what was left of it. */
   readonly onTaken: vscode.Event<void>;
+  /** Hides a suggestion that would still become longer: it stays hidden. */
+  readonly hide: () => void;
 }
 
 /** Number of suggestions if the user requests them by hand. */
@@ -53,12 +56,20 @@ export function createCompletions(
   /** Where the editor asks by hand next, because this extension told it to: for a suggestion that has become longer. */
   let redrawn: string | null = null;
 
+  /** Where the user has hidden one while the rest of its line was still to come. */
+  let hidden: string | null = null;
+
+  const momentNow = (): string | null => {
+    const editor = vscode.window.activeTextEditor;
+    return editor?.selection.isEmpty ? momentOf(editor.document, editor.selection.active) : null;
+  };
+  const hide = (): void => {
+    hidden = momentNow();
+    void vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+  };
+
   const growingAt = (moment: string): Growing => {
-    const isWanted = (): boolean => {
-      const editor = vscode.window.activeTextEditor;
-      if (!settings().enabled || !editor?.selection.isEmpty) return false;
-      return momentOf(editor.document, editor.selection.active) === moment;
-    };
+    const isWanted = (): boolean => settings().enabled && momentNow() === moment && hidden !== moment;
     const grown = async (): Promise<void> => {
       if (!isWanted()) return;
       redrawn = moment;
@@ -97,6 +108,17 @@ export function createCompletions(
     },
   };
 
+  let grows = 0;
+  const ahead = async (place: Place, first: Suggested<Trace>, growing: Growing | null): Promise<void> => {
+    if (growing === null) return asking.ahead(place, first, null);
+    const tell = (): void => void vscode.commands.executeCommand('setContext', 'earlyExit.suggestionGrows', grows > 0);
+    grows++;
+    tell();
+    await asking.ahead(place, first, growing);
+    grows--;
+    tell();
+  };
+
   const offer = (place: Place, found: readonly Found[], growing: Growing | null): vscode.InlineCompletionItem[] => {
     const { document, range, selected } = place;
     const left = found.map(({ text, of, typed }) => ({
@@ -105,7 +127,7 @@ export function createCompletions(
     }));
     const [first, ...alternatives] = left;
     // After this answer, so that it is not delayed.
-    if (first) setImmediate(() => void asking.ahead(place, first, alternatives.length > 0 ? null : growing));
+    if (first) setImmediate(() => void ahead(place, first, alternatives.length > 0 ? null : growing));
     return left.map(({ text, of }) => {
       const item = new vscode.InlineCompletionItem(selected + text, range);
       const start = document.offsetAt(range.start) + selected.length;
@@ -148,7 +170,7 @@ export function createCompletions(
       say('');
     }),
   );
-  return { note: () => note, onChange: changed.event, onTaken: taken.event };
+  return { note: () => note, onChange: changed.event, onTaken: taken.event, hide };
 }
 
 /** A text and a cursor in it, at one time. */

@@ -203,6 +203,14 @@ export const run = suite([
     await editorAt(long + beginning);
     await ask({ do: 'type', text: 'let' });
     assert.equal(grown, await shownOnLine());
+    await set('completions.maxMilliseconds', 50);
+    await editorAt(`${long}\n${beginning}`);
+    await ask({ do: 'type', text: 'const' });
+    await until('ghost text', async () => (await ghostText()).trim() !== '');
+    await press('Escape');
+    await nothingShown();
+    await delay(2_000);
+    assert.equal(await ghostText(), '', 'what was put away stays away');
     await set('completions.maxMilliseconds', 3_000);
   }),
 
