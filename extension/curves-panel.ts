@@ -42,7 +42,8 @@ export function createCurvesPanel(
     post({ type: 'texts', texts: translations() });
     await feed.all();
     if (front !== null) post({ type: 'show', run: front });
-    front = null; // from now on the view remembers what is in front
+    // From now on the view remembers what is in front.
+    front = null;
     if (runs.list().length > 0) filled.fire();
   };
 
@@ -109,13 +110,15 @@ export function createCurvesPanel(
 
   return {
     async show(run) {
-      if (!panel) front = run ?? null;
+      front = run ?? front;
       if (panel) {
+        // One that is hidden is filled again when it is revealed.
+        const isFilled = isReady && panel.visible && front !== null;
         panel.reveal();
-        if (run !== undefined) {
-          feed.runs();
-          post({ type: 'show', run });
-        }
+        if (!isFilled) return;
+        feed.runs();
+        post({ type: 'show', run: front! });
+        front = null;
         return;
       }
       adopt(

@@ -11,12 +11,18 @@ export function modelInFolder({ model }: RecipeOptions, folder: string | undefin
   return existsSync(file) || /^\.{1,2}[/\\]/.test(model) ? { model: file } : {};
 }
 
-/** The options of a generation with the folder's paths. */
-export const generateInFolder = (options: RecipeOptions, folder: string | undefined): RecipeOptions => ({
-  ...options,
-  ...modelInFolder(options, folder),
-  ...(typeof options.exits === 'string' && folder !== undefined && { exits: path.resolve(folder, options.exits) }),
-});
+/** The options of a generation with paths of the first of these folders in which they exist, else of the first. */
+export function generateInFolder(options: RecipeOptions, folders: readonly string[]): RecipeOptions {
+  const { model, exits } = options;
+  const folderOf = (file: string): string | undefined =>
+    folders.find((folder) => existsSync(path.resolve(folder, file))) ?? folders[0];
+  const ofExits = typeof exits === 'string' ? folderOf(exits) : undefined;
+  return {
+    ...options,
+    ...(typeof model === 'string' && modelInFolder(options, folderOf(model))),
+    ...(typeof exits === 'string' && ofExits !== undefined && { exits: path.resolve(ofExits, exits) }),
+  };
+}
 
 /** A folder for new exits: one that neither exists nor is reserved for an unfinished run. */
 export function freeExitsFolder(

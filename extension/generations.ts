@@ -232,13 +232,14 @@ const lengthOf = ({ span }: GeneratedText): number => span.end - span.start;
 
 const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 
-/** Options of a generation, with paths of the document's folder, else of the first one, if they are trusted. */
+/** Options of a generation, with paths of the document's folder, else of the first one. */
 export const inTrustedFolder = (options: RecipeOptions, uri?: vscode.Uri): RecipeOptions =>
-  generateInFolder(options, trustedFolder(uri));
+  generateInFolder(options, trustedFolders(uri));
 
-/** Undefined if the folder is not trusted: it cannot put a model of its own in the place of the named one. */
-function trustedFolder(uri?: vscode.Uri): string | undefined {
-  if (!vscode.workspace.isTrusted) return undefined;
+/** None if the folders are not trusted: they cannot put a model of their own in the place of the named one. */
+function trustedFolders(uri?: vscode.Uri): readonly string[] {
+  if (!vscode.workspace.isTrusted) return [];
   const own = uri && vscode.workspace.getWorkspaceFolder(uri)?.uri;
-  return own?.scheme === 'file' ? own.fsPath : workspaceFolders()[0];
+  const [first] = workspaceFolders();
+  return [...(own?.scheme === 'file' ? [own.fsPath] : []), ...(first === undefined ? [] : [first])];
 }

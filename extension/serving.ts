@@ -46,7 +46,7 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
   return {
     async start() {
       if (!requireTrustToServe()) return null;
-      const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders()[0]);
+      const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders().slice(0, 1));
       const options = {
         ...recipeSettings('serve'),
         ...(model !== undefined && { model }),

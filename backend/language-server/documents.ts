@@ -40,7 +40,7 @@ export function reopened(closed: OpenDocument, opened: OpenDocument): OpenDocume
   const [before, now] = [closed.document, opened.document];
   const isSame = now.uri === before.uri && now.version === before.version && now.getText() === before.getText();
   return isSame && now.languageId !== before.languageId
-    ? { ...opened, texts: [...closed.texts, ...opened.texts] }
+    ? { ...opened, texts: [...closed.texts.filter(({ file }) => !file), ...opened.texts] }
     : null;
 }
 

@@ -143,7 +143,7 @@ async function* follow(
       };
     }
     const { directory } = checkpoint;
-    run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', null, signal);
+    run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', run.position.end ?? null, signal);
   }
 }
 

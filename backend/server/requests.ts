@@ -62,7 +62,11 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
       'Leave one out.',
     );
   checkTexts(prompts.length * count);
-  checkAlternatives(prompts.length * count, Math.min(maxTokens, served.options.maxTokens), alternatives);
+  checkAlternatives(
+    prompts.length * count,
+    Math.min(maxTokens, served.options.maxTokens, served.model.contextLength),
+    alternatives,
+  );
   return {
     prompts,
     count,

@@ -173,9 +173,13 @@ async function sendParts({ response, headers }: Client, parts: Iterable<string>)
 /** When what was written is on its way, or the reader has gone. */
 function taken(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
-    const tooSlow = setTimeout(() => response.destroy(), slowestReader).unref();
+    let left = response.writableLength;
+    const look = setInterval(() => {
+      if (response.writableLength === left) response.destroy();
+      left = response.writableLength;
+    }, slowestReader).unref();
     const done = (): void => {
-      clearTimeout(tooSlow);
+      clearInterval(look);
       response.off('drain', done).off('close', done);
       resolve();
     };

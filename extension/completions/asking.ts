@@ -6,7 +6,7 @@ import * as vscode from 'vscode';
 import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/completion.ts';
 import type { Trace } from '../../protocol/exittrace.ts';
 import * as protocol from '../../protocol/server.ts';
-import { shownTokens, textOfTokens, type Around } from '../../protocol/suggestion.ts';
+import { behindCharacters, shownTokens, textOfTokens, type Around } from '../../protocol/suggestion.ts';
 import type { App } from '../app.ts';
 import { chosenModel } from '../model-and-exits.ts';
 import { completionRequest } from './request.ts';
@@ -115,7 +115,8 @@ export function createAsking(
       for (;;) {
         const behind = { ...place, around: { ...place.around, prefix: place.around.prefix + longest.text } };
         const found = results.find(atOf(behind)) ?? (await quietly(requestFor(behind, 1)));
-        const longer = growing?.isWanted() && found?.[0] ? withRest(longest, found[0]) : null;
+        const [rest] = found ?? [];
+        const longer = growing?.isWanted() && rest ? withRest(longest, rest) : null;
         // Null if another request came, whose answer is shown.
         if (found === null) return;
         if (longer === null || longest.of.tokens.length >= settings().maxTokens) break;
@@ -133,10 +134,13 @@ export function createAsking(
 const atOf = ({ document, around }: Place): At => ({ uri: document.uri.toString(), ...around });
 
 /** A suggestion that the clock cut off within its line, with what follows it; null if its line was whole. */
-function withRest({ text, of }: Suggested<Trace>, rest: Suggested<Trace>): Suggested<Trace> | null {
+function withRest({ text, of }: Suggested<Trace>, rest: Found): Suggested<Trace> | null {
   const isCutOff = of.stop === 'cancelled' && !text.includes('\n') && !rest.text.startsWith('\n');
   if (!isCutOff) return null;
-  return { text: text + rest.text, of: { ...of, stop: rest.of.stop, tokens: [...of.tokens, ...rest.of.tokens] } };
+  return {
+    text: text + rest.text,
+    of: { ...of, stop: rest.of.stop, tokens: [...of.tokens, ...behindCharacters(rest.of.tokens, rest.typed)] },
+  };
 }
 
 /** A signal as the token that a request takes. */

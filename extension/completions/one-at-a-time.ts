@@ -67,7 +67,10 @@ export function oneAtATime<T>(): OneAtATime<T> {
         left.removeEventListener('abort', leave);
       }
     },
-    ahead: (request) =>
-      running === null || running.given.signal.aborted ? start(request).answer : Promise.resolve(null),
+    ahead(request) {
+      const joined = same(request);
+      if (joined) return joined.answer;
+      return running === null || running.given.signal.aborted ? start(request).answer : Promise.resolve(null);
+    },
   };
 }

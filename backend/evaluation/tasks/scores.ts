@@ -13,8 +13,7 @@ export function scoresOf({ about, identity, answers, times }: Evaluation): TaskS
       byWay.get(line.way)!.set(line.task, line);
     }
     const full = byWay.get(fullDepth) ?? new Map<string, AnswerLine>();
-    // A task that was timed again, with further ways, counts once.
-    const timed = [...new Map(times.filter((line) => line.set === set).map((line) => [line.task, line])).values()];
+    const timed = times.filter((line) => line.set === set);
     const done = about.ways.filter((way) => byWay.has(way));
     return {
       set,
@@ -43,10 +42,11 @@ function scoreOf(
           both.map(({ score }) => score),
           both.map(({ task }) => full.get(task)!.score),
         );
-  const pairs = times.flatMap(({ ways }) => {
-    const [own, other] = [ways[way], ways[fullDepth]];
-    return own && other && own.tokens > 0 && other.tokens > 0 ? [{ own, other }] : [];
-  });
+  // A task that was timed again, as with further ways, counts once.
+  const timed = new Map(times.filter(({ ways }) => way in ways && fullDepth in ways).map((line) => [line.task, line]));
+  const pairs = [...timed.values()]
+    .map(({ ways }) => ({ own: ways[way]!, other: ways[fullDepth]! }))
+    .filter(({ own, other }) => own.tokens > 0 && other.tokens > 0);
   return {
     way,
     tasks: all.length,

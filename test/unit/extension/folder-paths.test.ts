@@ -14,12 +14,19 @@ it("makes a folder's own paths absolute, and leaves names that are no paths", ()
   expect(modelInFolder({ model: 'owner/name' }, folder)).toEqual({});
   expect(modelInFolder({ model: 'typescript-5m' }, folder)).toEqual({});
   expect(modelInFolder({ model: 'models/own' }, undefined)).toEqual({});
-  expect(generateInFolder({ model: 'models/own', exits: 'my.exits', seed: 1 }, folder)).toEqual({
+  expect(generateInFolder({ model: 'models/own', exits: 'my.exits', seed: 1 }, [folder])).toEqual({
     model: own,
     exits: path.join(folder, 'my.exits'),
     seed: 1,
   });
-  expect(generateInFolder({ exits: '/elsewhere' }, folder)).toEqual({ exits: '/elsewhere' });
+  expect(generateInFolder({ exits: '/elsewhere' }, [folder])).toEqual({ exits: '/elsewhere' });
+  // Of several folders, the first that has it.
+  const other = temporaryFolder();
+  const given = { model: 'models/own', exits: 'my.exits' };
+  expect(generateInFolder(given, [other, folder])).toEqual({ model: own, exits: path.join(other, 'my.exits') });
+  mkdirSync(path.join(folder, 'my.exits'));
+  expect(generateInFolder(given, [other, folder])).toEqual({ model: own, exits: path.join(folder, 'my.exits') });
+  expect(generateInFolder(given, [])).toEqual(given);
 });
 
 it('gives no two runs one folder, though the first has written nothing yet', () => {

@@ -54,6 +54,11 @@ describe('generated text in a document', () => {
       reopened(attached(), openDocument(uri, language, version, text));
     expect(marked(again('file:///a.ts', 'python', 1)!)).toEqual(['tw', 'o']);
     expect(again('file:///a.ts', 'python', 1)!.document.languageId).toBe('python');
+    // What a trace file shows of itself is not another language's.
+    const trace = openDocument('file:///a.exittrace', 'exittrace', 1, serialiseTrace(emptyTrace({ layers: 6 })));
+    expect(trace.texts).toHaveLength(1);
+    const text = trace.document.getText();
+    expect(reopened(trace, openDocument('file:///a.exittrace', 'json', 1, text))!.texts).toEqual([]);
     expect(again('file:///a.ts', 'typescript', 1)).toBeNull();
     expect(again('file:///a.ts', 'python', 2)).toBeNull();
     expect(again('file:///b.ts', 'python', 1)).toBeNull();

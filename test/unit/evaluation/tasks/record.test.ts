@@ -72,6 +72,8 @@ it('counts a task once whose time was measured again with further ways', () => {
   ] as const)
     // prettier-ignore
     record.addTimes({ set: 't', task, ways: { full: took(full), '0.8': took(1) } });
+  // What another sitting did not measure stays measured.
+  for (const task of ['1', '2']) record.addTimes({ set: 't', task, ways: { full: took(1) } });
   record.close();
   const [, early] = scoresOf(readEvaluation(folder))[0]!.ways;
   expect(early!.speed).toMatchObject({ texts: 2, value: 2 });

@@ -83,10 +83,11 @@ describe('one request at a time', () => {
     const [ahead, late] = [manual('a'), manual('b')];
     const first = requests.ahead(ahead);
     expect(await requests.ahead(late)).toBeNull();
+    const again = requests.ahead(ahead);
     expect(late.begun).toBe(0);
     const answer = requests.ask(ahead, staying());
     ahead.answer('said');
-    expect([await first, await answer, ahead.begun]).toEqual(['said', 'said', 1]);
+    expect([await first, await again, await answer, ahead.begun]).toEqual(['said', 'said', 'said', 1]);
   });
 
   it('asks ahead while one that was given up comes to its end', async () => {
