@@ -89,7 +89,7 @@ export function createCompletions(
       const moment = momentOf(document, position);
       const byHand = isInvoked && redrawn !== moment;
       if (isInvoked) redrawn = null;
-      const growing = isInvoked || context.selectedCompletionInfo ? null : growingAt(moment);
+      const growing = isInvoked ? null : growingAt(moment);
       const place = placeOf(document, position, context, now);
       if (!byHand && !now.inComments && isInComment(document.languageId, place.around.prefix)) return [];
       const known = asking.known(place);
