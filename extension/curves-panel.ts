@@ -112,12 +112,12 @@ export function createCurvesPanel(
     async show(run) {
       front = run ?? front;
       if (panel) {
-        // One that is hidden is filled again when it is revealed.
-        const isFilled = isReady && panel.visible && front !== null;
+        // One that is hidden is filled again when it is revealed, and shows it then.
+        const isHidden = !isReady || !panel.visible;
         panel.reveal();
-        if (!isFilled) return;
+        if (isHidden || front === null) return;
         feed.runs();
-        post({ type: 'show', run: front! });
+        post({ type: 'show', run: front });
         front = null;
         return;
       }

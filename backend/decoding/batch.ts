@@ -144,14 +144,8 @@ export function openBatch<Request extends BatchRequest>(
   const writeTokens = async (events: BatchEvent<Request>[], isDue: IsDue<Request>): Promise<void> => {
     const texts = [...writing.values()].filter(({ request }) => isDue(request));
     if (texts.length === 0) return;
-    for (const { request, records, reason, stop: found } of await writeNext(
-      model,
-      cache,
-      rows,
-      pace,
-      texts,
-      lengthOf,
-    )) {
+    const decided = await writeNext(model, cache, rows, pace, texts, lengthOf);
+    for (const { request, records, reason, stop: found } of decided) {
       if (records.length > 0) events.push({ type: 'tokens', request, tokens: records });
       if (reason !== null) stop(events, request, reason, found);
     }

@@ -115,10 +115,10 @@ export function createAsking(
       for (;;) {
         const behind = { ...place, around: { ...place.around, prefix: place.around.prefix + longest.text } };
         const found = results.find(atOf(behind)) ?? (await quietly(requestFor(behind, 1)));
-        const [rest] = found ?? [];
-        const longer = growing?.isWanted() && rest ? withRest(longest, rest) : null;
-        // Null if another request came, whose answer is shown.
+        // Another request came, whose answer is shown.
         if (found === null) return;
+        const [rest] = found;
+        const longer = growing?.isWanted() && rest ? withRest(longest, rest) : null;
         if (longer === null || longest.of.tokens.length >= settings().maxTokens) break;
         longest = longer;
       }

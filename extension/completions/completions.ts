@@ -126,8 +126,9 @@ export function createCompletions(
       of: { ...of, tokens: behindCharacters(of.tokens, typed) },
     }));
     const [first, ...alternatives] = left;
+    const mayGrow = alternatives.length === 0 && first?.of.stop === 'cancelled';
     // After this answer, so that it is not delayed.
-    if (first) setImmediate(() => void ahead(place, first, alternatives.length > 0 ? null : growing));
+    if (first) setImmediate(() => void ahead(place, first, mayGrow ? growing : null));
     return left.map(({ text, of }) => {
       const item = new vscode.InlineCompletionItem(selected + text, range);
       const start = document.offsetAt(range.start) + selected.length;
