@@ -69,7 +69,7 @@ const together = [
   'test/unit/export/{export,formats,transformers}.test.ts',
   'test/unit/ggml/{library,products,types,weights}.test.ts',
   'test/unit/model/mixture.test.ts',
-  'test/unit/recipes/{calibrated-mode,explained,export,generate,opened,tune-plan}.test.ts',
+  'test/unit/recipes/{explained,export,generate,opened,tune-plan}.test.ts',
   'test/unit/runtime/{batch-bits,cut-bits,last-only,memory,open,pass-bits,stored-types}.test.ts',
 ];
 

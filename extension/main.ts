@@ -3,6 +3,7 @@
  * was interrupted.
  */
 import * as vscode from 'vscode';
+import { userError } from '../protocol/errors.ts';
 import { parseTrace } from '../protocol/trace-reading.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
@@ -13,6 +14,7 @@ import { settingOf, type ListedModel } from './choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
 import { offerBetterModels } from './better-models.ts';
 import { createCompletions, toggleCompletions, type Completions } from './completions/completions.ts';
+import { forgetRequests } from './completions/request.ts';
 import { offerChat } from './chat-provider.ts';
 import { createCurvesPanel } from './curves-panel.ts';
 import { decorateGenerations } from './decorations.ts';
@@ -153,6 +155,7 @@ function commandTable(
     useModel: (model) => useModel(app, settingOf(model as ListedModel)),
     useExits: (exits) => useExits(app, exits as ExitsSummary),
     refresh: async () => {
+      forgetRequests(app);
       await runs.refresh();
       views.refresh();
     },
@@ -184,7 +187,15 @@ async function showDetails(app: App, id: unknown, token: unknown): Promise<void>
 
 /** The exits of a row, or those that a run wrote; null: the user is asked. */
 async function exitsOf(app: App, given: unknown): Promise<ExitsSummary | null> {
-  if (isRun(given)) return (await listExits(app)).find(({ directory }) => directory === given.directory) ?? null;
+  if (isRun(given)) {
+    const found = (await listExits(app)).find(({ directory }) => directory === given.directory);
+    if (found) return found;
+    throw userError(
+      'not-found',
+      `There are no exits in ${given.directory}.`,
+      'Choose some with Use Exits, or tune again.',
+    );
+  }
   return isOptions(given) && typeof given.directory === 'string' ? (given as unknown as ExitsSummary) : null;
 }
 
@@ -192,6 +203,7 @@ async function exitsOf(app: App, given: unknown): Promise<ExitsSummary | null> {
 function followCalibrations(app: App, jobs: ExitsJobs, views: Views, subscriptions: vscode.Disposable[]): void {
   subscriptions.push(
     jobs.onChange(({ directory, outcomes }) => {
+      forgetRequests(app);
       views.refresh();
       const run = app.runs.list().find((each) => each.directory === directory);
       if (run) app.curves.tell(run.id, outcomes);
@@ -210,16 +222,22 @@ async function chooseRun(app: App, states: readonly RunSummary['state'][], title
 /** Settings take effect at once if they can; otherwise a message says when. Returns the display settings. */
 function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Display {
   let display: Display | null = null;
-  const read = (): Display => (display ??= displaySettings());
+  const now = (): Display => {
+    try {
+      return (display ??= displaySettings());
+    } catch {
+      // The error was shown when the setting was changed; until it is mended the defaults apply.
+      return { codeLens: true, colours: true, hover: true, inlayHints: false, lineFigures: false };
+    }
+  };
   subscriptions.push(
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (!event.affectsConfiguration('earlyExit')) return;
+      // Any setting may be wrong while another changes, or is mended.
+      display = null;
+      app.backend.notify(protocol.displayChanged, serverDisplay(now()));
       const [problem] = settingProblems();
       if (problem !== undefined) return showFailure(app, new Error(problem));
-      if (event.affectsConfiguration('earlyExit.display')) {
-        display = null;
-        app.backend.notify(protocol.displayChanged, serverDisplay(read()));
-      }
       if (event.affectsConfiguration('earlyExit.backend') && app.backend.state() !== 'stopped') {
         const restart = { title: vscode.l10n.t('Restart'), act: () => app.backend.restart() };
         const message = vscode.l10n.t('The new Node takes effect when the backend starts again.');
@@ -232,14 +250,7 @@ function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Dis
       }
     }),
   );
-  return () => {
-    try {
-      return read();
-    } catch {
-      // The error was shown when the setting was changed; until it is mended the defaults apply.
-      return { codeLens: true, colours: true, hover: true, inlayHints: false, lineFigures: false };
-    }
-  };
+  return now;
 }
 
 /** Keeps the context key for commands that need a trace, and starts the backend for a trace file. */

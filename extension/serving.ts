@@ -5,7 +5,7 @@ import type { App } from './app.ts';
 import { commandId } from './commands.ts';
 import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
-import { generateOptions } from './generating.ts';
+import { generateOptions, withoutGpu } from './generating.ts';
 import { recipeSettings } from './settings.ts';
 import { requireTrustToServe } from './trust.ts';
 
@@ -48,7 +48,7 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
       if (!requireTrustToServe()) return null;
       const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders().slice(0, 1));
       const options = {
-        ...recipeSettings('serve'),
+        ...(await withoutGpu(app, recipeSettings('serve'))),
         ...(model !== undefined && { model }),
         ...(exits !== undefined && { exits }),
       };

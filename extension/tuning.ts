@@ -216,7 +216,7 @@ function titleOf(options: RecipeOptions, folder: string, app: App): string {
       exits: typeof exits === 'string' && exits !== 'auto' ? exits : null,
       preset: presetOf(options),
       steps: typeof steps === 'number' ? steps : null,
-      data: Array.isArray(data) ? dataName(data as readonly string[]) : folder,
+      data: ownData(options).length > 0 ? dataName(data as readonly string[]) : folder,
     },
     app.runs.list().map(({ title }) => title),
   );

@@ -34,8 +34,9 @@ export function settingsPage(): string {
     '',
   ];
   for (const { title, prefix, options } of settingGroups) {
-    lines.push(`## ${title}`, '', ...optionTable(prefix, options), '');
+    lines.push(`## ${title}`, '', ...optionTable(prefix, Object.entries(options)), '');
   }
+  lines.push('## Single commands', '', ...optionTable('', ungrouped()), '');
   lines.push(
     '## Presets',
     '',
@@ -49,8 +50,18 @@ export function settingsPage(): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** Options of commands that are in no group of settings. */
+function ungrouped(): [string, Option<unknown>][] {
+  const grouped = new Set(settingGroups.flatMap(({ options }) => Object.values<Option<unknown>>(options)));
+  const others = new Map<Option<unknown>, string>();
+  for (const command of commandNames)
+    for (const [name, option] of Object.entries<Option<unknown>>(optionTables[command]))
+      if (!grouped.has(option)) others.set(option, name);
+  return [...others].map(([option, name]) => [name, option]);
+}
+
 /** A row an option; those of one kind, usual or advanced, one below the other. */
-function optionTable(prefix: string, options: OptionTable): string[] {
+function optionTable(prefix: string, entries: readonly (readonly [string, Option<unknown>])[]): string[] {
   const head = (title: string): string[] => [
     `| ${title} | setting | commands | default | what it is |`,
     '|---|---|---|---|---|',
@@ -61,7 +72,6 @@ function optionTable(prefix: string, options: OptionTable): string[] {
     const flag = commands.length > 0 ? code(flagName(name)) : '';
     return `| ${flag} | ${setting} | ${commands.join(', ')} | ${defaultText(option)} | ${describe(option)} |`;
   };
-  const entries = Object.entries(options);
   const usual = entries.filter(([, { advanced }]) => !advanced);
   const advanced = entries.filter(([, option]) => option.advanced);
   return [

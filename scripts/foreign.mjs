@@ -9,9 +9,9 @@ import { fail, npm, root, run } from './set-up.mjs';
 
 /** The folder of a package. Ends the process with a sentence if it cannot be fetched, or is not what the lock file says. */
 export function packageFolder(name) {
-  const installed = path.join(root, 'node_modules', name);
-  if (existsSync(installed)) return installed;
   const { version, integrity } = lockedPackage(name);
+  const installed = path.join(root, 'node_modules', name);
+  if (installedVersion(installed) === version) return installed;
   const folder = path.join(root, '.cache/packages', `${name}-${version}`);
   if (existsSync(folder)) return folder;
   const partial = `${folder}.${process.pid}.tmp`;
@@ -32,6 +32,11 @@ export function packageFolder(name) {
     rmSync(partial, { recursive: true, force: true });
   }
   return folder;
+}
+
+function installedVersion(folder) {
+  const manifest = path.join(folder, 'package.json');
+  return existsSync(manifest) ? JSON.parse(readFileSync(manifest, 'utf8')).version : null;
 }
 
 /** Version and SHA-512 of a package of the lock file. */

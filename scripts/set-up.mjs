@@ -54,7 +54,8 @@ function packagesMatchLock() {
     (file) => JSON.parse(readFileSync(file, 'utf8')).packages,
   );
   return Object.entries(wanted).every(
-    ([name, { version, optional }]) => name === '' || optional || found[name]?.version === version,
+    // Optional ones are those of other platforms, too.
+    ([name, { version, optional }]) => name === '' || (optional && !found[name]) || found[name]?.version === version,
   );
 }
 

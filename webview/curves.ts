@@ -103,7 +103,8 @@ export function mountCurves(target: HTMLElement): void {
   /** Moves the cursor by some steps and reads its values; without a cursor, to the first step, or to the last if it goes back. */
   const moveCursor = (by: number): void => {
     const steps = (state.front === null ? undefined : points.get(state.front))?.training.steps ?? [];
-    const at = cursor === null ? (by > 0 ? 0 : steps.length - 1) : indexAt(steps, cursor) + by;
+    const begin = by > 0 ? 0 : steps.length - 1;
+    const at = !Number.isFinite(by) ? by : cursor === null ? begin : indexAt(steps, cursor) + by;
     const step = steps[Math.min(steps.length - 1, Math.max(0, at))];
     if (step === undefined) return;
     cursor = step;

@@ -9,7 +9,7 @@ import { recipeSettings } from '../settings.ts';
 
 const taken = ['model', 'exits', 'device', 'gpuLayers', 'threads', 'precision', 'head', 'drafts', 'disable'] as const;
 
-/** By document; forgotten once a setting, a run or the folder's trust changes, because looking for exits walks through folders. */
+/** By folder; forgotten once a setting, a run, exits or the folder's trust change, because looking for exits walks through folders. */
 const known = new WeakMap<App, Map<string, Promise<RecipeOptions>>>();
 
 export function completionRequest(app: App, uri: vscode.Uri): Promise<RecipeOptions> {
@@ -22,6 +22,8 @@ export function completionRequest(app: App, uri: vscode.Uri): Promise<RecipeOpti
   made.catch(() => all.delete(folder));
   return made;
 }
+
+export const forgetRequests = (app: App): void => known.get(app)?.clear();
 
 function newRequests(app: App): Map<string, Promise<RecipeOptions>> {
   const all = new Map<string, Promise<RecipeOptions>>();

@@ -139,11 +139,16 @@ test('the licences of all that is in them come along', () => {
     expect(native).toContain(text);
 });
 
-test('the links of its README lead to files of the package', () => {
-  const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
-  const links = [...readme.matchAll(/\]\(([^)#]+)/g)].map(([, link]) => link!).filter((link) => !/^https?:/.test(link));
-  expect(links.length).toBeGreaterThan(5);
-  expect(links.filter((link) => !existsSync(path.join(root, link)))).toEqual([]);
+test('the links of its README and of its pages lead to files of the package', () => {
+  const pages = ['README.md', ...readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md'))];
+  const links = pages.flatMap((name, i) => {
+    const file = path.join(root, i === 0 ? '' : 'docs', name);
+    return [...readFileSync(file, 'utf8').matchAll(/\]\(([^)#]+)/g)]
+      .filter(([, link]) => !/^https?:/.test(link!))
+      .map(([, link]) => path.join(file, '..', link!));
+  });
+  expect(links.length).toBeGreaterThan(50);
+  expect(links.filter((link) => !existsSync(link))).toEqual([]);
 });
 
 test('without the package of the platform one sentence names it and how to get it', async () => {

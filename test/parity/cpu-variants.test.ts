@@ -11,6 +11,9 @@ const variants = folder === null ? [] : readdirSync(folder).filter((file) => /gg
 const models = ['q4_0', 'q4_1', 'q5_0', 'q8_0', 'q4_k', 'q6_k', 'mixed', 'f16', 'bf16'];
 const files = [...models.map((type) => `gguf/llama-${type}.gguf`), 'tiny/qwen3'];
 
+/** That ran here; the others are for other processors. */
+const ran: string[] = [];
+
 test.each(variants)(
   '%s',
   (variant) => {
@@ -18,9 +21,10 @@ test.each(variants)(
     const output = execFileSync(process.execPath, words, { encoding: 'utf8' });
     const answer = JSON.parse(output) as Record<string, string[]> | null;
     // Null: for another processor.
+    if (answer !== null) ran.push(variant);
     expect(answer ?? {}).toEqual({});
   },
   180_000,
 );
 
-test.skipIf(folder === null)('there is a library to run', () => expect(variants.length).toBeGreaterThan(0));
+test.skipIf(folder === null)('a library ran', () => expect(ran.length).toBeGreaterThan(0));
