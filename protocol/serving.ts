@@ -65,6 +65,8 @@ export interface WriteRequest {
   readonly lineMilliseconds: number;
   /** Number of most probable tokens that are reported with each written token. */
   readonly alternatives: number;
+  /** Whether probabilities are part of the answer, so that none may come from a screened head. */
+  readonly isMeasured: boolean;
   /** The prompt's tokens are part of the answer. */
   readonly echo: boolean;
   /** How many of the most probable tokens are scored at each place. */

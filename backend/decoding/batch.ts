@@ -118,7 +118,7 @@ export function openBatch<Request extends BatchRequest>(
     const request = [...waiting].find(isDue);
     if (request === undefined) return null;
     waiting.delete(request);
-    const begun = beginReading(cache, rows, request, lengthOf(request));
+    const begun = beginReading(model, cache, rows, request, lengthOf(request));
     reading.set(request, begun);
     return begun;
   };
@@ -186,7 +186,10 @@ export function openBatch<Request extends BatchRequest>(
       try {
         // Cancelled texts end with what is written so far.
         for (const request of all().filter((each) => each.isCancelled?.())) stop(events, request, 'cancelled');
-        const most = Math.max(...all().map(urgencyOf));
+        // While no row is free, a text that waits keeps none that has one from going on.
+        const isFull = writing.size + reading.size >= shape.rows;
+        const able = isFull ? [...reading.keys(), ...writing.keys()] : all();
+        const most = Math.max(...able.map(urgencyOf));
         const isDue = (request: Request): boolean => urgencyOf(request) === most;
         await readPrompts(events, isDue);
         await writeTokens(events, isDue);

@@ -14,7 +14,7 @@ import type { KvCache } from './kv-cache.ts';
 import type { Pace } from './pace.ts';
 import { drawsFromLogits, lacks, pick } from './pick.ts';
 import { leaves } from './policy.ts';
-import { probabilityOf } from './sampler.ts';
+import { needsLogits, probabilityOf } from './sampler.ts';
 import type { Sequence } from './sequence.ts';
 import { chanceOfHint, isHeadRead, saidByHint } from './trust.ts';
 
@@ -159,7 +159,7 @@ function openPlaces(cache: KvCache, k: number, exit: ExitPoint, one: Deciding): 
   const gate = one.sequence.options.gates.get(exit.id);
   return places.map((place, at) => {
     if (at < choices.length || place.leaving !== null) return false;
-    const state = (): Float32Array => cache.state(k, row, places.length - 1 - at);
+    const state = (): Float32Array => cache.state(k, row, cache.position(row) - places.length + at);
     if (mayTakeHint(one, exit, at) && takesHint(one.sequence, exit, at, place, state())) return false;
     return isAskedAt(one, exit, at) && (gate === undefined || opens(gate, state()));
   });
@@ -194,8 +194,8 @@ async function decide(cache: KvCache, pace: Pace, k: number, one: Deciding): Pro
     const draft = block.drafts[at] ?? null;
     const probability = probabilityOf(token, readout, logits);
     choices.push({ token, exit: leaving.exit, readout, probability, draft });
-    // A token that is drawn is not always the full model's best.
-    const best = sequence.options.sampling.temperature > 0 ? leaving.readout.token : token;
+    // A token that is drawn, or chosen by changed logits, is not always the full model's best.
+    const best = needsLogits(sequence.options.sampling) ? leaving.readout.token : token;
     for (const { exit, confidence, agreesClearly, token: said } of checks)
       sequence.probation!.checked(exit, indexOf(sequence, at), { confidence, agreesClearly, isRight: said === best });
     const isRight = draft?.token === token;

@@ -31,18 +31,20 @@ export interface KvCache {
   readonly rows: number;
   /** Tokens of a row that have entered the model. */
   position(row: number): number;
+  /** Those of them that all layers have run. */
+  finished(row: number): number;
   /** Whether a row's tokens from `position` on can be read at the final exit; see `Slots`. */
   isReadable(row: number, position: number): boolean;
   /** Queues new tokens of a row for the first stage. */
   enter(row: number, ids: ArrayLike<number>): void;
   /** Runs the stages up to `stages` for everything that waits in these rows; see `Slots.run` for `lastOnly`. */
   advance(stages: number, rows: readonly number[], options?: AdvanceOptions): Promise<void>;
-  /** Readouts of exit k for the last `counts[i]` tokens of row `rows[i]`, which must have been advanced to it; see `Slots`. */
+  /** Readouts of exit k for the last `counts[i]` tokens that row `rows[i]` has advanced to it, or that end before `ends[i]`; see `Slots`. */
   read(k: number, rows: readonly number[], counts: readonly number[], options: ReadOptions): Promise<RowReadout[]>;
   /** Readouts of exit k at some positions of a row, which have been advanced to it. */
   readAt(k: number, row: number, positions: readonly number[]): Promise<readonly Readout[]>;
-  /** State of the token `back` places from the end of a row, at the cut of exit k; valid until the cache changes. */
-  state(k: number, row: number, back: number): Float32Array;
+  /** State of the token at one position of a row, at the cut of exit k, to which it has been advanced; valid until the cache changes. */
+  state(k: number, row: number, position: number): Float32Array;
   /**
    * Tokens leave at exit k, which has a memory, and need no later stage: the memory fills those stages. Each token must have been advanced
    * to the exit.
@@ -84,6 +86,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         return rowsOf().length;
       },
       position: (row) => slots.entered(at(row)),
+      finished: (row) => slots.filled(trunkLength(model) - 1, at(row)),
       isReadable: (row, position) => slots.isReadable(at(row), position),
       enter: (row, ids) => lengths.setLength(at(row), slots.entered(at(row)), ids),
       async advance(upTo, chosen, { whole = [], ...options } = {}) {
@@ -134,10 +137,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           k,
           positions.map((position) => ({ row: at(row), position })),
         ),
-      state(k, row, fromEnd) {
-        const stage = exits[k]!.stages - 1;
-        return slots.state(stage, at(row), slots.filled(stage, at(row)) - 1 - fromEnd);
-      },
+      state: (k, row, position) => slots.state(exits[k]!.stages - 1, at(row), position),
       leave: (k, places) =>
         slots.fill(
           k,

@@ -75,7 +75,7 @@ export async function* observeExits(
               confidence,
               best: candidates[0]!.id,
               agreement: agreementWith(given[row]!, token),
-              state: own.state(k, row, 0).slice(),
+              state: own.state(k, row, own.position(row) - 1).slice(),
             });
         }
       }

@@ -7,8 +7,8 @@ import type { Sequence } from './sequence.ts';
 
 /** Whether tokens are chosen or reported from rows of logits, not as the exit's best. */
 export const drawsFromLogits = ({ options, allowed }: Sequence): boolean => {
-  const { sampling, alternatives = 0 } = options;
-  return needsLogits(sampling) || alternatives > (allowed ? 1 : mostCandidates);
+  const { sampling, isMeasured = false, alternatives = 0 } = options;
+  return isMeasured || needsLogits(sampling) || alternatives > (allowed ? 1 : mostCandidates);
 };
 
 /** Whether none of the most probable tokens is allowed, so that all others must be considered. */

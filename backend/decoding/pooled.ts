@@ -16,16 +16,17 @@ export interface Pool {
   take(state: Float32Array): void;
 }
 
-/** Gives the pool the states of the newest `tokens` tokens of a row. */
+/** Gives the pool the states of a row's tokens from `from` up to `to`. */
 export function tellStates(
   { exits }: Pick<StagedModel, 'exits'>,
   cache: Pick<KvCache, 'state'>,
   pool: Pool,
   row: number,
-  tokens: number,
+  { from, to }: { readonly from: number; readonly to: number },
 ): void {
   const k = exits.findIndex(({ spec, id }) => (pool.exit === null ? spec === null : id === pool.exit));
-  for (let back = (pool.lastOnly ? 1 : tokens) - 1; back >= 0; back--) pool.take(cache.state(k, row, back));
+  for (let position = pool.lastOnly ? to - 1 : from; position < to; position++)
+    pool.take(cache.state(k, row, position));
 }
 
 /** The final norm's parameters. */

@@ -1,5 +1,6 @@
 /** Whether the full model agrees with exits within a prompt: see probation.ts. */
-import { hintsBehind } from '../data/hints.ts';
+import { textBeforeGap, type FimTokens } from '../data/fim.ts';
+import { hintsBehind, type Hint } from '../data/hints.ts';
 import type { ExitPoint, Readout, StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 import { agreementWith, hinted, type HintWeights } from './hints.ts';
@@ -13,8 +14,8 @@ interface Guess extends Omit<Check, 'isRight'> {
 }
 
 /**
- * Of the tokens of a prompt from `from` up to `to`, the last that row `row` of the cache has run, the exits that `isAsked` names. The full
- * model is asked only where an exit, or a hint that is trusted, expects another token than the one that follows; otherwise it is taken to
+ * Of the tokens of a prompt from `from` up to `to`, which row `row` of the cache has run, the exits that `isAsked` names. The full model is
+ * asked only where an exit, or a hint that is trusted, expects another token than the one that follows; otherwise it is taken to
  * agree.
  */
 export async function checksOf(
@@ -27,22 +28,25 @@ export async function checksOf(
     policy,
     hints,
     trust,
+    fim = null,
     isAsked,
   }: {
     readonly policy: Policy;
     readonly hints?: ReadonlyMap<string, HintWeights>;
     readonly trust?: TrustByExit;
+    /** The model's tokens for filling in. */
+    readonly fim?: FimTokens | null;
     readonly isAsked: (exit: ExitPoint) => boolean;
   },
 ): Promise<Check[]> {
   const guesses: Guess[] = [];
-  const given = hints?.size || trust?.size ? hintsBehind(prompt.slice(0, to), from) : [];
+  const given = hints?.size || trust?.size ? hintsWithin(prompt, { from, to }, fim) : [];
   for (const [k, exit] of model.exits.entries()) {
     const trusted = trust?.get(exit.id);
     for (const [n, hint] of trusted ? given.entries() : []) {
       const position = from + n + 1;
       if (!hint?.isClear || position >= prompt.length) continue;
-      const chance = chanceOfHint(trusted!, cache.state(k, row, to - position), hint);
+      const chance = chanceOfHint(trusted!, cache.state(k, row, position - 1), hint);
       const what = { token: hint.token, confidence: chance, isSure: true, agreesClearly: true };
       if (chance >= trusted!.least) guesses.push({ exit: exit.id, position, ...what });
     }
@@ -50,7 +54,7 @@ export async function checksOf(
   const earlier = Array.from({ length: to - from }, (): Readout[] => []);
   for (const [k, exit] of model.exits.slice(0, -1).entries()) {
     if (!isAsked(exit)) continue;
-    const [read] = await cache.read(k, [row], [to - from], { logits: false });
+    const [read] = await cache.read(k, [row], [to - from], { logits: false, ends: [to] });
     for (const [n, readout] of read!.readouts.entries()) {
       const position = from + n + 1;
       const { token, confidence } = readout;
@@ -75,4 +79,23 @@ export async function checksOf(
     ...guess,
     isRight: token === (said.get(guess.position) ?? prompt[guess.position]),
   }));
+}
+
+/**
+ * The hint for the token behind each token from `from` up to `to`, as a text behind the prompt is given hints: where a gap is filled, the
+ * text behind the gap gives none and is given none.
+ */
+function hintsWithin(
+  prompt: readonly number[],
+  { from, to }: { readonly from: number; readonly to: number },
+  fim: FimTokens | null,
+): (Hint | null)[] {
+  const before = textBeforeGap(prompt, fim);
+  const removed = prompt.length - before.length;
+  let start = removed === 0 ? 0 : prompt.length;
+  while (start > removed && prompt[start - 1] === before[start - 1 - removed]) start--;
+  const first = Math.max(from, start);
+  if (first >= to) return Array.from({ length: to - from }, () => null);
+  const found = hintsBehind(before.slice(0, to - removed), first - removed);
+  return [...Array.from({ length: first - from }, () => null), ...found];
 }

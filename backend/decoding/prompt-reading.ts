@@ -69,6 +69,7 @@ const scoredTokens = 64;
 
 /** Gives a prompt a row, which may already contain its beginning, and enters the rest. `contextLength`: most tokens of the text. */
 export function beginReading<Request extends Prompt>(
+  model: StagedModel,
   cache: KvCache,
   rows: Rows,
   request: Request,
@@ -78,7 +79,8 @@ export function beginReading<Request extends Prompt>(
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
   const known = scores === null && !pool ? prompt : [];
   const isAnew = judgesPrompt(request) && Boolean(request.checksAnew);
-  const checked = judgesPrompt(request) && !isAnew && !request.promptExit ? judgedTokens : 0;
+  const stopped = stoppingAt(model, request.promptExit, prompt.length)?.to ?? 0;
+  const checked = judgesPrompt(request) && !isAnew ? Math.min(judgedTokens, prompt.length - stopped) : 0;
   const from = isAnew ? Math.max(0, prompt.length - judgedTokens) : readFrom(request);
   const leastRead = request.isRepeatable ? tileTokens : 0;
   const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
@@ -90,7 +92,8 @@ export function beginReading<Request extends Prompt>(
   row.ids = [...prompt];
   const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
   const probation = request.onProbation ? newProbation(prompt, row.checks) : null;
-  const read = Math.min(remembered, from ?? Infinity);
+  // A row that was made exact again is run anew from where a memory had filled it.
+  const read = Math.min(cache.finished(rows.at(row)), from ?? Infinity);
   return { request, row, remembered, scorer, probation, opinions: [], regrets: [], read, milliseconds: 0 };
 }
 
@@ -124,15 +127,20 @@ export async function readPiece(
   // Scores and vectors are those of the whole model.
   const stopping = isWhole || pool ? null : stoppingAt(model, promptExit, prompt.length);
   // Tokens of a prompt that stop at an exit have no stream behind the last layer.
-  const judgedFrom = judgesPrompt(request) ? Math.max(read, prompt.length - judgedTokens, stopping?.to ?? 0) : Infinity;
+  const fresh = request.checksAnew ? read : Math.max(read, reading.remembered);
+  const judgedFrom = judgesPrompt(request)
+    ? Math.max(fresh, prompt.length - judgedTokens, stopping?.to ?? 0)
+    : Infinity;
   const lastOnly = !isWhole && end <= judgedFrom;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
+  // Between two places that were compared, no gap may count as compared.
+  if (fresh < Math.min(end, judgedFrom)) reading.row.checkedFrom = Infinity;
   if (scorer) {
     const final = model.exits.length - 1;
     const [readout] = await cache.read(final, [row], [end - read], { logits: true });
     scorer.take(readout!.logits!, model.spec.vocabulary);
   }
-  if (pool) tellStates(model, cache, pool, row, end - read);
+  if (pool) tellStates(model, cache, pool, row, { from: read, to: end });
   const asked = { from: Math.max(read, readFrom(request) ?? end), to: end };
   if (opinionsFrom !== null && asked.from < end)
     reading.opinions.push(...(await readOpinions(model, cache, row, asked, request)));
@@ -146,7 +154,9 @@ export async function readPiece(
     const isAsked = (exit: ExitPoint): boolean =>
       isHeadRead(request, exit.id) && probation.standing(exit, 0, false) !== 'off';
     const checked = { from: judgedFrom, to: end };
-    probation.judged(await checksOf(model, cache, row, prompt, checked, { ...request, isAsked }));
+    probation.judged(
+      await checksOf(model, cache, row, prompt, checked, { ...request, fim: request.codec.fim, isAsked }),
+    );
     reading.row.checkedFrom = Math.min(reading.row.checkedFrom, judgedFrom);
   }
   reading.read = end;

@@ -108,11 +108,12 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
       cache.truncate(at(row), 0);
       if (isCopied) cache.copy(at(source), at(row), shared);
     }
-    const isKept = goesOn || isCopied;
+    // A copy is empty if the row's rotations differ from the text's.
+    const kept = goesOn || isCopied ? Math.min(shared, cache.position(at(row))) : 0;
     // What the text behind the prompt shows it will show again.
-    const isKnown = ({ position }: Check): boolean => position <= shared && position < prompt.length;
-    row.checks = isKept ? source.checks.filter(isKnown) : [];
-    row.checkedFrom = isKept && source.checkedFrom < shared ? source.checkedFrom : Infinity;
+    const isKnown = ({ position }: Check): boolean => position <= kept && position < prompt.length;
+    row.checks = source.checks.filter(isKnown);
+    row.checkedFrom = source.checkedFrom < kept ? source.checkedFrom : Infinity;
     row.isFree = false;
     row.scope = scope;
     // Entries that memories filled are not taken over, even if their text is still being written.

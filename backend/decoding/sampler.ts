@@ -33,7 +33,13 @@ export const greedy: SamplingOptions = { temperature: 0, topK: 0, topP: 1, minP:
 /** Whether a readout's first candidate is the answer, without any row of logits. */
 export const needsLogits = (options: SamplingOptions): boolean => options.temperature > 0 || changesLogits(options);
 
-const changesLogits = ({ repetitionPenalty, presencePenalty, frequencyPenalty, bias }: SamplingOptions): boolean =>
+/** Whether a token's logit depends on more than the model. */
+export const changesLogits = ({
+  repetitionPenalty,
+  presencePenalty,
+  frequencyPenalty,
+  bias,
+}: SamplingOptions): boolean =>
   repetitionPenalty !== 1 || Boolean(presencePenalty) || Boolean(frequencyPenalty) || (bias?.size ?? 0) > 0;
 
 /** A distribution over the tokens that survived the filters, in no order. */

@@ -43,6 +43,8 @@ export interface SequenceOptions {
   readonly candidates: number;
   /** The number of most probable tokens that are reported of the exit at which a token leaves. */
   readonly alternatives?: number;
+  /** Whether probabilities are what is requested: they are then those of the whole head, not of a screened one. */
+  readonly isMeasured?: boolean;
   readonly seed: number;
   readonly endOfText: readonly number[];
   /** The token that ends the text has a record, too, without text: for requests of its probability. */

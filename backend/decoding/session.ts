@@ -19,6 +19,8 @@ export interface Session {
   write<Request extends BatchRequest>(texts: readonly Request[]): AsyncGenerator<BatchEvent<Request>, void>;
   /** Cancels one text: its reader gets no further events of it. */
   leave(text: BatchRequest): void;
+  /** Takes no further step; resolves once the one under way has ended. Until then, nothing that it uses may be freed. */
+  stop(): Promise<void>;
   dispose(): void;
 }
 
@@ -38,6 +40,8 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
   let batch: Batch<BatchRequest> | null = null;
   const readers = new Map<BatchRequest, Reader>();
   let isRunning = false;
+  let running = Promise.resolve();
+  let isStopped = false;
 
   const wake = (reader: Reader): void => {
     reader.wake?.();
@@ -64,11 +68,9 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
     readers.clear();
   };
 
-  const run = async (): Promise<void> => {
-    if (isRunning) return;
-    isRunning = true;
+  const runAll = async (): Promise<void> => {
     try {
-      while (batch !== null && [...readers.values()].some((reader) => reader.wake !== null)) {
+      while (batch !== null && !isStopped && [...readers.values()].some((reader) => reader.wake !== null)) {
         for (const event of await batch.step()) {
           const reader = readers.get(event.request);
           if (!reader) continue;
@@ -84,6 +86,12 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
     } finally {
       isRunning = false;
     }
+  };
+
+  const run = (): void => {
+    if (isRunning) return;
+    isRunning = true;
+    running = runAll();
   };
 
   const leave = (text: BatchRequest): void => {
@@ -112,12 +120,16 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
           if (reader.failure !== null) throw reader.failure.error;
           if (reader.open.size === 0) return;
           const woken = new Promise<void>((resolve) => (reader.wake = resolve));
-          void run();
+          run();
           await woken;
         }
       } finally {
         for (const text of [...reader.open]) leave(text);
       }
+    },
+    async stop() {
+      isStopped = true;
+      await running;
     },
     dispose() {
       batch?.dispose();

@@ -135,6 +135,7 @@ export async function closeGenerators(): Promise<void> {
 
 async function close({ generator }: OpenGenerator): Promise<void> {
   const opened = await generator.catch(() => null);
+  await opened?.session.stop();
   opened?.session.dispose();
   await opened?.staged.dispose();
   opened?.model.close();

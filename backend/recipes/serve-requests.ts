@@ -6,7 +6,7 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import type { BatchEvent, BatchRequest } from '../decoding/batch.ts';
 import { endingWithLine } from '../decoding/line-limit.ts';
 import { newPooling, type FinalNorm, type Pooling } from '../decoding/pooled.ts';
-import type { SamplingOptions } from '../decoding/sampler.ts';
+import { changesLogits, type SamplingOptions } from '../decoding/sampler.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 import type { Model } from '../model/open.ts';
 import type { Grammars } from './serve-grammars.ts';
@@ -35,13 +35,16 @@ export function* textsOf(
   grammars: Grammars,
   contextLength: number,
 ): Steps<Text[]> {
-  const { options, grammar, embedding, count, maxTokens, lineMilliseconds, alternatives, echo, scores } = request;
+  const { options, grammar, embedding, count, maxTokens, lineMilliseconds, alternatives, isMeasured, echo, scores } = request;
   const recordsEnd = scores !== null;
   // Log-probabilities are of the prompt's tokens as they are.
   const heals = options.tokenHealing && maxTokens > 0 && scores === null && grammar === null;
-  const plainly = sequenceOptions(options, generator);
-  const sampling = { ...plainly.sampling, ...changesOf(request.changes, generator.tokenizer) };
-  const how = { ...plainly, sampling, maxTokens, alternatives, scores, recordsEnd };
+  const changes = changesOf(request.changes, generator.tokenizer);
+  // A promise holds for greedy tokens of unchanged logits.
+  const isAsItIs = options.mode !== 'auto' || !changesLogits({ ...options, ...changes });
+  const plainly = sequenceOptions(isAsItIs ? options : { ...options, mode: 'lossless' }, generator);
+  const sampling = { ...plainly.sampling, ...changes };
+  const how = { ...plainly, sampling, maxTokens, alternatives, isMeasured, scores, recordsEnd };
   const texts: Text[] = [];
   for (const prompt of plain) {
     const room = { contextLength, maxTokens, heals };

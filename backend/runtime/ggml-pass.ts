@@ -4,7 +4,7 @@ import { cutWidth } from '../model/spec.ts';
 import { fillPass } from './ggml-inputs.ts';
 import type { GgmlModel, PassShape, Store } from './ggml-store.ts';
 import { advance, isFilled, type Progress } from './progress.ts';
-import { keyStep } from './staged-model.ts';
+import { keyStep, trunkLength } from './staged-model.ts';
 import { tileTokens, type Kernels, type PassPart } from './tiles.ts';
 
 /**
@@ -50,7 +50,9 @@ export function runPass(
   if (store.source(first) !== store.stream(stages[first]!.parent)) ferry(ggml, store, first, busy, starts, own);
   const graph = store.graph(key, () => ggml.stageGraph(first, last, shape, store));
   const places = { ...shape, starts, counts: own, lengths, capacity, padding: store.rows * capacity };
-  fillPass(graph, { ...places, isFilled: (row, position) => isFilled(progress, first, row, position) }, rotations);
+  // A branch has entries of its own for all tokens whose stream it reads.
+  const filling = first < trunkLength(ggml) ? first : stages[first]!.parent!;
+  fillPass(graph, { ...places, isFilled: (row, position) => isFilled(progress, filling, row, position) }, rotations);
   const processor = processors[first]!;
   processor.setTiled(kernels === 'tiles');
   graph.compute();

@@ -1,7 +1,7 @@
 /** A request for the next turn of a conversation: what every chat API becomes. Knows no shape of an answer. */
 import { userError } from '../../protocol/errors.ts';
 import type { ServedChat, ServedMessage, WriteRequest } from '../../protocol/serving.ts';
-import { badField, countField, isEmpty, isRecord, listField, recordField, refuseFields, type Body } from './fields.ts';
+import { badField, countField, flagField, isEmpty, isRecord, listField, recordField, refuseFields, type Body } from './fields.ts';
 import { requestedTokens, checkModel, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { callGrammar, callReader, plainReader, toolChoiceOf, toolsOf, type CallReader } from './tools.ts';
@@ -13,6 +13,7 @@ export interface ChatRequest {
   readonly request: WriteRequest;
   /** Number of most probable tokens that are reported with each token. */
   readonly alternatives: number;
+  readonly showsLogprobs: boolean;
   /** Finds calls in one text. */
   readonly reader: () => CallReader;
   /** Whether there may be any. */
@@ -27,17 +28,19 @@ export function chatRequest(body: Body, served: Served): ChatRequest {
   const tools = toolsOf(listField(body, 'tools') ?? []);
   const choice = toolChoiceOf(body, tools);
   const mayCall = tools.length > 0 && choice.kind !== 'none';
+  const showsLogprobs = flagField(body, 'logprobs') ?? false;
   const alternatives = countField(body, 'top_logprobs', 0, mostAlternatives) ?? 0;
   const request = requestOf(body, served, {
     prompts: [{ kind: 'chat', chat }],
     count: countField(body, 'n', 1, 128) ?? 1,
     maxTokens: requestedTokens(body, 'max_completion_tokens', 1),
     alternatives,
+    isMeasured: showsLogprobs,
     grammar: callGrammar(choice, tools, served.model.chatTemplate),
   });
   // A text that must be JSON is an answer, and no call, however it looks.
   const reads = mayCall && (request.grammar === null || choice.kind !== 'auto');
-  return { request, alternatives, mayCall: reads, reader: () => (reads ? callReader(tools) : plainReader()) };
+  return { request, alternatives, showsLogprobs, mayCall: reads, reader: () => (reads ? callReader(tools) : plainReader()) };
 }
 
 /** The conversation, the functions and whatever else a template is filled with. */

@@ -4,14 +4,13 @@ import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
 import { chatRequest } from './chat-request.ts';
 import { ofWritten } from './completions.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
-import { flagField, type Body } from './fields.ts';
+import type { Body } from './fields.ts';
 import { wantsExits } from './how.ts';
 import type { Served } from './served.ts';
 import { callId, turnOf, type CallReader, type ToolCall } from './tools.ts';
 
 export function chatCompletions(body: Body, served: Served): Endpoint {
-  const { request, alternatives, reader, mayCall } = chatRequest(body, served);
-  const showsLogprobs = flagField(body, 'logprobs') ?? false;
+  const { request, alternatives, showsLogprobs, reader, mayCall } = chatRequest(body, served);
   const showsExits = wantsExits(body);
   const more = (tokens: readonly TokenRecord[]): object => ({
     logprobs: showsLogprobs ? { content: tokens.map((token) => logprobOf(token, alternatives)) } : null,

@@ -25,7 +25,8 @@ export function completions(body: Body, served: Served): Endpoint {
     alternatives: logprobs ?? 0,
     echo,
     scores: echo && logprobs !== undefined ? logprobs : null,
-    isMeasured: echo || logprobs !== undefined,
+    isMeasured: logprobs !== undefined,
+    isAsItIs: echo || logprobs !== undefined,
   });
   const showsExits = wantsExits(body);
   const choice = (text: WrittenText, index: number, shown: Shown): object => ({

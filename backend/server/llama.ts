@@ -41,6 +41,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     maxTokens: requestedTokens(body, 'n_predict', 0),
     alternatives: shownProbabilities,
     isMeasured: shownProbabilities > 0,
+    isAsItIs: shownProbabilities > 0,
   });
   const showsExits = wantsExits(body);
   const last = (text: WrittenText): object => ({

@@ -43,8 +43,10 @@ interface EndpointRequest {
   readonly alternatives?: number;
   readonly echo?: boolean;
   readonly scores?: number | null;
-  /** A request for log-probabilities scores the prompt as it is, and the first token behind it. */
+  /** Whether log-probabilities are part of the answer. */
   readonly isMeasured?: boolean;
+  /** A prompt whose continuation is scored is taken as it is, and the first token behind it is scored, too. */
+  readonly isAsItIs?: boolean;
   /** The grammar of the text, unless the body has one. */
   readonly grammar?: ServedGrammar | null;
   readonly embedding?: WriteRequest['embedding'];
@@ -70,7 +72,7 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
   return {
     prompts,
     count,
-    options: request.isMeasured ? { ...options, tokenHealing: false } : options,
+    options: request.isAsItIs ? { ...options, tokenHealing: false } : options,
     changes: changesOf(body, served),
     grammar: grammar ?? request.grammar ?? null,
     embedding: request.embedding ?? null,
@@ -78,6 +80,7 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
     // llama.cpp's; 0: however long it takes.
     lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),
     alternatives: Math.max(1, alternatives),
+    isMeasured: request.isMeasured ?? false,
     echo,
     scores,
   };

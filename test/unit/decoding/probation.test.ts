@@ -341,25 +341,28 @@ test('an exit that agreed within the prompt decides at once, also where the prom
   expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
 });
 
-test('behind a remembered prompt, exits with other thresholds are compared again, and nothing is run again', async () => {
-  const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
-  const at = (threshold: number) => ({ ...leaving, policy: confidenceAt(threshold) });
-  const alone = async (threshold: number) =>
-    summary((await decodeAll(openSession(staged), plainRequest([long], 20, at(threshold)))).tokens)[0]!;
-  const session = openSession(staged);
-  const written: string[][] = [];
-  for (const threshold of [1, 0, 0.9, 0]) {
-    const how = plainRequest([], 20, { ...at(threshold), checksAnew: true });
-    const tokens: TokenRecord[] = [];
-    for await (const event of session.write([{ ...how, prompt: long, number: 0, scores: null }])) {
-      if (event.type === 'prompt' && threshold < 1) expect(event.remembered).toBe(long.length);
-      if (event.type === 'tokens') tokens.push(...event.tokens);
+test.each([256, 25])(
+  'behind a prompt remembered by a batch that reads %i tokens at a time, exits with other thresholds are compared again, and nothing is run again',
+  async (pieceTokens) => {
+    const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
+    const at = (threshold: number) => ({ ...leaving, policy: confidenceAt(threshold) });
+    const alone = async (threshold: number) =>
+      summary((await decodeAll(openSession(staged), plainRequest([long], 20, at(threshold)))).tokens)[0]!;
+    const session = openSession(staged, { rows: 1, pieceTokens });
+    const written: string[][] = [];
+    for (const threshold of [1, 0, 0.9, 0]) {
+      const how = plainRequest([], 20, { ...at(threshold), checksAnew: true });
+      const tokens: TokenRecord[] = [];
+      for await (const event of session.write([{ ...how, prompt: long, number: 0, scores: null }])) {
+        if (event.type === 'prompt' && threshold < 1) expect(event.remembered).toBe(long.length);
+        if (event.type === 'tokens') tokens.push(...event.tokens);
+      }
+      written.push(summary([tokens])[0]!);
     }
-    written.push(summary([tokens])[0]!);
-  }
-  expect(written).toEqual([await alone(1), await alone(0), await alone(0.9), await alone(0)]);
-  expect(written[1]).not.toEqual(written[0]);
-});
+    expect(written).toEqual([await alone(1), await alone(0), await alone(0.9), await alone(0)]);
+    expect(written[1]).not.toEqual(written[0]);
+  },
+);
 
 test('exits that learned answers prove themselves in the text alone', async () => {
   const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));

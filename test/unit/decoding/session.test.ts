@@ -74,6 +74,33 @@ test.each([
   },
 );
 
+test('if no row is free, a text that is more urgent waits until one is', async () => {
+  const session = openSession(staged, { rows: 1 });
+  const urgent: Promise<number[]>[] = [];
+  const [chat, gap] = [promptOf(5, 20), promptOf(7, 20)];
+  const long = await written(session, textOf(chat, 6), ({ type }) => {
+    if (type === 'prompt') urgent.push(written(session, textOf(gap, 3, { urgency: 1 })));
+  });
+  expect(long).toEqual(await alone(chat, 6));
+  expect(await Promise.all(urgent)).toEqual([await alone(gap, 3)]);
+  session.dispose();
+});
+
+test('a session that is stopped in the middle of a step has ended it before what it uses is freed', async () => {
+  let passes = 0;
+  const session = openSession(counting(staged, () => passes++));
+  const text = textOf(promptOf(5, 10), 100);
+  const reading = written(session, text, ({ type }) => {
+    if (type === 'tokens') session.leave(text);
+  });
+  await session.stop();
+  const before = passes;
+  session.dispose();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(passes).toBe(before);
+  void reading;
+});
+
 test('nothing is computed for a reader that is busy, and one that goes leaves the others', async () => {
   let passes = 0;
   const session = openSession(counting(staged, () => passes++));

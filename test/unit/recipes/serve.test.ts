@@ -33,6 +33,7 @@ const request: WriteRequest = {
   embedding: null,
   maxTokens: 8,
   lineMilliseconds: 0,
+  isMeasured: false,
   alternatives: 0,
   echo: false,
   scores: null,
