@@ -20,7 +20,7 @@ export const gpuKinds: readonly GpuKind[] = (['cuda', 'metal', 'vulkan'] as cons
   kind === 'metal' ? process.platform === 'darwin' : gpuPackage(kind) !== null,
 );
 
-/** The cards of a kind, those with most free memory first; never an empty list. */
+/** The cards of a kind in the order of `byPreference`; never an empty list. */
 export async function probeGpus(kind: GpuKind, signal?: AbortSignal): Promise<Probe<Gpu[]>> {
   const file = gpuLibrary(kind);
   const seen = file === null ? { problem: absent(kind) } : await probeGpusOf(kind, file, signal);
@@ -39,8 +39,12 @@ export async function probeGpusOf(kind: GpuKind, file: string, signal?: AbortSig
   if ('problem' in seen) return seen;
   if (seen.found.length === 0) return { problem: 'it finds no graphics card' };
   const found = seen.found.map((gpu) => ({ ...gpu, kind, file: beside, software: isSoftware(gpu.description) }));
-  return { found: found.sort((a, b) => Number(a.software) - Number(b.software) || b.free - a.free) };
+  return { found: found.sort(byPreference) };
 }
+
+/** Real cards first, then those that share the processor's memory, then what computes on the CPU; each with most free memory first. */
+export const byPreference = (a: Gpu, b: Gpu): number =>
+  Number(a.software) - Number(b.software) || Number(a.integrated) - Number(b.integrated) || b.free - a.free;
 
 function absent(kind: GpuKind): string {
   if (kind === 'metal') return 'it is for Macs with ARM';

@@ -147,9 +147,12 @@ export const architectures: Readonly<Record<ExitArchitecture, Architecture>> = {
         if (sharesNorm(model))
           return 'its layer has a norm for attention and one for the MLP, and layers of this family one for both';
         const own = layers[layer];
-        return own && JSON.stringify(own) !== JSON.stringify(layers.at(-1))
+        const last = JSON.stringify(layers.at(-1));
+        // Behind the last layer, where the place of a layer may decide what it is, all must be alike.
+        if ((own ? [own] : layers).every((each) => JSON.stringify(each) === last)) return null;
+        return own
           ? `its layer turns and looks as the model's last does, and layer ${layer + 1} of the model otherwise`
-          : null;
+          : "its layer follows the model's last, and layers of this model differ by their places";
       },
     },
   },

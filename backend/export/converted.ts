@@ -25,10 +25,11 @@ export function convertedTensors(
   place: (parameter: string) => ParameterSource | null,
   quantised: QuantisedType | null,
 ): TensorData[] {
-  const shallow = { ...spec, layers: spec.layers.slice(0, plain.layers) };
+  // A layer of the exit's own behind the model's last is like the last.
+  const layers = Array.from({ length: plain.layers }, (_, i) => spec.layers[i] ?? spec.layers.at(-1)!);
   // A tied model's head is its embedding, which is written once.
   const isKept = (name: string): boolean => parameters.has(name) && !(spec.tied && name === 'lm_head.weight');
-  return expectedParameters(shallow)
+  return expectedParameters({ ...spec, layers })
     .filter(({ name }) => plain.parameters.has(name) || isKept(name))
     .map(({ name, shape }): TensorData => {
       const found = place(name);

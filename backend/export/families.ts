@@ -26,6 +26,7 @@ const crossings: ReadonlyMap<string, Crossing> = new Map<string, Crossing>([
 const textModels: ReadonlyMap<string, { readonly model_type: string; readonly architectures: readonly string[] }> =
   new Map([
     ['gemma3', { model_type: 'gemma3_text', architectures: ['Gemma3ForCausalLM'] }],
+    ['mistral', { model_type: 'mistral', architectures: ['MistralForCausalLM'] }],
     ['ministral3', { model_type: 'ministral3', architectures: ['Ministral3ForCausalLM'] }],
   ]);
 

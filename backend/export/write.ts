@@ -119,18 +119,20 @@ const depthNames = ['num_hidden_layers', 'n_layer', 'num_layers', 'n_layers'];
 
 function shallower(config: Record<string, unknown>, { layers, parameters }: PlainModel): Record<string, unknown> {
   const depth = depthNames.find((name) => typeof config[name] === 'number') ?? depthNames[0]!;
-  const perLayer = Object.entries(config).filter(
-    ([, value]) => Array.isArray(value) && value.length === config[depth] && value.length > layers,
-  );
+  const perLayer = Object.entries(config).filter(([, value]) => Array.isArray(value) && value.length === config[depth]);
   return {
     [depth]: layers,
-    ...Object.fromEntries(perLayer.map(([name, value]) => [name, (value as unknown[]).slice(0, layers)])),
+    ...Object.fromEntries(perLayer.map(([name, value]) => [name, ofLength(value as unknown[], layers)])),
     ...(parameters.has('lm_head.weight') && { tie_word_embeddings: false }),
     ...(typeof config['max_window_layers'] === 'number' && {
       max_window_layers: Math.min(config['max_window_layers'], layers),
     }),
   };
 }
+
+/** A layer behind the last is like the last. */
+const ofLength = (perLayer: readonly unknown[], layers: number): unknown[] =>
+  Array.from({ length: layers }, (_, i) => perLayer[Math.min(i, perLayer.length - 1)]);
 
 /** Architectures whose files have no head of their own for llama.cpp. */
 const alwaysTied = ['gemma', 'gemma2', 'gemma3', 'command-r'];

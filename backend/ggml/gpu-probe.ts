@@ -13,6 +13,8 @@ export interface SeenGpu {
   /** Bytes. */
   readonly free: number;
   readonly total: number;
+  /** Shares the memory of the processor, and counts all of it as its own. */
+  readonly integrated: boolean;
 }
 
 /** The program's input; null if ggml is not installed. `file`: the library beside ggml's own, null for none. */
@@ -80,6 +82,7 @@ export const gpuProbeProgram = `
     }
     const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
     memory(each, free, total);
-    found.push({ name: nameOf(each), description: describe(each), free: Number(free[0]), total: Number(total[0]) });
+    const integrated = type(each) === 2;
+    found.push({ name: nameOf(each), description: describe(each), free: Number(free[0]), total: Number(total[0]), integrated });
   }
   report(problem && found.length === 0 ? { problem } : { found });`;

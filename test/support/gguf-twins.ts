@@ -149,7 +149,8 @@ export const twins: Readonly<Record<string, Twin>> = {
   phi: { architecture: 'phi2', keys: (c) => ({ ...layerNorm(c), ...rotated(c) }) },
   stablelm: {
     architecture: 'stablelm',
-    keys: (c) => ({ ...layerNorm(c), ...rotated(c), use_parallel_residual: c['use_parallel_residual']! }),
+    // True as the converter has it if the config says nothing, which means false there; llama.cpp does not read it.
+    keys: (c) => ({ ...layerNorm(c), ...rotated(c), use_parallel_residual: true }),
   },
   mixtral: { architecture: 'llama', keys: (c) => ({ ...rmsNorm(c), ...experts(c) }), change: permuted },
   olmoe: { architecture: 'olmoe', keys: (c) => ({ ...rmsNorm(c), ...experts(c) }) },

@@ -114,10 +114,14 @@ export const layerTypes = (config: Config, layers: number): readonly LayerType[]
 
 type LayerType = 'full_attention' | 'sliding_attention';
 
-/** Hugging Face's Llama naming: ours with `model.` before it. */
+/** Hugging Face's Llama naming: ours with `model.` before it; of a model with vision, with names of its language part. */
 export const huggingFaceSource = (parameter: string): ParameterSource => ({
   tensor: parameter.startsWith('lm_head.') ? parameter : `model.${parameter}`,
-  aliases: [parameter, `model.language_model.${parameter}`, `language_model.model.${parameter}`],
+  aliases: [
+    parameter,
+    `model.language_model.${parameter}`,
+    `language_model.${parameter.startsWith('lm_head.') ? '' : 'model.'}${parameter}`,
+  ],
 });
 
 /** Llama's naming with other names for some modules of a layer (`mlp.up_proj`) and for parameters outside (`norm`). */

@@ -31,8 +31,12 @@ interface GgufFamily {
   readonly permutedRotary?: boolean;
   readonly fusedAttention?: boolean;
   readonly fusedMlp?: boolean;
+  /** Early files have q, k and v as one tensor. */
+  readonly onceFusedAttention?: boolean;
   /** Names of its norms, if they differ from Llama's. */
   readonly norms?: Readonly<Record<string, string>>;
+  /** The same of a model whose attention and MLP run in parallel, if only some of the family's do. */
+  readonly parallelNorms?: Readonly<Record<string, string>>;
   /** Gains of norms are stored with 1 added. */
   readonly addedOne?: boolean;
   /** Keys that only other models of this architecture have, and the names of those models. */
@@ -61,8 +65,8 @@ export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, Gg
   ['starcoder2', { family: starcoder2 }],
   ['command-r', { family: cohere, permutedRotary: true, norms: oneNorm }],
   ['glm4', { family: glm4, permutedRotary: true, fusedMlp: true, norms: sandwichNorms }],
-  ['stablelm', { family: stablelm }],
-  ['phi2', { family: phi, norms: oneNorm }],
+  ['stablelm', { family: stablelm, parallelNorms: oneNorm }],
+  ['phi2', { family: phi, norms: oneNorm, onceFusedAttention: true }],
   ['gpt2', { family: gpt2, fusedAttention: true }],
   ['gptneox', { family: gptNeoX, fusedAttention: true }],
   ['qwen3moe', { family: qwen3Moe }],
@@ -163,7 +167,8 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     partial_rotary_factor: fraction,
     rope_scaling: ropeScaling(name, get, vector),
     original_max_position_embeddings: get('rope.scaling.original_context_length'),
-    use_parallel_residual: get('use_parallel_residual'),
+    // As in llama.cpp: the converter writes the key of a StableLM as true if its config has none, which means false there.
+    use_parallel_residual: name === 'stablelm' ? !hasTensor('blk.0.ffn_norm.weight') : get('use_parallel_residual'),
     // Zero says that there is none.
     sliding_window: get('attention.sliding_window') || undefined,
     attn_logit_softcapping: get('attn_logit_softcapping'),
@@ -199,8 +204,9 @@ function ropeScaling(
   get: (key: string) => unknown,
   vector: GgufFacts['vector'],
 ): Readonly<Record<string, unknown>> | undefined {
-  const type = get('rope.scaling.type');
-  const factor = get('rope.scaling.factor');
+  // As in llama.cpp: an older key, and linear if there is no type.
+  const factor = get('rope.scaling.factor') ?? get('rope.scale_linear');
+  const type = get('rope.scaling.type') ?? 'linear';
   const attention = get('rope.scaling.attn_factor');
   const short = vector('rope_factors_short.weight');
   const long = vector('rope_factors_long.weight');
@@ -211,8 +217,10 @@ function ropeScaling(
       long_factor: [...long],
       attention_factor: attention,
     };
-  if (type === 'linear' && typeof factor === 'number') return { rope_type: 'linear', factor };
-  if (type !== 'yarn' || typeof factor !== 'number') return undefined;
+  // Zero says that there is none.
+  if (typeof factor !== 'number' || factor === 0) return undefined;
+  if (type === 'linear') return { rope_type: 'linear', factor };
+  if (type !== 'yarn') return undefined;
   return {
     rope_type: 'yarn',
     factor,
@@ -262,17 +270,20 @@ function ggufSource(architecture: GgufFamily, parameter: string, spec: ModelSpec
     const tensor = top[parameter];
     return tensor ? { tensor } : null;
   }
+  const norms = (spec.parallelResidual && architecture.parallelNorms) || architecture.norms;
   const name = (p: string): { tensor: string } => {
     const { layer, module, kind } = layerParameter(p)!;
-    return { tensor: `blk.${layer}.${architecture.norms?.[module] ?? ggufModules[module] ?? module}.${kind}` };
+    return { tensor: `blk.${layer}.${norms?.[module] ?? ggufModules[module] ?? module}.${kind}` };
   };
-  if (!ggufModules[part.module] && !architecture.norms?.[part.module]) return null;
+  if (!ggufModules[part.module] && !norms?.[part.module]) return null;
   if (architecture.fusedAttention)
     return fusedSource(parameter, spec, name, 'attn_qkv', architecture.fusedMlp ? 'ffn_up' : null);
   if (architecture.fusedMlp && part.module.startsWith('mlp.'))
     return fusedSource(parameter, spec, name, null, 'ffn_up');
   const heads = rotatedHeads(part.module, spec);
   const place = name(parameter);
+  if (architecture.onceFusedAttention && /^self_attn\.[qkv]_proj$/.test(part.module))
+    return { ...place, otherwise: fusedSource(parameter, spec, name, 'attn_qkv', null) };
   const expert = expertParameter(parameter, spec);
   if (expert) return { ...place, otherwise: separateExperts(place.tensor, expert.mixture.experts) };
   return {

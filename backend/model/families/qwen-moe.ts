@@ -30,5 +30,5 @@ function qwenMixture(config: Config, spec: ModelSpec, different: Partial<Mixture
     normalised: config.boolean('norm_topk_prob', false),
     ...different,
   });
-  return withMixture(qwenWindow(config, spec), mixture, (i) => !dense.has(i) && (i + 1) % step === 0);
+  return withMixture(qwenWindow(config, spec, 0), mixture, (i) => !dense.has(i) && (i + 1) % step === 0);
 }

@@ -8,7 +8,7 @@ import {
   type Probes,
 } from '../../../backend/devices/devices.ts';
 import { bytesOfLayers, layersThatFit, needsOf, type Needs } from '../../../backend/devices/fit.ts';
-import type { Gpu, GpuKind } from '../../../backend/devices/gpus.ts';
+import { byPreference, type Gpu, type GpuKind } from '../../../backend/devices/gpus.ts';
 import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/devices/probe.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
@@ -20,7 +20,10 @@ const card: Gpu = {
   free: 8e9,
   total: 8e9,
   software: false,
+  integrated: false,
 };
+/** It counts the machine's memory as its own. */
+const integrated: Gpu = { ...card, description: 'Iris', free: 64e9, total: 64e9, integrated: true };
 const software: Gpu = { ...card, description: 'llvmpipe', software: true };
 const adapter: Adapter = { name: 'nvidia-h100', software: false };
 const absent = { problem: 'it is not installed' };
@@ -62,6 +65,24 @@ describe('auto', () => {
       name: 'vulkan: RTX 4090, 7 of 10 layers',
       reason: 'RTX 4090 has 8.0 GB free: 7 of 10 layers take 7.3 GB of it, the rest runs on the CPU.',
     });
+  });
+
+  test('takes a real card, not what has more memory because it is the machine’s', async () => {
+    const found = [software, integrated, { ...card, free: 4e9 }, card].sort(byPreference);
+    expect(found.map(({ description, free }) => [description, free])).toEqual([
+      ['RTX 4090', 8e9],
+      ['RTX 4090', 4e9],
+      ['Iris', 64e9],
+      ['llvmpipe', 8e9],
+    ]);
+    expect((await choose('auto', machineWith({ vulkan: { found } }))).share?.gpu).toEqual(card);
+    const full = { ...card, free: 1e9 };
+    expect((await choose('auto', machineWith({ vulkan: { found: [full, integrated] } }))).share?.gpu).toEqual(
+      integrated,
+    );
+    const none = await choose('vulkan', machineWith({ vulkan: { found: [full, software] } })).catch((e: unknown) => e);
+    expect(none).toMatchObject({ code: 'device' });
+    expect((none as UserError).message).toContain('RTX 4090 has 1.0 GB free');
   });
 
   test('takes CUDA first, and goes on to Vulkan where it is broken', async () => {

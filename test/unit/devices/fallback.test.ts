@@ -41,6 +41,7 @@ function placement(named: boolean): Placement & { warnings: string[] } {
     free: 1,
     total: 1,
     software: false,
+    integrated: false,
   } as const;
   const device: Device = { kind: 'vulkan', share: { gpu, layers: 2 }, name: 'card', reason: '', named };
   return { ...placeOn(device, (message) => warnings.push(message)), warnings };

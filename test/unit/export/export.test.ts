@@ -1,5 +1,5 @@
 /** An exit written as a plain model says what the exit says: in our own reader, and in llama.cpp. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { textConfig } from '../../../backend/export/families.ts';
@@ -88,6 +88,37 @@ test('what a plain model cannot say is refused with the reason', async () => {
   model.close();
 });
 
+describe("a layer behind the model's last", () => {
+  const exit: ExitSpec = { layer: 4, architecture: 'layer', head: shared };
+  const tiny = (family: string): string => join(golden, 'tiny', family);
+
+  it.each([
+    ['a directory', () => tiny('llama-untied'), 'hf'],
+    ['the other format', () => withTokenizer(tiny('llama-untied')), 'gguf'],
+    ['the language part', () => withEyes(tiny('mistral'), 'mistral3'), 'hf'],
+    ['a directory that lists its layers', () => withList(tiny('mistral')), 'hf'],
+  ] as const)('is one more, in %s', async (_, base, format) => {
+    const { expected, logits, layers } = await written(base(), exit, format);
+    expect(layers).toBe(5);
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  });
+
+  it('is refused where layers differ by their places', async () => {
+    const model = openModel(tiny('gemma2'));
+    await expect(plainModel(model, exit, movedExits(model, exit), 'hf')).rejects.toThrow(/follows the model's last/);
+    model.close();
+  });
+
+  function withList(path: string): string {
+    const folder = join(temporaryFolder(), 'model');
+    cpSync(path, folder, { recursive: true });
+    const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as object;
+    const layer_types = Array<string>(4).fill('sliding_attention');
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, layer_types }));
+    return folder;
+  }
+});
+
 test('a folded lens takes the head of its own, and a directory says that it is not tied', async () => {
   const { directory } = await written(join(golden, 'tiny', 'llama-tied'), exits[2]!, 'hf');
   const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
@@ -145,25 +176,29 @@ test.each(['dtype', 'torch_dtype'])('the type of weights is written once, as %s 
 
 test.each([
   ['gemma3', 'gemma3_text', 'gemma3_text', 'Gemma3ForCausalLM'],
-  ['ministral3', 'ministral3', 'ministral3', 'Ministral3ForCausalLM'],
-] as const)('of a %s that sees, too, the text model alone is written', async (type, family, textType, className) => {
-  const exit: ExitSpec = { layer: 2, architecture: 'norm', head: own };
-  const path = withEyes(join(golden, 'tiny', family), type);
-  const { directory, expected, logits } = await written(path, exit, 'hf');
-  expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
-  const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
-  expect(config).toMatchObject({ model_type: textType, architectures: [className], num_hidden_layers: 2 });
-  expect(config['eos_token_id']).toEqual([1, 106]);
-  expect(Object.keys(config)).not.toContain('text_config');
-  const [base, plain] = [openModel(path), openModel(directory)];
-  const names = [...plain.stored.tensors.tensors.keys()];
-  expect(names.filter((name) => !/^(model\.(embed_tokens|norm|layers\.[01])\.|lm_head\.)/.test(name))).toEqual([]);
-  const back = takeBack(base, 'abc', plain);
-  expect(back.exit).toEqual(exit);
-  expect(back.parameters).toEqual(movedExits(base, exit));
-  base.close();
-  plain.close();
-});
+  ['mistral3', 'ministral3', 'ministral3', 'Ministral3ForCausalLM'],
+  ['mistral3', 'mistral', 'mistral', 'MistralForCausalLM'],
+] as const)(
+  'of a %s that sees, too, the text model alone is written: %s',
+  async (type, family, textType, className) => {
+    const exit: ExitSpec = { layer: 2, architecture: 'norm', head: own };
+    const path = withEyes(join(golden, 'tiny', family), type);
+    const { directory, expected, logits } = await written(path, exit, 'hf');
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+    const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as Record<string, unknown>;
+    expect(config).toMatchObject({ model_type: textType, architectures: [className], num_hidden_layers: 2 });
+    expect(config['eos_token_id']).toEqual([1, 106]);
+    expect(Object.keys(config)).not.toContain('text_config');
+    const [base, plain] = [openModel(path), openModel(directory)];
+    const names = [...plain.stored.tensors.tensors.keys()];
+    expect(names.filter((name) => !/^(model\.(embed_tokens|norm|layers\.[01])\.|lm_head\.)/.test(name))).toEqual([]);
+    const back = takeBack(base, 'abc', plain);
+    expect(back.exit).toEqual(exit);
+    expect(back.parameters).toEqual(movedExits(base, exit));
+    base.close();
+    plain.close();
+  },
+);
 
 test.each(['dtype', 'torch_dtype'])('of the whole, a text model keeps what it does not say itself, %s too', (type) => {
   const whole = { [type]: 'bfloat16', eos_token_id: [1, 106], bos_token_id: 2, pad_token_id: 0, image_token_id: 9 };

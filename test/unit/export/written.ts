@@ -119,7 +119,7 @@ export function withEyes(path: string, modelType: string): string {
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, vision_config: {} }));
   const source = openSafetensors(path);
   const tensors = [...source.tensors.values()].map((tensor): TensorData => {
-    const name = tensor.name.replace(/^model\./, 'language_model.model.');
+    const name = tensor.name.replace(/^(model|lm_head)\./, 'language_model.$1.');
     return { name, type: tensor.type, shape: tensor.shape, bytes: source.read(tensor) };
   });
   const eye = bytesOf(Float32Array.of(1, 2, 3, 4));

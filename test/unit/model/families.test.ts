@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openGguf } from '../../../backend/formats/gguf.ts';
 import { writeGguf } from '../../../backend/formats/gguf-writer.ts';
-import { ggufModel } from '../../../backend/model/families/gguf.ts';
+import type { TensorData } from '../../../backend/formats/safetensors.ts';
+import { ggufModel, type GgufFacts } from '../../../backend/model/families/gguf.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { Config } from '../../../backend/model/families/config.ts';
 import { gemma3 } from '../../../backend/model/families/gemma3.ts';
+import { familyOf } from '../../../backend/model/families/index.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64 } from '../formats/fixtures.ts';
+import { ggufTwin } from '../../support/gguf-twins.ts';
 import { fixtures } from '../../support/golden.ts';
 
 /** A tiny model of a family with some of its configuration replaced. */
@@ -119,6 +122,11 @@ describe('config.json', () => {
       { model_type: 'qwen3_next', linear_num_key_heads: 16 },
       /linear attention, .* nearest that is: qwen3_moe/,
     ],
+    [
+      'ministral3',
+      { model_type: 'mistral3', text_config: { model_type: 'mistral4', kv_lora_rank: 256 } },
+      /language part "mistral4" is not supported: it has latent attention.* nearest that is: mistral/,
+    ],
     ['llama-tied', { model_type: 'lama' }, /"lama" is not supported: no family here says .* nearest that is: llama/],
   ])('%s with %j', (family, change, message) => {
     const folder = withConfig(family, change);
@@ -150,6 +158,31 @@ describe('config.json', () => {
     const sizes = { hidden_size: 5376, intermediate_size: 21504, num_attention_heads: 32, num_key_value_heads: 16 };
     const large = specOf({ ...sizes, num_hidden_layers: 62, head_dim: 128, query_pre_attn_scalar: 168, ...scaled });
     expect(large).toMatchObject({ vocabulary: 262_208, kvHeads: 16, headDimensions: 128, attentionScale: 168 ** -0.5 });
+  });
+
+  const specOf = (family: string, change: object): ModelSpec => {
+    const config = JSON.parse(readFileSync(join(fixtures, 'tiny', family, 'config.json'), 'utf8')) as object;
+    const changed = new Config('config.json', { ...config, ...change });
+    return familyOf(changed).spec(changed);
+  };
+  const windowsOf = (family: string, change: object) =>
+    specOf(family, { use_sliding_window: true, sliding_window: 8, ...change }).layers.map(({ window }) => window);
+
+  it('takes the head of a SmolLM3 for its embedding if nothing is said: version 4 of Transformers does not write it', () => {
+    expect(specOf('smollm3', { tie_word_embeddings: null }).tied).toBe(true);
+    expect(specOf('smollm3', { tie_word_embeddings: false }).tied).toBe(false);
+  });
+
+  it('puts windows where Transformers does if the layers are not named', () => {
+    expect(windowsOf('qwen2', { max_window_layers: 2 })).toEqual([null, null, 8, 8]);
+    for (const family of ['qwen2', 'qwen3']) {
+      const deep = windowsOf(family, { max_window_layers: null, num_hidden_layers: 30 });
+      expect(deep).toEqual([...Array<null>(28).fill(null), 8, 8]);
+    }
+    expect(windowsOf('smollm3', {})).toEqual([null, null, null, 8]);
+    expect(windowsOf('smollm3', { no_rope_layers: [0, 1, 1, 0] })).toEqual([8, null, null, 8]);
+    const layer_types = ['sliding_attention', 'full_attention', 'full_attention', 'full_attention'];
+    expect(windowsOf('smollm3', { layer_types })).toEqual([8, null, null, null]);
   });
 
   it('does not take what every object has for a value', () => {
@@ -224,6 +257,13 @@ describe('GGUF metadata', () => {
     expect(caught(() => openModel(withMetadata(...entries)).close()).message).toMatch(message);
   });
 
+  const specOf = (architecture: string, words: object): ModelSpec => {
+    const entries = Object.entries(words).map(([key, value]) => [`${architecture}.${key}`, value as unknown] as const);
+    const metadata = new Map<string, unknown>([['general.architecture', architecture], ...entries]);
+    const facts: GgufFacts = { file: 'x', metadata, vocabulary: 8, hasTensor: () => false, vector: () => null };
+    return ggufModel(facts).spec;
+  };
+
   it.each([
     ['gemma2', 46, 144],
     ['gemma2', 42, 128],
@@ -237,11 +277,76 @@ describe('GGUF metadata', () => {
       'attention.head_count': 32,
       'attention.key_length': 128,
     };
-    const entries = Object.entries(words).map(([key, value]) => [`${architecture}.${key}`, value] as const);
-    const metadata = new Map<string, unknown>([['general.architecture', architecture], ...entries]);
-    const none = { hasTensor: () => false, vector: () => null };
-    const { spec } = ggufModel({ file: 'x', metadata, vocabulary: 8, ...none });
-    expect(spec.attentionScale).toBeCloseTo(scaled ** -0.5, 12);
+    expect(specOf(architecture, words).attentionScale).toBeCloseTo(scaled ** -0.5, 12);
+  });
+
+  it.each([
+    [{ 'rope.scaling.type': 'linear', 'rope.scaling.factor': 4 }, 0.25],
+    [{ 'rope.scaling.factor': 4 }, 0.25],
+    [{ 'rope.scale_linear': 4 }, 0.25],
+    [{ 'rope.scale_linear': 4, 'rope.scaling.factor': 2 }, 0.5],
+    [{ 'rope.scaling.type': 'none', 'rope.scaling.factor': 4 }, 1],
+    [{ 'rope.scaling.factor': 0 }, 1],
+    [{}, 1],
+  ])('scales rotations as llama.cpp does: %j', (scaling, first) => {
+    const words = { embedding_length: 8, feed_forward_length: 8, block_count: 1, 'attention.head_count': 2 };
+    expect(specOf('llama', { ...words, ...scaling }).layers[0]!.rope!.inverseFrequencies[0]).toBe(first);
+  });
+
+  type Read = TensorData & { readonly bytes: Uint8Array };
+  /** The twin of a tiny model, with other tensors. */
+  function twinWith(family: string, change: (tensors: readonly Read[]) => readonly Read[]): string {
+    const base = openGguf(file(temporaryFolder(), 'twin.gguf', ggufTwin(family)));
+    const entries = [...base.metadata.keys()].map((key) => ({ key, encoded: base.metadata.encoded(key) }));
+    const path = join(temporaryFolder(), 'model.gguf');
+    const tensors = [...base.tensors.values()].map((tensor) => ({ ...tensor, bytes: base.read(tensor) }));
+    writeGguf(path, entries, change(tensors));
+    base.close();
+    return path;
+  }
+
+  it('takes a StableLM for parallel by its norms alone', () => {
+    const plain = openModel(twinWith('stablelm', (tensors) => tensors));
+    const parallel = openModel(
+      twinWith('stablelm', (tensors) => tensors.filter(({ name }) => !name.includes('.ffn_norm.'))),
+    );
+    expect([plain, parallel].map(({ spec }) => spec.parallelResidual)).toEqual([false, true]);
+    for (const kind of ['weight', 'bias']) {
+      const [attention, mlp] = ['input', 'post_attention'].map((which) => `layers.1.${which}_layernorm.${kind}`);
+      expect(parallel.parameters.values(mlp!)).toEqual(parallel.parameters.values(attention!));
+      expect(plain.parameters.values(mlp!)).not.toEqual(plain.parameters.values(attention!));
+    }
+    plain.close();
+    parallel.close();
+  });
+
+  it('reads q, k and v of a Phi 2 from one tensor, as the first files have them', () => {
+    const fuse = (tensors: readonly Read[]): Read[] =>
+      tensors.flatMap((tensor): Read[] => {
+        if (/\.attn_[kv]\./.test(tensor.name)) return [];
+        if (!tensor.name.includes('.attn_q.')) return [tensor];
+        const names = ['q', 'k', 'v'].map((which) => tensor.name.replace('attn_q', `attn_${which}`));
+        const parts = names.map((name) => tensors.find((each) => each.name === name)!);
+        const rows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0);
+        return [
+          {
+            ...tensor,
+            name: tensor.name.replace('attn_q', 'attn_qkv'),
+            shape: [rows, ...tensor.shape.slice(1)],
+            bytes: Buffer.concat(parts.map(({ bytes }) => bytes)),
+          },
+        ];
+      });
+    const apart = openModel(twinWith('phi', (tensors) => tensors));
+    const fused = openModel(twinWith('phi', fuse));
+    expect(fused.stored.tensors.tensors.has('blk.2.attn_q.weight')).toBe(false);
+    for (const which of ['q', 'k', 'v'])
+      for (const kind of ['weight', 'bias']) {
+        const name = `layers.2.self_attn.${which}_proj.${kind}`;
+        expect(fused.parameters.values(name)).toEqual(apart.parameters.values(name));
+      }
+    apart.close();
+    fused.close();
   });
 
   it.each([

@@ -50,6 +50,7 @@ const card: Gpu = {
   free: 20e9,
   total: 24e9,
   software: false,
+  integrated: false,
 };
 
 test.skipIf(gpuPackage('vulkan') === null)('cards with their memory, and how to get what is missing', () => {
