@@ -34,7 +34,7 @@ export interface DocumentOptions {
  */
 export function readDocuments(patterns: readonly string[], options: DocumentOptions = {}): Documents {
   const directory = resolve(options.directory ?? '.');
-  const excluded = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => slashes(pattern.slice(1)));
+  const excluded = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => pattern.slice(1));
   const included = patterns.filter((pattern) => !pattern.startsWith('!'));
   if (included.length === 0) throw userError('bad-argument', 'There is no data.', 'Name files, folders or globs.');
   const leftOut = new Map<string, string>();
@@ -54,9 +54,9 @@ export function readDocuments(patterns: readonly string[], options: DocumentOpti
 export function absolutePatterns(patterns: readonly string[], directory = resolve('.')): string[] {
   return patterns.map((pattern) => {
     const [mark, rest] = pattern.startsWith('!') ? ['!', pattern.slice(1)] : ['', pattern];
-    if (isAbsolute(rest) || (mark === '!' && rest.startsWith('**/'))) return pattern;
+    if (isAbsolute(rest) || (mark === '!' && globSlashes(rest).startsWith('**/'))) return pattern;
     const path = resolve(directory, rest);
-    return mark + (existsSync(path) ? path : `${escapePath(slashes(directory))}/${slashes(rest)}`);
+    return mark + (existsSync(path) ? path : absoluteGlob(rest, directory));
   });
 }
 
@@ -84,6 +84,8 @@ const skippedFolders = [
 const skippedFiles = ['**/*.min.js', '**/*.map', '**/package-lock.json', '**/yarn.lock', '**/pnpm-lock.yaml'];
 
 const slashes = (path: string): string => (sep === '\\' ? path.replaceAll('\\', '/') : path);
+/** A glob without the backslashes of Windows: one from `absolutePatterns` begins `C:/`, and its backslashes escape. */
+const globSlashes = (glob: string): string => (/^(\w:)?\//.test(glob) ? glob : slashes(glob));
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Folders that cannot be read or were written go into `leftOut`, with the reason. */
@@ -96,19 +98,22 @@ function match(
   const path = resolve(directory, pattern);
   const stat = statOf(path);
   if (stat?.isFile()) return [path];
-  const [root, glob] = stat?.isDirectory() ? [path, '**/*'] : fromItsFolder(slashes(pattern), directory);
+  const [root, glob] = stat?.isDirectory() ? [path, '**/*'] : fromItsFolder(globSlashes(pattern), directory);
+  // Exclusions are relative to the user's folder, also below another folder that is named.
+  const exclusions = excluded.map((each) => absoluteGlob(each, directory));
+  const cwd = topmost(root, exclusions);
+  const below = cwd === root ? '' : `${escapePath(slashes(relative(cwd, root)))}/`;
   const named = new Set(slashes(pattern).split('/'));
+  const skipped = [
+    ...skippedFolders.filter((folder) => !named.has(folder)).map((folder) => `**/${folder}/**`),
+    ...skippedFiles.filter((file) => !slashes(pattern).endsWith(file.slice(4))),
+    ...excluded.map(globSlashes).filter((each) => each.startsWith('**/')),
+  ];
   const denied = new Map<string, unknown>();
-  const found = globSync(glob, {
-    cwd: root,
+  const found = globSync(`${below}${glob}`, {
+    cwd,
     absolute: true,
-    ignore: [
-      ...skippedFolders.filter((folder) => !named.has(folder)).map((folder) => `**/${folder}/**`),
-      ...skippedFiles.filter((file) => !slashes(pattern).endsWith(file.slice(4))),
-      // Exclusions are relative to the user's folder, also below another folder that is named.
-      ...excluded.map((glob) => slashes(resolve(directory, glob))),
-      ...excluded.filter((glob) => glob.startsWith('**/')),
-    ],
+    ignore: [...skipped.map((each) => `${below}${each}`), ...exclusions.flatMap((each) => [each, `${each}/**`])],
     followSymbolicLinks: false,
     expandDirectories: false,
     fs: { readdirSync: listingOr((folder, error) => void denied.set(resolve(folder), error)) },
@@ -128,6 +133,24 @@ function match(
       'Name files one by one to take them all the same.',
     );
   return kept;
+}
+
+/** A pattern without `!` as a glob that is independent of the folder. What exists under exactly this name is no glob. */
+function absoluteGlob(pattern: string, directory: string): string {
+  const path = resolve(directory, pattern);
+  if (existsSync(path)) return escapePath(slashes(path));
+  return isAbsolute(pattern) ? globSlashes(pattern) : `${escapePath(slashes(directory))}/${slashes(pattern)}`;
+}
+
+/** The topmost of a folder and those above it where an exclusion begins: from there no exclusion needs `..`, which matches nothing. */
+function topmost(root: string, exclusions: readonly string[]): string {
+  const above = exclusions.map((glob) => fromItsFolder(glob, root)[0]).filter((folder) => isWithin(root, folder));
+  return above.reduce((top, folder) => (folder.length < top.length ? folder : top), root);
+}
+
+function isWithin(path: string, folder: string): boolean {
+  const way = relative(folder, path);
+  return way.split(sep)[0] !== '..' && !isAbsolute(way);
 }
 
 /** The folder before the first wildcard of a glob, and the glob from there. */

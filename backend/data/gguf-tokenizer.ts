@@ -235,9 +235,12 @@ function sentencePiece(path: string, metadata: GgufMetadata, vocabulary: Vocabul
   };
 }
 
+// In UTF-16 units. The time for all splits of a text grows with the square of its length: a hostile file would take half an hour.
+const longestPiece = 256;
+
 /**
  * SentencePiece merges two neighbours into the piece of the highest score; as ranked merges that is every split of every piece
- * into two pieces, best score first (Transformers' converter does the same).
+ * into two pieces, best score first (Transformers' converter does the same). Texts too long for a piece get no merges.
  */
 function mergesOf(
   texts: readonly string[],
@@ -250,6 +253,7 @@ function mergesOf(
   const merges: [string, string][] = [];
   for (const id of order) {
     const text = texts[id]!;
+    if (text.length > longestPiece) continue;
     // By code points: half a surrogate pair is no piece.
     for (let cut = 0; cut < text.length;) {
       cut += text.codePointAt(cut)! > 0xffff ? 2 : 1;

@@ -75,7 +75,7 @@ function lockPart(file: string): Lock | null {
 
 async function downloadAlone(download: Download): Promise<void> {
   const { path, file, repository, endpoint, signal } = download;
-  const partial = `${path}.partial`;
+  const partial = partOf(path);
   let failures = 0;
   // Left by another version of the file, if it is too long.
   if (sizeOf(partial) > file.size) rmSync(partial, { force: true });
@@ -180,6 +180,11 @@ async function matches(path: string, { size, sha256, blob }: HubFile): Promise<b
   for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
   return hash.digest('hex') === (sha256 ?? blob);
 }
+
+const partOf = (path: string): string => `${path}.partial`;
+
+/** The size of what an earlier attempt left of a file that has no name of its own yet. */
+export const bytesHere = (path: string): number => sizeOf(partOf(path));
 
 const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 

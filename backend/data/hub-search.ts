@@ -1,6 +1,7 @@
 /** Searches the hub for models that can be opened here, and lists the GGUF files of one. Downloads nothing. */
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
+import type { Environment } from '../formats/user-cache.ts';
 import { hubAccess } from './hub.ts';
 import { isLaterPart, partsOf } from './hub-files.ts';
 import { typeIn } from './model-caches.ts';
@@ -19,7 +20,7 @@ export interface HubChoice {
 }
 
 export interface SearchOptions {
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly environment?: Environment;
   readonly signal?: AbortSignal;
 }
 

@@ -8,10 +8,12 @@ import { existsSync, statfsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import { shown } from '../../protocol/shown.ts';
 import { fileError, makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
-import { userCache } from '../formats/user-cache.ts';
-import { downloadFile, hubError } from './hub-download.ts';
+import { userCache, type Environment } from '../formats/user-cache.ts';
+import { bytesHere, downloadFile, hubError } from './hub-download.ts';
 import { selectFiles, type HubFile } from './hub-files.ts';
+import { huggingFaceHome, huggingFaceHub } from './hugging-face.ts';
 import { hasAllParts, hasAllShards } from './whole.ts';
 
 export interface ResolveOptions {
@@ -22,8 +24,8 @@ export interface ResolveOptions {
   /** Called with a sentence about what could not be checked. */
   readonly onWarning?: (message: string) => void;
   readonly signal?: AbortSignal;
-  /** HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_CACHE are looked at. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and XDG_CACHE_HOME are looked at. */
+  readonly environment?: Environment;
 }
 
 /** `owner/name[@revision][:file.gguf]`. */
@@ -36,7 +38,7 @@ export interface HubReference {
 /**
  * The local path of a model: a directory or a GGUF file. An existing path is returned as it is. Downloads are resumed, and checked against
  * the hub's sizes and checksums: without a size nothing is downloaded, without a checksum there is a warning. Throws `not-found`,
- * `unsupported`, `network`, `file-system`, `cancelled`.
+ * `unsupported`, `bad-argument`, `network`, `file-system`, `cancelled`.
  */
 export async function resolveModel(reference: string, options: ResolveOptions = {}): Promise<string> {
   if (existsSync(reference)) return reference;
@@ -112,12 +114,8 @@ function textOf(file: string): string | null {
 }
 
 /** A model that another Hugging Face program has downloaded completely. */
-function fromHuggingFaceCache(
-  hub: HubReference,
-  environment: Readonly<Record<string, string | undefined>>,
-): string | null {
-  const home = environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface');
-  const root = join(environment['HF_HUB_CACHE'] ?? join(home, 'hub'), `models--${folderOf(hub.repository)}`);
+function fromHuggingFaceCache(hub: HubReference, environment: Environment): string | null {
+  const root = join(huggingFaceHub(environment, homedir()), `models--${folderOf(hub.repository)}`);
   const ref = join(root, 'refs', hub.revision);
   const commit = textOf(ref)?.trim() ?? hub.revision;
   if (!isSafePath(commit)) return null;
@@ -133,7 +131,7 @@ async function download(
   root: string,
   hub: HubReference,
   options: ResolveOptions,
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
 ): Promise<string> {
   const { onProgress, signal } = options;
   // Loaded only here: most runs never download.
@@ -170,7 +168,7 @@ async function download(
     );
   const folder = join(root, commit);
   const missing = wanted.filter(({ path }) => !existsSync(join(folder, path)));
-  checkSpace(root, missing);
+  checkSpace(root, folder, missing);
   const total = wanted.reduce((sum, { size }) => sum + size, 0);
   let done = total - missing.reduce((sum, { size }) => sum + size, 0);
   for (const file of missing) {
@@ -194,17 +192,23 @@ async function download(
   return resolve(folder, target);
 }
 
-/** Address, token and options of the hub, as its own library takes them. */
+/** Address, token and options of the hub, as its own library takes them. Throws `bad-argument` if HF_ENDPOINT is no address. */
 export function hubAccess(
   hubUrl: string,
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
   signal: AbortSignal | undefined,
 ): {
   endpoint: string;
   token: string | null;
   access: { hubUrl: string; accessToken?: string; fetch: typeof fetch };
 } {
-  const endpoint = (environment['HF_ENDPOINT'] ?? hubUrl).replace(/\/+$/, '');
+  const endpoint = (environment['HF_ENDPOINT'] || hubUrl).replace(/\/+$/, '');
+  if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol))
+    throw userError(
+      'bad-argument',
+      `HF_ENDPOINT is no address: ${shown(endpoint, { limit: 300 })}.`,
+      'Set it to one with https:// in front, or unset it.',
+    );
   const token = tokenOf(environment);
   const access = {
     hubUrl: endpoint,
@@ -221,8 +225,8 @@ function checksumOf({ oid, lfs }: { oid?: unknown; lfs?: { oid?: unknown } }): P
   return { sha256: hash(lfs?.oid, 64), blob: lfs === undefined ? hash(oid, 40) : null };
 }
 
-function checkSpace(root: string, files: readonly HubFile[]): void {
-  const needed = files.reduce((sum, { size }) => sum + size, 0);
+function checkSpace(root: string, folder: string, files: readonly HubFile[]): void {
+  const needed = files.reduce((sum, { path, size }) => sum + size - Math.min(size, bytesHere(join(folder, path))), 0);
   try {
     makeFolder(root);
   } catch (error) {
@@ -232,7 +236,7 @@ function checkSpace(root: string, files: readonly HubFile[]): void {
   if (needed > bavail * bsize)
     throw userError(
       'file-system',
-      `The model needs ${megabytes(needed)}, but ${dirname(root)} has ${megabytes(bavail * bsize)} left.`,
+      `The download needs ${megabytes(needed)}, but ${dirname(root)} has ${megabytes(bavail * bsize)} left.`,
       'Free some space, or set EARLY_EXIT_CACHE to another folder.',
     );
 }
@@ -240,9 +244,8 @@ function checkSpace(root: string, files: readonly HubFile[]): void {
 const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 
 /** The user's token from HF_TOKEN, or from the file of the Hugging Face tools. */
-function tokenOf(environment: Readonly<Record<string, string | undefined>>): string | null {
-  const file = join(environment['HF_HOME'] ?? join(homedir(), '.cache', 'huggingface'), 'token');
-  const token = environment['HF_TOKEN'] ?? textOf(file) ?? '';
+function tokenOf(environment: Environment): string | null {
+  const token = environment['HF_TOKEN'] || (textOf(join(huggingFaceHome(environment, homedir()), 'token')) ?? '');
   return token.trim().startsWith('hf_') ? token.trim() : null;
 }
 

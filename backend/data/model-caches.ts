@@ -7,9 +7,10 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { shown } from '../../protocol/shown.ts';
 import { openRegularBeside } from '../formats/files.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { platformCaches, userCache, type Environment } from '../formats/user-cache.ts';
 import { entriesOf, filesBelow, isRecord, jsonOf, sizeOf, sumOf, textOf } from './cache-entries.ts';
 import { isLaterPart, partsOf } from './hub-files.ts';
+import { huggingFaceHub } from './hugging-face.ts';
 import { hasAllShards } from './whole.ts';
 
 export type CacheName = 'huggingface' | 'ollama' | 'lm-studio' | 'llama.cpp' | 'early-exit';
@@ -30,7 +31,7 @@ export interface CachedModel {
 export interface Places {
   readonly home: string;
   readonly platform: NodeJS.Platform;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly environment: Environment;
   /** Our own cache. */
   readonly own: string;
 }
@@ -55,8 +56,7 @@ export async function cachedModels(places: Places): Promise<CachedModel[]> {
 }
 
 async function huggingFaceModels({ home, environment }: Places): Promise<CachedModel[]> {
-  const cache = environment['HF_HOME'] ?? path.join(home, '.cache', 'huggingface');
-  const root = environment['HF_HUB_CACHE'] ?? path.join(cache, 'hub');
+  const root = huggingFaceHub(environment, home);
   return modelsOf(await entriesOf(root), async ({ name: folder }) => {
     const repository = /^models--([\w.-]+?)--([\w.-]+)$/.exec(folder);
     if (!repository) return [];
@@ -160,7 +160,7 @@ function digestOf(part: unknown): string | null {
 
 async function lmStudioModels({ home, environment }: Places): Promise<CachedModel[]> {
   const roots = [
-    environment['LMSTUDIO_MODELS'] ?? path.join(home, '.lmstudio', 'models'),
+    environment['LMSTUDIO_MODELS'] || path.join(home, '.lmstudio', 'models'),
     path.join(home, '.cache', 'lm-studio', 'models'),
   ];
   const files = (await Promise.all(roots.map((root) => filesBelow(root, 3)))).flat();
@@ -168,12 +168,8 @@ async function lmStudioModels({ home, environment }: Places): Promise<CachedMode
 }
 
 async function llamaModels({ home, platform, environment }: Places): Promise<CachedModel[]> {
-  const caches: Partial<Record<NodeJS.Platform, string>> = {
-    darwin: path.join(home, 'Library', 'Caches'),
-    win32: environment['LOCALAPPDATA'] ?? path.join(home, 'AppData', 'Local'),
-  };
-  const cache = caches[platform] ?? environment['XDG_CACHE_HOME'] ?? path.join(home, '.cache');
-  const files = await filesBelow(environment['LLAMA_CACHE'] ?? path.join(cache, 'llama.cpp'), 1);
+  const cache = environment['LLAMA_CACHE'] || path.join(platformCaches(environment, home, platform), 'llama.cpp');
+  const files = await filesBelow(cache, 1);
   return ggufFiles('llama.cpp', files, (file) => path.basename(file));
 }
 

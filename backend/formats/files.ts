@@ -24,6 +24,7 @@ import {
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
+import { temporaryName } from './leftovers.ts';
 import { processIsAlive } from './processes.ts';
 
 /** Gives `bytes` bytes of memory that is not cleared. */
@@ -216,7 +217,7 @@ export function writeFileAtomically(
   access: Access = 'owner',
 ): void {
   const directory = dirname(path);
-  const temporary = join(directory, `.${basename(path)}.${process.pid}.tmp`);
+  const temporary = temporaryName(join(directory, `.${basename(path)}`));
   let descriptor: number | null = null;
   let created = false;
   try {
@@ -237,10 +238,11 @@ export function writeFileAtomically(
   }
 }
 
-/** Removes what writers of `name` left that were killed. */
+/** Removes what writers of `name` left that were killed, those in Python included: they name only their process. */
 function sweepTemporaries(directory: string, name: string): void {
   for (const found of readdirSync(directory)) {
-    const pid = found.startsWith(`.${name}.`) ? /^\d+(?=\.tmp$)/.exec(found.slice(name.length + 2))?.[0] : undefined;
+    if (!found.startsWith(`.${name}.`)) continue;
+    const pid = /^(\d+)(?:\.[\da-f-]{36})?\.tmp$/.exec(found.slice(name.length + 2))?.[1];
     if (pid !== undefined && !processIsAlive(Number(pid))) rmSync(join(directory, found), { force: true });
   }
 }

@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import type * as nodePath from 'node:path';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { absolutePatterns, readDocuments } from '../../../backend/data/documents.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
 
@@ -102,6 +103,65 @@ describe('readDocuments', () => {
       [absolute!, join(project, 'src')],
     ] as const)
       expect(readDocuments([pattern], { directory }).files).toEqual(files);
+  });
+
+  it.each(['plain', 'p (copy)', 'p [x]{y}'])('leaves out what is excluded, also in a folder named %s', (name) => {
+    const all = ['src/a.ts', 'src/t.ts', 'src/own/a.ts', 'src/own/t.ts', 'notes/[draft].md', 'notes/d.md'];
+    const project = join(folderWith(Object.fromEntries(all.map((file) => [`${name}/${file}`, file]))), name);
+    const src = all.slice(0, 4).sort();
+    for (const [patterns, expected] of [
+      [
+        ['src', '!src/own/**'],
+        ['src/a.ts', 'src/t.ts'],
+      ],
+      [
+        ['src', '!src/own'],
+        ['src/a.ts', 'src/t.ts'],
+      ],
+      [
+        ['src', '!./src/t.ts'],
+        ['src/a.ts', 'src/own/a.ts', 'src/own/t.ts'],
+      ],
+      [
+        ['src', '!**/t.ts'],
+        ['src/a.ts', 'src/own/a.ts'],
+      ],
+      [['src', '!notes/**'], src],
+      [['src/own', '!src/**/t.ts'], ['src/own/a.ts']],
+      [['src/own/*.ts', '!*/own/t.ts'], ['src/own/a.ts']],
+      [['notes', '!notes/[draft].md'], ['notes/d.md']],
+      [['notes', '!notes/[d]*'], ['notes/[draft].md']],
+    ] as [string[], string[]][]) {
+      const files = expected.map((file) => join(project, file));
+      expect([patterns, readDocuments(patterns, { directory: project }).files]).toEqual([patterns, files]);
+      expect([patterns, readDocuments(absolutePatterns(patterns, project)).files]).toEqual([patterns, files]);
+    }
+    expect(caught(() => readDocuments(['src/own', '!src'], { directory: project })).message).toMatch(
+      /^No file matches/,
+    );
+  });
+
+  it('globs with forward slashes on Windows, where only those of absolute patterns are escaped', async () => {
+    const globSync = vi.fn<(glob: string, options: { cwd: string; ignore: string[] }) => string[]>(() => []);
+    vi.doMock('node:path', async (original) => (await original<typeof nodePath>()).win32);
+    vi.doMock('tinyglobby', async (original) => ({ ...(await original<object>()), globSync }));
+    onTestFinished(() => {
+      vi.doUnmock('node:path');
+      vi.doUnmock('tinyglobby');
+      vi.resetModules();
+    });
+    vi.resetModules();
+    const windows = await import('../../../backend/data/documents.ts');
+    const directory = 'C:\\p (copy)';
+    const patterns = ['src\\*.ts', '!src\\own\\**'];
+    const absolute = windows.absolutePatterns(patterns, directory);
+    expect(absolute).toEqual(['C:/p \\(copy\\)/src/*.ts', '!C:/p \\(copy\\)/src/own/**']);
+    for (const given of [patterns, absolute]) {
+      expect(() => windows.readDocuments(given, { directory })).toThrow('No file matches');
+      const [glob, { cwd, ignore }] = globSync.mock.lastCall!;
+      expect([glob, cwd]).toEqual(['*.ts', 'C:\\p (copy)\\src']);
+      expect(ignore).toContain('C:/p \\(copy\\)/src/own/**');
+    }
   });
 
   it('leaves out what is binary, not UTF-8 or empty, and says so', () => {

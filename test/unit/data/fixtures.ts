@@ -47,13 +47,13 @@ export function byteLevelFile(folder: string, pre: string, more: Entry[] = []): 
   return file(folder, 'byte-level.gguf', gguf({ entries }));
 }
 
-export function sentencePieceFile(folder: string, more: Entry[] = []): string {
+export function sentencePieceFile(folder: string, more: Entry[] = [], pieces: string[] = []): string {
   const { tokens, types, scores } = golden<Golden>('sentencepiece');
   const entries = [
     stringEntry('tokenizer.ggml.model', 'llama'),
-    stringsEntry('tokenizer.ggml.tokens', tokens),
-    typesEntry(types),
-    scoresEntry(scores),
+    stringsEntry('tokenizer.ggml.tokens', [...tokens, ...pieces]),
+    typesEntry([...types, ...pieces.map(() => 1)]),
+    scoresEntry([...scores, ...pieces.map(() => 0)]),
     ...more,
   ];
   return file(folder, 'sentencepiece.gguf', gguf({ entries }));

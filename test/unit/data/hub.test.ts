@@ -1,14 +1,24 @@
 /** Downloads against a server on this machine that speaks the hub's protocol and misbehaves on request. */
 import { createHash } from 'node:crypto';
+import type * as nodeFs from 'node:fs';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { parseHubReference, resolveModel } from '../../../backend/data/hub.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { hubAccess, parseHubReference, resolveModel } from '../../../backend/data/hub.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
+
+/** Bytes left on the disk; null for those that are. */
+const disk = vi.hoisted(() => ({ left: null as number | null }));
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof nodeFs>();
+  const statfsSync = (path: string): object =>
+    disk.left === null ? fs.statfsSync(path) : { bavail: disk.left, bsize: 1 };
+  return { ...fs, statfsSync };
+});
 
 const commit = '0123456789abcdef0123456789abcdef01234567';
 const next = random(1);
@@ -213,6 +223,38 @@ describe('resolveModel', () => {
     const fetched = server.requests.filter((request) => request.includes('/resolve/'));
     expect(fetched).toHaveLength(1);
     expect(fetched[0]).toMatch(/model\.safetensors bytes=\d+-$/);
+  });
+
+  it('needs room only for what is not here yet', async () => {
+    const server = await hub();
+    onTestFinished(() => void (disk.left = null));
+    disk.left = 100_100;
+    const { code, message } = await refused(resolveModel('owner/name', server));
+    expect([code, message]).toEqual([
+      'file-system',
+      expect.stringMatching(/^The download needs 0 MB, but .* has 0 MB left/),
+    ]);
+    const folder = join(server.cacheDirectory, 'owner--name', commit);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'model.safetensors.partial'), weights.subarray(0, 200_000));
+    const path = await resolveModel('owner/name', server);
+    expect(readFileSync(join(path, 'model.safetensors')).equals(weights)).toBe(true);
+  });
+
+  it.each(['hf-mirror.com', 'localhost:8080', 'file:///models'])('says that %s is no address', async (endpoint) => {
+    const server = await hub();
+    const environment = { ...server.environment, HF_ENDPOINT: endpoint };
+    const { code, message } = await refused(resolveModel('owner/name', { ...server, environment }));
+    expect([code, message]).toEqual(['bad-argument', `HF_ENDPOINT is no address: ${endpoint}.`]);
+  });
+
+  it('takes empty variables for missing ones', () => {
+    const home = temporaryFolder();
+    mkdirSync(join(home, 'huggingface'));
+    writeFileSync(join(home, 'huggingface', 'token'), 'hf_secret\n');
+    const environment = { HF_ENDPOINT: '', HF_TOKEN: '', HF_HOME: '', XDG_CACHE_HOME: home };
+    const { endpoint, token } = hubAccess('https://hub.example', environment, undefined);
+    expect([endpoint, token]).toEqual(['https://hub.example', 'hf_secret']);
   });
 
   it('starts anew where the server does not resume', async () => {

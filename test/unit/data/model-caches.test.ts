@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { localModel } from '../../../backend/data/hub.ts';
 import { cachedModels, typeIn, type CachedModel, type Places } from '../../../backend/data/model-caches.ts';
 
 let home: string;
@@ -90,11 +91,22 @@ describe('the Hugging Face cache', () => {
     ]);
   });
 
-  it('is looked for where its variables say', async () => {
-    write(`elsewhere/models--o--n/refs/main`, commit);
-    write(`elsewhere/models--o--n/snapshots/${commit}/m.gguf`, gguf);
-    const found = await modelsOf('huggingface', places({ HF_HUB_CACHE: join(home, 'elsewhere') }));
+  it.each([
+    ['elsewhere', { HF_HUB_CACHE: 'elsewhere', HF_HOME: 'x', XDG_CACHE_HOME: 'x' }],
+    ['elsewhere/hub', { HF_HUB_CACHE: '', HF_HOME: 'elsewhere', XDG_CACHE_HOME: 'x' }],
+    ['elsewhere/huggingface/hub', { HF_HOME: '', XDG_CACHE_HOME: 'elsewhere' }],
+    ['.cache/huggingface/hub', { XDG_CACHE_HOME: '' }],
+  ])('is looked for in %s if its variables say so', async (folder, variables) => {
+    write(`${folder}/models--o--n/refs/main`, commit);
+    write(`${folder}/models--o--n/snapshots/${commit}/m.gguf`, gguf);
+    const environment = Object.fromEntries(
+      Object.entries(variables).map(([name, value]) => [name, value && join(home, value)]),
+    );
+    const found = await modelsOf('huggingface', places(environment));
     expect(found.map(({ name }) => name)).toEqual(['o/n:m.gguf']);
+    expect(localModel('o/n:m.gguf', { cacheDirectory: home, environment })).toBe(
+      environment['XDG_CACHE_HOME'] === '' ? null : join(home, folder, `models--o--n/snapshots/${commit}/m.gguf`),
+    );
   });
 
   it('leads nowhere outside of itself', async () => {

@@ -96,6 +96,12 @@ describe('SentencePiece tokenizers of GGUF files', () => {
     expect(pieces.at(-1)).toBe('🫠');
   });
 
+  it('are read in a moment, also with many pieces that are too long for any text', () => {
+    const long = Array.from({ length: 40 }, (_, i) => 'fox'.repeat(5_000 + i));
+    const tokenizer = loadTokenizer(sentencePieceFile(temporaryFolder(), [], long));
+    expect(tokenizer.decode(tokenizer.encode('foxfoxfox fox', { addSpecial: false }))).toBe('foxfoxfox fox');
+  }, 10_000);
+
   it('find user-defined tokens in the text', () => {
     const { tokens } = golden<Golden>('sentencepiece');
     const tokenizer = loadTokenizer(sentencePieceFile(temporaryFolder()));

@@ -1,6 +1,6 @@
-/** A pipe in the place of a file blocks no caller: only regular files are opened. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+/** A pipe in the place of a file blocks no caller: only regular files are opened. A file is written whole, by each writer for itself. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
@@ -15,6 +15,7 @@ import {
   openRegularBeside,
   readText,
   readTextBeside,
+  writeFileAtomically,
 } from '../../../backend/formats/files.ts';
 import { openSafetensors } from '../../../backend/formats/safetensors.ts';
 import { isWritten } from '../../../backend/formats/written.ts';
@@ -96,4 +97,29 @@ it('a folder is no file, and a text of too many bytes is left out', async () => 
     null,
   ]);
   expect(() => readText(join(folder, 'none'))).toThrow('it does not exist');
+});
+
+describe('a file written whole', () => {
+  it('is that of the last writer, also if two threads write it at the same time', () => {
+    const file = join(temporaryFolder(), 'x');
+    const pieces = function* (): Generator<string> {
+      yield 'first ';
+      writeFileAtomically(file, ['another']);
+      expect(readText(file)).toBe('another');
+      yield 'second';
+    };
+    writeFileAtomically(file, pieces());
+    expect(readText(file)).toBe('first second');
+    expect(readdirSync(dirname(file))).toEqual(['x']);
+  });
+
+  it('takes away what killed writers of it left, and nothing else', () => {
+    const folder = temporaryFolder();
+    const { pid: killed } = spawnSync(process.execPath, ['-e', '']);
+    const uuid = '00000000-0000-4000-8000-000000000000';
+    const kept = [`.x.${process.pid}.${uuid}.tmp`, `.x.y.${killed}.${uuid}.tmp`, `.x.${killed}.copy.tmp`, '.y.tmp'];
+    for (const name of [...kept, `.x.${killed}.tmp`, `.x.${killed}.${uuid}.tmp`]) writeFileSync(join(folder, name), '');
+    writeFileAtomically(join(folder, 'x'), []);
+    expect(readdirSync(folder).sort()).toEqual([...kept, 'x'].sort());
+  });
 });
