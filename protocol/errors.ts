@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'network'
   | 'cancelled'
   | 'busy'
+  | 'incomplete'
   | 'out-of-memory';
 
 export class UserError extends Error {

@@ -126,7 +126,10 @@ export const optionTables = {
   evaluate: {
     ...modelOptions,
     ...checkpointOptions,
-    ...dataOptions,
+    data: dataOptions.data,
+    sequenceLength: dataOptions.sequenceLength,
+    batchSize: dataOptions.batchSize,
+    evaluationTokens: dataOptions.evaluationTokens,
     ...evaluationOptions,
     ...taskOptions,
     chat: decodingOptions.chat,

@@ -43,7 +43,7 @@ export const taskOptions = {
   }),
   runCode: boolean({
     default: false,
-    help: 'Run the code that the model writes, to judge it: in a separate process, without network and your files, for a short time. It is still unchecked code.',
+    help: 'Run the code that the model writes, to judge it: in a separate process, for a short time, without network and your files as far as the system can forbid them. It is still unchecked code.',
   }),
   first: optionalInteger({ minimum: 1, help: 'The number of tasks of each file that are evaluated; by default all.' }),
   answerTokens: optionalInteger({

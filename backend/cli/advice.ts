@@ -42,8 +42,9 @@ const calibrateElsewhere = (n: Naming): Line => [
   `${n.command} calibrate${n.model}${n.exits} --data 'OTHER/**' --documents all`,
   'calibrate on other text of this kind: name it instead of OTHER',
 ];
+/** A run knows its model and its own text, which need not be the text of an evaluation or a calibration. */
 const longer = (n: Naming): Line => [
-  `${n.command} tune${n.model}${n.data} --out ${n.directory} --resume --minutes 30`,
+  `${n.command} tune --out ${n.directory} --resume --minutes 30`,
   'go on tuning, so that exits agree more often',
 ];
 
@@ -89,8 +90,7 @@ export function afterEvaluation(scores: readonly ExitScore[], sweep: readonly Sw
   const kept = sweep.filter(({ agreement, layerShare }) => agreement >= mostAgree && layerShare < 1);
   if (kept.length === 0) {
     const reason = `${learned} No threshold leaves early and keeps ${percent(mostAgree, 0)} of tokens: longer tuning would help.`;
-    // A run knows its model and its own text, which need not be the text of this evaluation.
-    return { reason, next: [longer({ ...n, model: '', data: '' })] };
+    return { reason, next: [longer(n)] };
   }
   const least = most(kept, ({ layerShare }) => -layerShare);
   const reason = `${learned} At ${least.threshold.toFixed(2)}, ${percent(least.layerShare, 0)} of layers are run and ${percent(least.agreement)} of tokens are the full model's; what that brings in time, a calibration measures.`;

@@ -15,8 +15,9 @@ type Given = Readonly<Record<string, unknown>>;
  * @throws UserError if the named exits do not exist, or their model is not found.
  */
 export async function chosenFiles(table: OptionTable, given: Given, { terminal, signal }: Context): Promise<Given> {
-  // A resumed run knows its model.
-  if (!('model' in table) || given['model'] !== undefined || given['resume'] === true) return {};
+  if (!('model' in table) || given['model'] !== undefined) return {};
+  // A resumed run knows its model, and so do exits whose model is trained further.
+  if (given['resume'] === true || typeof given['continuePretraining'] === 'string') return {};
   const { err } = terminal;
   const say = (sentence: string): void => err.write(`${err.colours.dim(shown(sentence))}\n`);
   const takesExits = table['exits'] === checkpointOptions.exits;

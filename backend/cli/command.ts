@@ -1,5 +1,7 @@
 /** What a command is, and how one is made of a recipe and a way to draw its events. */
+import { userError, type UserError } from '../../protocol/errors.ts';
 import type { JobEvents, JobOptions } from '../../protocol/jobs.ts';
+import type { Option } from '../../protocol/options-kinds.ts';
 import {
   flagOrigin,
   optionTables,
@@ -13,7 +15,7 @@ import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
 import { chosenFiles } from './chosen.ts';
 import { mixedOrigin, readConfig } from './config.ts';
 import type { Context } from './context.ts';
-import { parseFlags } from './flags.ts';
+import { commonFlags, parseFlags, type CommonFlag } from './flags.ts';
 import { commandHelp, type CommandHelp, type Defaults } from './help.ts';
 import { showJson } from './json.ts';
 import { shownEvents } from './shown-events.ts';
@@ -23,6 +25,8 @@ export interface Command {
   readonly help: CommandHelp;
   /** Its options by name, for help and completion. */
   readonly table: OptionTable;
+  /** Which of the common flags it takes. */
+  readonly common: readonly CommonFlag[];
   /** Answers the exit code; throws UserErrors. */
   run(words: readonly string[], context: Context): Promise<number>;
 }
@@ -37,12 +41,15 @@ export function recipeCommand<Name extends CommandName>(
   prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
   /** What it worked with, for the next command in this folder, as far as an event tells it; of several events the last counts. */
   used: (options: CommandOptions[Name], event: JobEvents[Name]) => LastUsed | null = () => null,
+  /** What the command fails with in the end, although its recipe went on, as far as an event tells it. */
+  failure: (event: JobEvents[Name]) => UserError | null = () => null,
 ): Command {
   return optionsCommand({ ...help, name }, name, async (options, json, context) => {
     const prepared = await prepare(options, context);
     const worked: { with: LastUsed | null } = { with: null };
     const running = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
-    const events = notingUsed<JobEvents[Name]>(running, (event) => used(prepared, event), worked);
+    const noted = notingUsed<JobEvents[Name]>(running, (event) => used(prepared, event), worked);
+    const events = failingInTheEnd(noted, failure);
     const { terminal } = context;
     await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
     if (!context.signal.aborted && worked.with !== null) rememberUsed(worked.with);
@@ -61,24 +68,43 @@ export async function* notingUsed<Event>(
   }
 }
 
-/** A command with the options of a recipe. */
+/** Passes events on, then throws what one of them tells. */
+export async function* failingInTheEnd<Event>(
+  events: AsyncIterable<Event>,
+  failure: (event: Event) => UserError | null,
+): AsyncGenerator<Event, void> {
+  let found: UserError | null = null;
+  for await (const event of events) {
+    found ??= failure(event);
+    yield event;
+  }
+  if (found !== null) throw found;
+}
+
+/** A command with the options of a recipe, except those `without`. */
 export function optionsCommand<Name extends CommandName>(
   help: CommandHelp,
   name: Name,
   act: (options: CommandOptions[Name], json: boolean, context: Context) => Promise<void>,
   {
     defaults = () => ({}),
+    without = [],
     endsBySignal = false,
   }: {
     readonly defaults?: () => Defaults;
+    readonly without?: readonly (keyof CommandOptions[Name])[];
     /** It runs until it is stopped: that is no interruption. */
     readonly endsBySignal?: boolean;
   } = {},
 ): Command {
-  const table: OptionTable = optionTables[name];
+  const leftOut = new Set<PropertyKey>(without);
+  const table = Object.fromEntries(
+    Object.entries<Option<unknown>>(optionTables[name]).filter(([option]) => !leftOut.has(option)),
+  );
   return {
     help,
     table,
+    common: commonFlags,
     async run(words, context) {
       const flags = parseFlags(help.name, table, words, help.positional);
       if (flags.help !== null) {
@@ -88,6 +114,9 @@ export function optionsCommand<Name extends CommandName>(
       const config = flags.config === null ? {} : readConfig(flags.config);
       const origin = flags.config === null ? flagOrigin : mixedOrigin(flags.config, config, flags.given);
       const given = { ...defaults(), ...config, ...flags.given };
+      const unfit = Object.keys(config).find((option) => leftOut.has(option));
+      if (unfit !== undefined)
+        throw userError(origin.code, `${origin.name(unfit, name)} is no option of ${help.name}.`, 'Leave it out.');
       const chosen = await chosenFiles(table, given, context);
       const options = parseOptions(name, { ...given, ...chosen }, origin);
       await act(options, flags.json, context);

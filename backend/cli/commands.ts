@@ -1,6 +1,5 @@
 /** The commands by name: help, options, and how each is run and drawn. */
 import { userError } from '../../protocol/errors.ts';
-import { shippedModel } from '../../protocol/options-groups.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { CommandOptions } from '../../protocol/options.ts';
 import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
@@ -15,7 +14,7 @@ import { showGenerate } from './generate.ts';
 import { listCommand } from './list.ts';
 import { completionCommand, lspCommand } from './other-commands.ts';
 import { runServe } from './serve.ts';
-import { showSweep } from './sweep.ts';
+import { failedTrials, showSweep } from './sweep.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
 import { showTune } from './tune.ts';
 
@@ -69,8 +68,8 @@ export const commands: readonly Command[] = [
       ],
     },
     (events, terminal) => showTune(events, terminal),
-    // A resumed run has a model of its own, which the default does not replace.
-    async (options) => (options.resume && options.model === shippedModel ? options : withModel(options)),
+    // A resumed run has a model of its own, and so have exits whose model is trained further: the default replaces neither.
+    async (options) => (options.resume || options.continuePretraining !== null ? options : withModel(options)),
     tunedFiles,
   ),
   recipeCommand(
@@ -188,6 +187,8 @@ export const commands: readonly Command[] = [
     },
     showSweep,
     async (options) => options,
+    undefined,
+    failedTrials,
   ),
   recipeCommand(
     'report',
@@ -268,7 +269,8 @@ export const commands: readonly Command[] = [
         throw userError('bad-argument', 'start is for people: it has no --json.', 'See early-exit tune --json.');
       return runStart(options, context);
     },
-    { defaults: startDefaults },
+    // It begins with a new run, and goes on with its exits and an unchanged model.
+    { defaults: startDefaults, without: ['resume', 'continuePretraining'] },
   ),
   completionCommand(() => commands),
   lspCommand,

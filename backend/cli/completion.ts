@@ -4,7 +4,7 @@ import { nearest } from '../../protocol/nearest.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
 import { changingFlag } from '../../protocol/options.ts';
 import type { Command } from './command.ts';
-import { commonFlags } from './flags.ts';
+import type { CommonFlag } from './flags.ts';
 
 export const shells = ['bash', 'zsh', 'fish', 'powershell'] as const;
 type Shell = (typeof shells)[number];
@@ -43,14 +43,11 @@ export function completionScript(words: readonly string[], commands: readonly Co
 }
 
 function completedOf(commands: readonly Command[]): Completed[] {
-  const own = commands.map(({ help, table }) => ({
+  const own = commands.map(({ help, table, common }) => ({
     command: help.name,
     summary: help.summary,
     words: help.name === 'completion' ? shells : [],
-    flags: [
-      ...Object.entries(table).map(([name, option]) => flagOf(name, option)),
-      ...(Object.keys(table).length > 0 ? commonFlags.map(commonFlag) : [commonFlag('--help')]),
-    ],
+    flags: [...Object.entries(table).map(([name, option]) => flagOf(name, option)), ...common.map(commonFlag)],
   }));
   const names = own.map(({ command }) => command);
   return [
@@ -66,7 +63,7 @@ function flagOf(name: string, option: Option<unknown>): Flag {
   return { name: changingFlag(name, option), value, help, repeats: type === 'list' };
 }
 
-const commonFlag = (name: (typeof commonFlags)[number]): Flag => ({
+const commonFlag = (name: CommonFlag): Flag => ({
   name,
   value: name === '--config' ? 'text' : 'none',
   help: { '--config': 'Options from a JSON file.', '--json': 'Results as JSON.', '--help': 'Help.' }[name],

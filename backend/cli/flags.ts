@@ -14,12 +14,23 @@ export interface Flags {
   readonly help: HelpLevel | null;
 }
 
-/** Flags that every command takes. */
+/** Flags that every command with options takes. */
 export const commonFlags = ['--config', '--json', '--help'] as const;
+export type CommonFlag = (typeof commonFlags)[number];
 
-/** `positional`: the option whose values are words without a flag. Throws a UserError that names the flag. */
-export function parseFlags(command: string, table: OptionTable, words: readonly string[], positional?: string): Flags {
+/**
+ * `positional`: the option whose values are words without a flag; `common`: which of the common flags it takes.
+ * @throws UserError that names the flag.
+ */
+export function parseFlags(
+  command: string,
+  table: OptionTable,
+  words: readonly string[],
+  positional?: string,
+  common: readonly CommonFlag[] = commonFlags,
+): Flags {
   const names = new Map(Object.keys(table).map((name) => [flagName(name), name]));
+  const known = [...names.keys(), ...common];
   const given: Record<string, unknown> = {};
   let [config, json, help]: [string | null, boolean, HelpLevel | null] = [null, false, null];
   const rest = [...words];
@@ -31,7 +42,7 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
       help = isAll ? 'all' : 'usual';
       continue;
     }
-    if (/^-[A-Za-z]/.test(word)) throw unknownFlag(command, word, [...names.keys(), ...commonFlags]);
+    if (/^-[A-Za-z]/.test(word)) throw unknownFlag(command, word, known);
     if (!word.startsWith('--')) {
       const isList = positional !== undefined && table[positional]!.type === 'list';
       if (positional !== undefined && (isList || !(positional in given))) {
@@ -44,7 +55,8 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
     const flag = equals < 0 ? word : word.slice(0, equals);
     const attached = equals < 0 ? null : word.slice(equals + 1);
     const value = (): string => attached ?? takeValue(flag, rest);
-    if (flag === '--help' || flag === '--json') {
+    const isCommon = (common as readonly string[]).includes(flag);
+    if (isCommon && flag !== '--config') {
       if (attached !== null)
         throw userError(
           'bad-argument',
@@ -52,21 +64,22 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
           `Write ${flag} alone, or leave it out.`,
         );
       json = true;
-    } else if (flag === '--config') config = value();
+    } else if (isCommon) config = value();
     else {
       const negated = flag.startsWith('--no-') ? names.get(`--${flag.slice(5)}`) : undefined;
       const name = names.get(flag) ?? negated;
       const option = name === undefined ? undefined : table[name];
-      if (name === undefined || !option || (negated && option.type !== 'boolean')) {
-        throw unknownFlag(command, flag, [...names.keys(), ...commonFlags]);
-      }
-      if (option.type === 'boolean' && attached === null) given[name] = !negated;
-      else if (option.type === 'list') {
+      if (name === undefined || !option || (negated && option.type !== 'boolean'))
+        throw unknownFlag(command, flag, known);
+      if (negated && attached !== null)
+        throw userError('bad-argument', `${flag} takes no value.`, `Write ${flag} alone, or ${flagName(name)}.`);
+      if (option.type === 'list') {
         const items = [value()];
-        while (attached === null && option.variadic && rest.length > 0 && !isFlag(rest[0]!)) items.push(rest.shift()!);
+        while (attached === null && option.variadic && rest.length > 0 && !endsList(rest[0]!))
+          items.push(rest.shift()!);
         given[name] = [...((given[name] as string[] | undefined) ?? []), ...items];
-      } else if (name in given) throw userError('bad-argument', `${flag} is given twice.`);
-      else given[name] = readWord(option, value());
+      } else if (name in given) throw userError('bad-argument', `${flagName(name)} is given twice.`);
+      else given[name] = option.type === 'boolean' && attached === null ? !negated : readWord(option, value());
     }
   }
   return { given, config, json, help };
@@ -75,6 +88,9 @@ export function parseFlags(command: string, table: OptionTable, words: readonly 
 const quoteHint = 'Texts with spaces need quotes, and every value a flag before it.';
 
 const isFlag = (word: string): boolean => /^--\w/.test(word);
+
+/** A short flag is a value only where a flag needs one. */
+const endsList = (word: string): boolean => isFlag(word) || /^-[A-Za-z]/.test(word);
 
 function takeValue(flag: string, rest: string[]): string {
   const value = rest.shift();

@@ -1,4 +1,5 @@
 /** `early-exit list`: the models, exits and runs on this machine, with their speed. */
+import { existsSync } from 'node:fs';
 import { broughtText } from '../../protocol/brought.ts';
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
@@ -30,16 +31,18 @@ const help: CommandHelp = {
 export const listCommand: Command = {
   help,
   table: {},
+  common: ['--json', '--help'],
   async run(words, { terminal }) {
     const { out } = terminal;
-    const flags = parseFlags(help.name, {}, words);
+    const flags = parseFlags(help.name, this.table, words, undefined, this.common);
     if (flags.help !== null) {
       out.write(commandHelp(out, help, {}));
       return 0;
     }
     const models = await modelsAtHand(resolveModel(shippedModel));
     const below = await exitsFolders([process.cwd()]);
-    const exits = [...new Set([...below, ...lastExits()])].map(exitsAtHand).sort((a, b) => b.at - a.at);
+    const last = lastExits().filter((folder) => existsSync(folder));
+    const exits = [...new Set([...below, ...last])].map(exitsAtHand).sort((a, b) => b.at - a.at);
     out.write(flags.json ? listLines(models, exits) : listText(out, models, exits));
     return 0;
   },

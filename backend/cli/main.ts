@@ -64,7 +64,7 @@ function watchInterrupts(terminal: Terminal, work: AbortController): void {
     if (isStopping) return endAtOnce('SIGINT');
     isStopping = true;
     terminal.err.write(`${terminal.err.interactive ? '\r\x1b[2K' : ''}Stopping; Ctrl-C again ends at once.\n`);
-    work.abort();
+    work.abort(userError('cancelled', 'Cancelled.'));
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
 }
@@ -77,7 +77,7 @@ function watchOutputs(terminal: Terminal, work: AbortController): void {
     process.exitCode = error.code === 'EPIPE' ? 0 : FAILED;
     const reason = error.code === 'ENOSPC' ? 'the disk is full' : error.message;
     if (process.exitCode === FAILED) say(terminal, `The output cannot be written: ${reason}.`);
-    work.abort();
+    work.abort(userError('cancelled', 'Cancelled.'));
   });
   // A closed standard error is no reason to stop.
   process.stderr.on('error', () => {});

@@ -20,6 +20,7 @@ export const completionCommand = (all: () => readonly Command[]): Command => ({
     ],
   },
   table: {},
+  common: ['--help'],
   async run(words, { terminal }) {
     terminal.out.write(
       isHelp(words) ? commandHelp(terminal.out, this.help, this.table) : completionScript(words, all()),
@@ -36,6 +37,7 @@ export const lspCommand: Command = {
     examples: [['early-exit lsp --stdio', 'as an editor starts it']],
   },
   table: {},
+  common: ['--help'],
   async run(words, { terminal, signal }) {
     if (isHelp(words)) {
       terminal.out.write(commandHelp(terminal.out, this.help, this.table));

@@ -30,6 +30,8 @@ export function openStatus(stream: Stream, now: () => number = () => performance
     say(line) {
       clear();
       stream.write(`${line}\n`);
+      // What goes on below the line is drawn at once.
+      if (stream.interactive) last = -Infinity;
     },
     show(share, line) {
       const time = now();

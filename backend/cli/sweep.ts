@@ -1,4 +1,5 @@
 /** Draws a sweep: one line per trial as it ends, then the results over seeds. */
+import { userError, type UserError } from '../../protocol/errors.ts';
 import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
 import { inPercent, spreadText } from '../../protocol/spread-text.ts';
 import { commandHere, shellWord, shorter } from './naming.ts';
@@ -31,6 +32,17 @@ export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }:
   } finally {
     progress.status.clear();
   }
+}
+
+/** What a sweep of which trials failed ends with. */
+export function failedTrials(event: SweepEvent): UserError | null {
+  if (event.type !== 'swept' || event.failed.length === 0) return null;
+  const those = event.failed.length === 1 ? 'it' : 'them';
+  return userError(
+    'incomplete',
+    `${plural(event.failed.length, 'trial')} failed.`,
+    `The same command tries ${those} again.`,
+  );
 }
 
 function sweptTable({ colours }: Stream, groups: readonly SweptGroup[]): string {

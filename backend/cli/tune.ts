@@ -22,7 +22,7 @@ export async function showTune(
   advises = true,
 ): Promise<Tuned | null> {
   const { out, err } = terminal;
-  const { dim, bold } = err.colours;
+  const { dim } = err.colours;
   const progress = openProgress(err);
   let tuned: Extract<TuneEvent, { type: 'tuned' }> | null = null;
   let calibrated: CalibratedEvent | null = null;
@@ -83,9 +83,9 @@ export async function showTune(
     progress.status.clear();
   }
   if (tuned) {
-    out.write(
-      `\n${bold('Held-out loss, nats a token')} ${dim(`· step ${count(tuned.step)}, ${duration(tuned.seconds)}`)}\n`,
-    );
+    const { bold } = out.colours;
+    const length = out.colours.dim(`· step ${count(tuned.step)}, ${duration(tuned.seconds)}`);
+    out.write(`\n${bold('Held-out loss, nats a token')} ${length}\n`);
     out.write(beforeAfter(out, tuned.before, tuned.after));
     out.write(`\n${tuned.whole ? `Model in ${bold(tuned.model)}\n` : ''}Exits in ${bold(tuned.directory)}\n`);
     if (calibrated) out.write(calibrationText(out, calibrated));

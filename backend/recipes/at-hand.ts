@@ -1,5 +1,5 @@
 /** What a command can use: models and exits with their size, age and calibration, and runs that can be resumed. */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../../protocol/errors.ts';
 import type { ExitScore } from '../../protocol/events.ts';
@@ -8,7 +8,7 @@ import { openCheckpoint, type Calibration } from '../checkpoint/checkpoint.ts';
 import { hasState, readPosition } from '../checkpoint/state.ts';
 import { cachedModels, placesHere } from '../data/model-caches.ts';
 import { exitId } from '../exits/spec.ts';
-import { fileError } from '../formats/files.ts';
+import { fileError, statOf } from '../formats/files.ts';
 
 /** A model on this machine. */
 export interface ModelAtHand {
@@ -49,8 +49,19 @@ export async function modelsAtHand(shipped: string): Promise<ModelAtHand[]> {
 
 /** The exits of a folder, whatever state they are in. */
 export function exitsAtHand(directory: string): ExitsAtHand {
-  const known = { directory, bytes: bytesBelow(directory), at: changedAt(directory) };
+  let known: ExitsAtHand = {
+    directory,
+    model: '',
+    exits: [],
+    bytes: 0,
+    at: 0,
+    agreement: null,
+    calibration: null,
+    run: null,
+    problem: null,
+  };
   try {
+    known = { ...known, bytes: bytesBelow(directory), at: changedAt(directory) };
     const opened = openCheckpoint(directory, null);
     opened.close();
     const { base, exits, progress, calibration } = opened;
@@ -62,11 +73,11 @@ export function exitsAtHand(directory: string): ExitsAtHand {
       agreement: agreements.length > 0 ? Math.max(...agreements) : null,
       calibration,
       run: runOf(directory),
-      problem: null,
     };
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    return { ...known, model: '', exits: [], agreement: null, calibration: null, run: null, problem: error.message };
+    const problem = fileError(error, 'read', directory);
+    if (!(problem instanceof UserError)) throw problem;
+    return { ...known, problem: problem.message };
   }
 }
 
@@ -88,16 +99,17 @@ function runOf(directory: string): ExitsAtHand['run'] {
   }
 }
 
+// A running tune renames and removes files between the two looks at each; a link may lead nowhere.
 function bytesBelow(directory: string): number {
   try {
     const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
     return entries
       .filter((entry) => entry.isFile())
-      .reduce((sum, entry) => sum + statSync(path.join(entry.parentPath, entry.name)).size, 0);
+      .reduce((sum, entry) => sum + (statOf(path.join(entry.parentPath, entry.name))?.size ?? 0), 0);
   } catch (error) {
     throw fileError(error, 'read', directory);
   }
 }
 
 const changedAt = (directory: string): number =>
-  Math.max(0, ...readdirSync(directory).map((name) => statSync(path.join(directory, name)).mtimeMs));
+  Math.max(0, ...readdirSync(directory).map((name) => statOf(path.join(directory, name))?.mtimeMs ?? 0));

@@ -2,12 +2,12 @@
 import { parseOptions, type GenerateOptions, type ServeOptions } from '../../protocol/options.ts';
 
 export function servedGeneration(options: ServeOptions): GenerateOptions {
-  const { model, exits, device, threads, precision, maxTokens } = options;
+  const { model, exits, device, gpuLayers, threads, precision, maxTokens } = options;
   const { mode, tokenHealing, drafts, deferred, promptExit, policy, threshold, patience, disable, head } = options;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     ...parseOptions('generate', {}),
-    ...{ model, exits, device, threads, precision, maxTokens },
+    ...{ model, exits, device, gpuLayers, threads, precision, maxTokens },
     ...{ mode, tokenHealing, drafts, deferred, promptExit, policy, threshold, patience, disable, head },
     ...{ temperature, topK, topP, minP, repetitionPenalty },
   };

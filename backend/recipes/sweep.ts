@@ -75,7 +75,9 @@ async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGen
   // A folder that is not yet a checkpoint was left by a kill; a job of other machines may still be at work in it.
   if (!goesOn && !existsSync(join(folder, jobFolder))) rmSync(folder, { recursive: true, force: true });
   const given = parseOptions('tune', trial.given);
-  const model = given.model === shippedModel ? join(packageRoot(), 'models', shippedModel) : given.model;
+  // Exits whose model is trained further know that model.
+  const isShipped = given.model === shippedModel && given.continuePretraining === null;
+  const model = isShipped ? join(packageRoot(), 'models', shippedModel) : given.model;
   const options: TuneOptions = goesOn
     ? parseOptions('tune', {
         model,

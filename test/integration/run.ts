@@ -25,6 +25,9 @@ import type { Result } from './harness/suite.ts';
 const repository = path.resolve(import.meta.dirname, '../..');
 const cache = path.join(repository, '.cache/integration');
 
+/** Follows each session. */
+const closingTest = 'no backend outlives the window';
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -88,13 +91,17 @@ async function main(): Promise<number> {
       .session(session, { workspace, screenshots, tests: suites.get(session.name)!, control }, lookForOrphans)
       .then((code) => (code === 0 ? null : `ended with code ${code}`))
       .catch((error: unknown) => String(error));
-    const closing = { name: 'no backend outlives the window', error: orphans, milliseconds: 0, notes: [] };
+    const closing = { name: closingTest, error: orphans, milliseconds: 0, notes: [] };
     const results = await report(session.name, control, failure, Date.now() - start, closing);
     all.push({ suite: session.name, results });
   }
   await run.end();
   await writeFile(path.join(cache, 'results.json'), JSON.stringify(all, null, 2));
   const results = all.flatMap((suite) => suite.results);
+  if (values.test !== undefined && results.every(({ name }) => name === closingTest)) {
+    console.error(`No test of these suites has ${values.test} in its name.`);
+    return 2;
+  }
   const failed = results.filter((result) => result.error !== null).length;
   console.log(`\n${results.length - failed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;

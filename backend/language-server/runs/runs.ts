@@ -175,7 +175,8 @@ function tuneOptions(live: Live, resume: boolean): TuneOptions {
   // A resumed run keeps its own limits: if they were given again, they would be added to what is done.
   const limits = goesOn ? { minutes: undefined, steps: undefined, epochs: undefined } : {};
   const options = parseOptions('tune', { ...live.record.options, ...limits, resume: goesOn }, settingOrigin);
-  return { ...options, model: resolveModel(options.model) };
+  // Exits whose model is trained further know that model.
+  return options.continuePretraining === null ? { ...options, model: resolveModel(options.model) } : options;
 }
 
 /** A window alone writes the records of its own runs. @throws UserError for a run of another window. */

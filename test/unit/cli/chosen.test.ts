@@ -1,16 +1,19 @@
 /** Exits name their model, and a folder goes on with what it used last. */
+import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { chosenFiles } from '../../../backend/cli/chosen.ts';
-import { notingUsed } from '../../../backend/cli/command.ts';
+import { failingInTheEnd, notingUsed } from '../../../backend/cli/command.ts';
 import { tunedFiles } from '../../../backend/cli/commands.ts';
+import { failedTrials } from '../../../backend/cli/sweep.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { rememberUsed } from '../../../backend/recipes/last-used.ts';
-import type { TuneEvent } from '../../../protocol/events.ts';
+import type { SweepEvent, TuneEvent } from '../../../protocol/events.ts';
 import { optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
-import { openScreen, plain } from './screen.ts';
+import { bundled } from '../../support/bundled.ts';
+import { openScreen, plain, stream } from './screen.ts';
 
 const never = new AbortController().signal;
 const model = path.resolve('test/fixtures/golden/tiny/llama-untied');
@@ -51,9 +54,33 @@ test('what was used last here is taken up and said, unless something is named', 
   expect((await chosen('generate', { exits: null }))[0]).toEqual({ model });
   expect(await chosen('generate', { model: 'typescript-5m' })).toEqual([{}, '']);
   expect(await chosen('tune', { resume: true })).toEqual([{}, '']);
+  expect(await chosen('tune', { continuePretraining: exits })).toEqual([{}, '']);
   expect(await chosen('doctor', {})).toEqual([{}, '']);
   rememberUsed({ model: path.resolve('models/typescript-5m'), exits: null });
   expect(await chosen('generate', {}), 'the default needs no word').toEqual([{}, '']);
+});
+
+test('a model that is trained further is that of its exits', () => {
+  const words = ['tune', '--continue-pretraining', exits, '--plan', '1', '--json'];
+  const { stdout, stderr } = spawnSync(process.execPath, [bundled('cli'), ...words], { encoding: 'utf8' });
+  expect(stderr).not.toContain('error');
+  expect(JSON.parse(stdout)).toMatchObject({ type: 'planned', model: 'llama-untied' });
+});
+
+test('what a run is told in the end, it fails with behind all of its events', async () => {
+  const event = (failed: number): SweepEvent => ({
+    type: 'swept',
+    directory: 'my.sweep',
+    groups: [],
+    failed: Array.from({ length: failed }, () => ({ name: '001', message: 'no' })),
+  });
+  const seen: string[] = [];
+  const read = async (failed: number): Promise<void> => {
+    for await (const { type } of failingInTheEnd(stream(event(failed)), failedTrials)) seen.push(type);
+  };
+  await read(0);
+  await expect(read(2)).rejects.toThrow('2 trials failed.');
+  expect(seen).toEqual(['swept', 'swept']);
 });
 
 test('a run that was calibrated, or told something else behind its exits, is what the folder goes on with', async () => {

@@ -32,6 +32,11 @@ describe.runIf(has('bash'))('bash', () => {
     [['generate', '--model', 'x'], []],
     [['tune', '--no-f'], ['--no-feature-cache']],
     [['completion', 'f'], ['fish']],
+    [
+      ['list', '--'],
+      ['--json', '--help'],
+    ],
+    [['start', '--res'], []],
     [['help', 'dem'], []],
     [['help', 'doc'], ['doctor']],
     [['tun', '--'], []],

@@ -80,7 +80,7 @@ describe('showTune', () => {
         '',
         '10:lens agrees with the model most often, on 50 % of tokens. That is too few to leave at.',
         'Next',
-        '  npx early-exit tune --model m.gguf --data src --out my.exits --resume --minutes 30',
+        '  npx early-exit tune --out my.exits --resume --minutes 30',
         '      go on tuning, so that exits agree more often',
         '',
       ].join('\n'),
@@ -93,6 +93,14 @@ describe('showTune', () => {
       '! The data has few documents.',
       '✓ Tuning                2,048 tokens T',
     ]);
+  });
+
+  it('writes no colours into a file, also where progress is drawn on a terminal', async () => {
+    const [file, watched] = [openScreen(), openScreen({ tty: true })];
+    await showTune(stream(...tuning), { out: file.terminal.out, err: watched.terminal.err });
+    expect(watched.err()).toContain('\x1b[');
+    expect(file.out()).toContain('Exits in my.exits');
+    expect(file.out()).toBe(plain(file.out()));
   });
 
   it('draws a bar over one line where a person looks', async () => {
@@ -401,6 +409,19 @@ describe('status', () => {
     const status = openStatus(screen.terminal.err, () => now);
     for (; now < 11_000; now += 1000) status.show(now / 20_000, (share) => `at ${share}`);
     expect(screen.err()).toBe('at 25 %\nat 50 %\n');
+  });
+
+  it('draws what goes on below a line at once', () => {
+    const screen = openScreen({ tty: true });
+    let now = 0;
+    const status = openStatus(screen.terminal.err, () => now);
+    status.show(0.5, () => 'first');
+    now += 10;
+    status.show(0.6, () => 'too soon');
+    status.say('done');
+    status.show(0, () => 'second');
+    expect(visible(screen.err())).toEqual(['done', 'second']);
+    expect(screen.err()).not.toContain('too soon');
   });
 
   it('never draws more than the line holds', () => {

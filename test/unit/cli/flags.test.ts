@@ -38,6 +38,29 @@ describe('parseFlags', () => {
     expect(generate('--prompt', 'a', '--prompt', '-', '--stop=--end')).toEqual({ prompt: ['a', '-'], stop: ['--end'] });
   });
 
+  it('takes no short flag for one of the words of a list', () => {
+    const evaluate = (...words: string[]) => parseFlags('evaluate', optionTables.evaluate, words);
+    expect(evaluate('--tasks', 'a.jsonl', 'b.jsonl', '-h')).toMatchObject({
+      given: { tasks: ['a.jsonl', 'b.jsonl'] },
+      help: 'usual',
+    });
+    expect(refusal(() => tune('--data', 'src', '-o', 'my.exits'))).toBe('tune has no option -o. Did you mean --out?');
+    expect(tune('--data', 'src', '-', '!-a')).toEqual({ data: ['src', '-', '!-a'] });
+  });
+
+  it('takes no option that the command does not read', () => {
+    const evaluate = (...words: string[]) => parseFlags('evaluate', optionTables.evaluate, words);
+    expect(refusal(() => evaluate('--seed', '7'))).toMatch(/^evaluate has no option --seed\./);
+  });
+
+  it('takes of the common flags those of the command', () => {
+    const list = (...words: string[]) => parseFlags('list', {}, words, undefined, ['--json', '--help']);
+    expect(list('--json').json).toBe(true);
+    expect(refusal(() => list('--config', 'a.json'))).toBe(
+      'list has no option --config. See early-exit list --help all.',
+    );
+  });
+
   it('leaves what is no number to be refused with its text', () => {
     expect(tune('--batch-size', 'many')).toEqual({ batchSize: 'many' });
     expect(tune('--batch-size', '')).toEqual({ batchSize: '' });
@@ -69,6 +92,12 @@ describe('parseFlags', () => {
     [['--out'], '--out needs a value.'],
     [['--out', '--resume'], '--out needs a value. If --resume is the value, write --out=--resume.'],
     [['--steps', '1', '--steps', '2'], '--steps is given twice.'],
+    [['--feature-cache', '--no-feature-cache'], '--feature-cache is given twice.'],
+    [['--feature-cache', '--feature-cache=false'], '--feature-cache is given twice.'],
+    [
+      ['--no-feature-cache=true'],
+      '--no-feature-cache takes no value. Write --no-feature-cache alone, or --feature-cache.',
+    ],
     [
       ['loose'],
       'tune does not know what to do with "loose". Texts with spaces need quotes, and every value a flag before it.',

@@ -1,11 +1,23 @@
 /** How the program ends when its output, its terminal or its user goes: with 0, 1 or 130, never by a native abort. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, openSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
+import { importExits } from '../../../backend/recipes/import.ts';
+import { parseOptions } from '../../../protocol/options.ts';
 import { bundled } from '../../support/bundled.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
@@ -24,6 +36,30 @@ const start = (words: readonly string[], out: 'pipe' | number = 'pipe'): ChildPr
 async function ended(child: ChildProcess): Promise<number> {
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
   return code ?? (signal === 'SIGINT' ? 130 : 134);
+}
+
+/** Whether a process has a file of this name open. */
+function hasOpen({ pid }: ChildProcess, name: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(folder).some((each) => path.basename(readlinkSync(path.join(folder, each))) === name);
+  } catch {
+    // It closes files meanwhile.
+    return false;
+  }
+}
+
+/** Adds 4 GiB that no model needs to a file of weights; they take no space on the disk. */
+function grow(weights: string): void {
+  const file = readFileSync(weights);
+  const start = 8 + file.readUInt32LE(0);
+  const header = JSON.parse(file.toString('utf8', 8, start)) as Record<string, unknown>;
+  const [from, to] = [file.length - start, file.length - start + 2 ** 32];
+  const text = JSON.stringify({ ...header, unused: { dtype: 'F32', shape: [2 ** 30], data_offsets: [from, to] } });
+  const length = Buffer.alloc(8);
+  length.writeUInt32LE(text.length);
+  writeFileSync(weights, Buffer.concat([length, Buffer.from(text), file.subarray(start)]));
+  truncateSync(weights, 8 + text.length + to);
 }
 
 describe.skipIf(process.platform === 'win32')('early-exit', () => {
@@ -51,6 +87,25 @@ describe.skipIf(process.platform === 'win32')('early-exit', () => {
       child.kill('SIGINT');
       expect(await end).toBe(130);
     }
+  });
+
+  it.skipIf(process.platform !== 'linux')('is interrupted while it looks for the model of exits', async () => {
+    const [model, exits] = [path.join(cache, 'large'), path.join(cache, 'large.exits')];
+    cpSync(path.join(root, 'test/fixtures/golden/tiny/llama-tied'), model, { recursive: true });
+    process.env['EARLY_EXIT_CACHE'] = cache;
+    const options = parseOptions('import', { model, layers: '1', out: exits });
+    for await (const event of importExits(options, new AbortController().signal))
+      expect(event.type).not.toBe('warning');
+    // Its hash takes seconds.
+    grow(path.join(model, 'model.safetensors'));
+    const child = start(['generate', '--exits', exits, '--prompt', 'x']);
+    const [end, err] = [ended(child), text(child.stderr!)];
+    while (child.exitCode === null && !hasOpen(child, 'model.safetensors'))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill('SIGINT');
+    expect(await end).toBe(130);
+    expect(await err).toBe('Stopping; Ctrl-C again ends at once.\n');
+    rmSync(model, { recursive: true });
   });
 
   it.skipIf(process.platform !== 'linux')('says that the disk is full', async () => {

@@ -20,21 +20,22 @@ beforeEach(() => {
 });
 afterEach(() => fs.rmSync(root, { recursive: true, force: true }));
 
+async function lines(): Promise<Record<string, unknown>[]> {
+  const screen = openScreen();
+  const context = { terminal: screen.terminal, signal: never, readInput: () => Promise.resolve('') };
+  expect(await listCommand.run(['--json'], context)).toBe(0);
+  return screen
+    .out()
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 test('exits used last are listed from anywhere, with their bytes; damaged ones with what is wrong', async () => {
   const exits = path.join(root, 'my.exits');
   const options = parseOptions('import', { model, layers: '1', out: exits });
   for await (const event of importExits(options, never)) expect(event.type).not.toBe('warning');
   rememberUsed({ model, exits }, root);
-  const lines = async (): Promise<Record<string, unknown>[]> => {
-    const screen = openScreen();
-    const context = { terminal: screen.terminal, signal: never, readInput: () => Promise.resolve('') };
-    expect(await listCommand.run(['--json'], context)).toBe(0);
-    return screen
-      .out()
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
-  };
   const [first, ...rest] = await lines();
   expect(first).toMatchObject({ type: 'model', name: 'typescript-5m', where: 'ships' });
   const own = rest.find(({ directory }) => directory === exits);
@@ -51,6 +52,19 @@ test('exits used last are listed from anywhere, with their bytes; damaged ones w
   fs.writeFileSync(path.join(exits, 'exits.safetensors'), '');
   const damaged = (await lines()).find(({ directory }) => directory === exits);
   expect(damaged!['problem']).toMatch(/exits\.json cannot be used/);
+});
+
+test('exits that were removed are left out, and those with a link to nowhere, or a file in their place, listed', async () => {
+  const [removed, linked, file] = ['removed.exits', 'linked.exits', 'file.exits'].map((name) => path.join(root, name));
+  fs.mkdirSync(linked!);
+  fs.symlinkSync(path.join(root, 'nowhere'), path.join(linked!, 'exits.safetensors'));
+  fs.writeFileSync(file!, '');
+  for (const exits of [removed!, linked!, file!]) rememberUsed({ model, exits }, `${exits}-folder`);
+  const all = await lines();
+  const problemOf = (exits: string): unknown => all.find(({ directory }) => directory === exits)?.['problem'];
+  expect(problemOf(removed!)).toBeUndefined();
+  expect(problemOf(linked!)).toMatch(/holds no exits/);
+  expect(problemOf(file!)).toMatch(/a part of the path is not a folder/);
 });
 
 test('a table says what exits bring, how old they are, and how a run goes on', () => {

@@ -91,6 +91,12 @@ describe('early-exit', () => {
     ],
     [['generate', '--candidates', '100'], 'error --candidates must be a whole number from 0 to 5, not 100.\n'],
     [['generate', '--stop', ''], 'error --stop must be texts that are not empty, not "".\n'],
+    [['list', '--config', 'none.json'], 'error list has no option --config. See early-exit list --help all.\n'],
+    [['start', '--resume'], 'error start has no option --resume. See early-exit start --help all.\n'],
+    [
+      ['start', '--continue-pretraining', 'a'],
+      'error start has no option --continue-pretraining. See early-exit start --help all.\n',
+    ],
     [['start', '--json'], 'error start is for people: it has no --json. See early-exit tune --json.\n'],
   ])('refuses %j', async (words, err) => {
     expect(await earlyExit(words)).toEqual({ code: 2, out: '', err });
@@ -113,5 +119,11 @@ describe('early-exit', () => {
       /none.json cannot be read/,
     );
     expect((await earlyExit(['tune', '--config', config('[]')])).err).toContain('must hold one JSON object of options');
+    const resuming = config('{"resume": true}');
+    expect(await earlyExit(['start', '--config', resuming])).toEqual({
+      code: 2,
+      out: '',
+      err: `error resume in ${resuming} is no option of start. Leave it out.\n`,
+    });
   });
 });

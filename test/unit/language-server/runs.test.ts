@@ -6,7 +6,9 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vit
 import { identityOf } from '../../../backend/formats/processes.ts';
 import { isOrphaned, runStore, type RunRecord } from '../../../backend/language-server/runs/store.ts';
 import { createRuns, type Runs } from '../../../backend/language-server/runs/runs.ts';
+import { resolveModel } from '../../../backend/worker/shipped.ts';
 import { userError } from '../../../protocol/errors.ts';
+import { shippedModel } from '../../../protocol/options-groups.ts';
 import { doneShare, secondsLeft } from '../../../protocol/run-clock.ts';
 import type { StepEvent } from '../../../protocol/events.ts';
 import type { RunEvent, RunSummary } from '../../../protocol/server.ts';
@@ -96,6 +98,16 @@ describe('a run', () => {
     await runs.pause(id);
     const { clock } = await runs.resume(id);
     expect(clock).toMatchObject({ minutes: 8 });
+    await runs.dispose();
+  });
+
+  it('leaves the model that is trained further to its exits', async () => {
+    const runs = make();
+    await runs.start('First', { out: exits, data: [text] });
+    await runs.start('Further', { continuePretraining: exits, out: `${exits}-2`, data: [text] });
+    await until(() => engine.jobs.length === 2);
+    const models = engine.jobs.map(({ options }) => options.model);
+    expect(models.sort()).toEqual([resolveModel(shippedModel), shippedModel]);
     await runs.dispose();
   });
 
