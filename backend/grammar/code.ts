@@ -78,6 +78,7 @@ export function* compileRules({ root, rules }: Rules): Steps<Code> {
     return [made];
   };
   const repeated = (part: readonly number[], least: number, most: number | null): number[] => {
+    if (most !== null && most < least) throw badGrammar(`a part of it comes at least ${least} times, at most ${most}`);
     const copies = least + (most === null ? 1 : Math.max(0, most - least));
     if (copies * (part.length + 2) > mostOperators) throw badGrammar(`it has more than ${mostOperators} parts`);
     const needed = Array.from({ length: least }, () => part).flat();

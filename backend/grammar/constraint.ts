@@ -3,7 +3,7 @@ import { emptyMask, inMask, putInMask, type Allowed } from '../data/allowed.ts';
 import type { Steps } from '../data/steps.ts';
 import { badGrammar, compileRules, type Code } from './code.ts';
 import type { Rules } from './expression.ts';
-import { givenUp, newStates, type State, type States } from './states.ts';
+import { newStates, type State, type States } from './states.ts';
 import type { TokenTexts, Vocabulary } from './vocabulary.ts';
 
 /** Work on one mask: of a grammar that takes more, some tokens that it allows are left out. */
@@ -22,7 +22,7 @@ export function* openGrammar(
   const code = yield* compileRules(rules);
   yield* checkRules(code);
   const states = newStates(code);
-  if (states.root === givenUp) throw badGrammar('it can begin in too many ways');
+  if (states.root === states.givenUp) throw badGrammar('it can begin in too many ways');
   return allowedIn(states.root, { states, tokenizer, vocabulary, ends });
 }
 
@@ -31,7 +31,7 @@ function* checkRules(code: Code): Steps<void> {
   const states = newStates(code);
   let reported = 0;
   for (const [rule, starts] of code.rules.entries()) {
-    if (starts.length > 0 && states.startOf(rule) === givenUp)
+    if (starts.length > 0 && states.startOf(rule) === states.givenUp)
       throw badGrammar('a rule begins with itself, or in too many ways');
     if (states.work > mostCheckWork) throw badGrammar('it is too large');
     if (states.work - reported < checkStep) continue;

@@ -18,8 +18,11 @@ export interface Rules {
 }
 
 export const text = (of: string): Expression => ({ kind: 'text', text: of });
-export const sequence = (...parts: readonly Expression[]): Expression => ({ kind: 'sequence', parts });
-export const choice = (...options: readonly Expression[]): Expression => ({ kind: 'choice', options });
+export const sequence = (...parts: readonly Expression[]): Expression => sequenceOf(parts);
+export const choice = (...options: readonly Expression[]): Expression => choiceOf(options);
+/** For lists that may be too long to be arguments. */
+export const sequenceOf = (parts: readonly Expression[]): Expression => ({ kind: 'sequence', parts });
+export const choiceOf = (options: readonly Expression[]): Expression => ({ kind: 'choice', options });
 export const rule = (name: string): Expression => ({ kind: 'rule', name });
 export const repeat = (part: Expression, least: number, most: number | null): Expression => ({
   kind: 'repeat',

@@ -1,7 +1,7 @@
-/** GBNF, the grammars of llama.cpp (grammars/README.md there), as rules. */
+/** GBNF, the grammars of llama.cpp (grammars/README.md there), as rules. Those that name tokens are not supported. */
 import { badGrammar } from './code.ts';
-import { choice, rule, sequence, text, type Expression, type Range, type Rules } from './expression.ts';
-import { newScanner, repeated, type Scanner } from './scanner.ts';
+import { choiceOf, repeat, rule, sequenceOf, text, type Expression, type Range, type Rules } from './expression.ts';
+import { newScanner, takeTimes, type Scanner } from './scanner.ts';
 
 const mostDepth = 200;
 
@@ -31,13 +31,22 @@ function alternatives(scanner: Scanner, depth: number, inGroup: boolean): Expres
     while (inGroup || !nextRule.test(scanner.peek(200))) {
       const one = item(scanner, depth);
       if (one === null) break;
-      parts.push(repeated(scanner, one));
-      blank(scanner, inGroup);
+      parts.push(repeated(scanner, one, inGroup));
     }
-    options.push(parts.length === 1 ? parts[0]! : sequence(...parts));
+    options.push(parts.length === 1 ? parts[0]! : sequenceOf(parts));
     blank(scanner, inGroup);
   } while (scanner.take(/\|/y));
-  return options.length === 1 ? options[0]! : choice(...options);
+  return options.length === 1 ? options[0]! : choiceOf(options);
+}
+
+/** A part and the signs of repetition behind it: each repeats all before it. Takes the blanks between and behind them, too. */
+function repeated(scanner: Scanner, part: Expression, inGroup: boolean): Expression {
+  for (let all = part; ;) {
+    blank(scanner, inGroup);
+    const times = takeTimes(scanner, true);
+    if (times === null) return all;
+    all = repeat(all, times.least, times.most);
+  }
 }
 
 const nextRule = /^[a-zA-Z0-9_-]+[ \t]*::=/;
@@ -53,6 +62,8 @@ function item(scanner: Scanner, depth: number): Expression | null {
     need(scanner, /\)/y, ')');
     return inner;
   }
+  if (/[<!]/.test(scanner.peek(1)))
+    throw badGrammar(`line ${scanner.line()} names a token, which is not supported: write its text in quotation marks`);
   const name = take(/[a-zA-Z0-9_-]+/y);
   return name === null ? null : rule(name);
 }
@@ -60,7 +71,7 @@ function item(scanner: Scanner, depth: number): Expression | null {
 function quoted(scanner: Scanner): Expression {
   const codes: number[] = [];
   while (!scanner.take(/"/y)) {
-    if (/^\n?$/.test(scanner.peek(1))) throw wrong(scanner, 'the end of a text');
+    if (scanner.isAtEnd()) throw wrong(scanner, 'the end of a text');
     codes.push(character(scanner));
   }
   return text(codes.map((code) => String.fromCodePoint(code)).join(''));

@@ -1,83 +1,87 @@
 /**
  * A JSON schema as rules: every text of the rules fits the schema. Keywords that a grammar cannot express (`not`, `uniqueItems` …) are refused,
- * annotations (`title`, most formats) are ignored. Properties come in the order of the schema. An object with named properties has no
- * others unless `additionalProperties` says so, as in llama.cpp.
+ * annotations (`title`, most formats) are ignored. Schemas that apply at once are joined first. Properties come in the order of the schema.
+ * An object with named properties has no others unless `additionalProperties` says so, as in llama.cpp.
  */
 import { badGrammar } from './code.ts';
-import { choice, rule, sequence, text, type Expression, type Rules } from './expression.ts';
-import { jsonRules, literal } from './json.ts';
+import { choiceOf, nothing, rule, sequence, text, type Expression, type Rules } from './expression.ts';
+import { jsonRules } from './json.ts';
 import { integerBetween, numberBetween } from './numbers.ts';
 import { arrayOf } from './schema-arrays.ts';
+import { checkKeywords, restricts } from './schema-keywords.ts';
+import { literalOf } from './schema-literals.ts';
+import { isPossible, merged } from './schema-merge.ts';
 import { objectOf } from './schema-objects.ts';
-import { asSchema, boundsOf, inferred, listIn, merged, without, type Schema } from './schema-parts.ts';
+import { asSchema, boundsOf, inferred, listIn, typesOf, without, type Define, type Schema } from './schema-parts.ts';
 import { mostDepth, referred, resolved } from './schema-references.ts';
-import { stringOf } from './schema-strings.ts';
+import { formatOf, stringOf } from './schema-strings.ts';
 
 const mostSchemas = 20_000;
 const mostTogether = 1_000;
-
-/** Keywords that cannot be expressed, with the value that has no effect. */
-const impossible: Readonly<Record<string, (value: unknown) => boolean>> = {
-  ...Object.fromEntries(
-    ['not', 'if', 'patternProperties', 'propertyNames', 'dependentRequired', 'dependentSchemas', 'contains', 'multipleOf', '$dynamicRef'].map((name) => [name, () => false]), // prettier-ignore
-  ),
-  multipleOf: (value) => value === 1,
-  uniqueItems: (value) => value === false,
-  minProperties: (value) => value === 0,
-  maxProperties: () => false,
-  unevaluatedProperties: (value) => typeof value === 'boolean',
-  unevaluatedItems: (value) => typeof value === 'boolean',
-};
+/** A schema that is made of others counts once for each so many characters. */
+const charactersOfOne = 1_000;
 
 /** `around`: the text before and after the value. @throws UserError for a schema that no grammar can express. */
 export function schemaRules(schema: unknown, around: readonly [before: string, behind: string] = ['', '']): Rules {
   const rules = new Map(jsonRules);
+  const waiting: (() => void)[] = [];
   let count = 0;
-  let objects = 0;
+  let ids = 0;
 
-  /** A rule that may name itself. */
-  const define = (name: string, make: () => Expression): Expression => {
+  const define: Define = (name, make) => {
     if (!rules.has(name)) {
-      rules.set(name, text(''));
-      rules.set(name, make());
+      rules.set(name, nothing);
+      waiting.push(() => void rules.set(name, make()));
     }
     return rule(name);
   };
+  const spend = (schemas: number): void => {
+    count += schemas;
+    if (count > mostSchemas) throw badGrammar(`it has more than ${mostSchemas} schemas`);
+  };
   const value = (given: unknown, depth: number): Expression => {
-    if (++count > mostSchemas) throw badGrammar(`it has more than ${mostSchemas} schemas`);
+    spend(1);
     if (depth > mostDepth) throw badGrammar(`its schemas are nested deeper than ${mostDepth}`);
     if (given === true) return rule('value');
     const one = asSchema(given);
-    for (const [name, isHarmless] of Object.entries(impossible))
-      if (one[name] !== undefined && !isHarmless(one[name]))
-        throw badGrammar(`no grammar keeps ${name}: leave it out of the schema`);
+    checkKeywords(one);
     if ('$ref' in one) {
+      const rest = without(one, ['$ref']);
       const { schema: target, name } = referred(schema, one['$ref']);
-      return define(name, () => value(target, 0));
+      return restricts(rest) ? together([rest, resolved(schema, target)]) : define(name, () => value(target, 0));
     }
-    if ('const' in one) return literal(one['const']);
-    if (Array.isArray(one['enum'])) return among(one['enum'].map(literal), 'enum');
-    for (const key of ['anyOf', 'oneOf', 'allOf'])
-      if ((listIn(one, key)?.length ?? 0) > mostTogether)
-        throw badGrammar(`${key} has more than ${mostTogether} schemas`);
-    for (const key of ['anyOf', 'oneOf'])
-      if (Array.isArray(one[key])) {
-        const rest = without(one, [key]);
-        const isBare = !Object.keys(rest).some((name) => structural.has(name));
-        return among(one[key].map((each: unknown) => value(isBare ? each : merged([rest, resolved(schema, each)]), depth + 1)), key); // prettier-ignore
-      }
-    if (Array.isArray(one['allOf']))
-      return value(
-        merged([without(one, ['allOf']), ...one['allOf'].map((each: unknown) => resolved(schema, each))]),
-        depth + 1,
-      );
-    const { type = inferred(one) } = one;
-    if (Array.isArray(type))
-      return among(
-        type.map((each: unknown) => ofType(each, one, depth)),
-        'type',
-      );
-    return ofType(type, one, depth);
+    for (const key of ['anyOf', 'oneOf', 'allOf']) {
+      const parts = listIn(one, key);
+      if (parts !== undefined) return combined(key, parts, without(one, [key]), depth);
+    }
+    if ('const' in one || one['enum'] !== undefined) return literalOf(one, `${ids++}`, define);
+    const types = typesOf(one) ?? [inferred(one) ?? (formatOf(one) && 'string')];
+    if (types.length === 0) throw badGrammar('no type fits all schemas of one value');
+    return choiceOf(types.map((type) => ofType(type, one, depth)));
+  };
+
+  /** Some of these schemas, or all of them, and `rest` in any case. */
+  const combined = (key: string, parts: readonly unknown[], rest: Schema, depth: number): Expression => {
+    if (parts.length > mostTogether) throw badGrammar(`${key} has more than ${mostTogether} schemas`);
+    if (key === 'allOf') return together([rest, ...parts.map((part) => resolved(schema, part))]);
+    const within = (part: unknown): Expression[] => {
+      if (!restricts(rest)) return [value(part, depth + 1)];
+      const both = merged([rest, resolved(schema, part)]);
+      return isPossible(both) ? [made(both)] : [];
+    };
+    const options = parts.filter((part) => part !== false).flatMap(within);
+    if (options.length === 0) throw badGrammar(`${key} is empty, or nothing fits it`);
+    return choiceOf(options);
+  };
+  const together = (schemas: readonly Schema[]): Expression => {
+    spend(schemas.length);
+    return made(merged(schemas));
+  };
+  /** A schema that is made of others may lead to itself, as a reference may. */
+  const made = (one: Schema): Expression => {
+    const name = JSON.stringify(one);
+    spend(Math.floor(name.length / charactersOfOne));
+    return define(`made ${name}`, () => value(one, 0));
   };
 
   const ofType = (type: unknown, one: Schema, depth: number): Expression => {
@@ -97,25 +101,20 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
       case 'string':
         return sequence(text('"'), stringOf(one), text('"'));
       case 'array':
-        return arrayOf(one, within);
+        return arrayOf(one, `${ids++}`, within, define);
       case 'object':
-        return objectOf(one, `${objects++}`, within, define);
+        return objectOf(one, `${ids++}`, within, define);
       default:
         throw badGrammar(`there is no type ${JSON.stringify(type)?.slice(0, 100)}`);
     }
   };
 
   const whole = value(schema, 0);
+  // Rules that are waiting name more of them, which wait in turn: no chain of rules fills the stack.
+  for (const make of waiting) make();
   rules.set('root', sequence(text(around[0]), whole, text(around[1])));
   return { root: 'root', rules };
 }
 
 /** Any object. */
 export const jsonObjectRules: Rules = { root: 'object', rules: jsonRules };
-
-const structural = new Set(['type', 'properties', 'required', 'additionalProperties', 'items', 'prefixItems', 'enum', 'const', 'allOf', '$ref', 'minimum', 'maximum', 'minLength', 'maxLength', 'pattern', 'minItems', 'maxItems', 'anyOf', 'oneOf']); // prettier-ignore
-
-function among(options: readonly Expression[], name: string): Expression {
-  if (options.length === 0) throw badGrammar(`${name} is empty`);
-  return choice(...options);
-}

@@ -1,7 +1,7 @@
 /** A regular expression of a schema as an expression over the characters of a JSON string, each as it is written there. */
 import { badGrammar } from './code.ts';
-import { choice, repeat, sequence, text, type Expression, type Range } from './expression.ts';
-import { newScanner, repeated } from './scanner.ts';
+import { choice, choiceOf, repeat, sequenceOf, text, type Expression, type Range } from './expression.ts';
+import { newScanner, takeTimes } from './scanner.ts';
 import { complement } from './utf8.ts';
 
 /** @throws UserError for what is more than alternatives, classes, groups and repetitions. */
@@ -58,6 +58,13 @@ export function patternExpression(pattern: string): Expression {
     if (/[\^$*+?{}]/.test(peek(1))) throw unsupported();
     return inString(single(take(/[^]/uy)!.codePointAt(0)!));
   };
+  const repeated = (part: Expression): Expression => {
+    const times = takeTimes(scanner);
+    if (times === null) return part;
+    // A lazy repetition, with a second mark, fits the same texts as a greedy one.
+    take(/\?/y);
+    return repeat(part, times.least, times.most);
+  };
   const alternatives = (depth: number): Expression => {
     if (depth > 100) throw badGrammar('its pattern is nested too deep');
     const options: Expression[] = [];
@@ -65,14 +72,13 @@ export function patternExpression(pattern: string): Expression {
       const parts: Expression[] = [];
       const isAnchored = depth === 0 && take(/\^/y) !== null;
       for (let one = atEnd() ? null : atom(depth); one !== null; one = atEnd() ? null : atom(depth))
-        // A lazy repetition, with a second mark, fits the same texts as a greedy one.
-        parts.push(repeated(scanner, one, /\?/y));
+        parts.push(repeated(one));
       const isEnded = depth === 0 && take(/\$/y) !== null;
-      options.push(
-        sequence(...(isAnchored || depth > 0 ? [] : [anything]), ...parts, ...(isEnded || depth > 0 ? [] : [anything])),
-      );
+      if (depth === 0 && !isAnchored) parts.unshift(anything);
+      if (depth === 0 && !isEnded) parts.push(anything);
+      options.push(sequenceOf(parts));
     } while (take(/\|/y));
-    return choice(...options);
+    return choiceOf(options);
     function atEnd(): boolean {
       return depth === 0 && /^\$(?:\||$)/.test(peek(2));
     }

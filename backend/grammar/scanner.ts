@@ -1,5 +1,4 @@
 /** Reads a text from left to right by patterns. Knows no grammar. */
-import { repeat, type Expression } from './expression.ts';
 
 export interface Scanner {
   /** Takes what a sticky pattern matches here; null if it does not match. */
@@ -26,14 +25,24 @@ export function newScanner(text: string): Scanner {
   };
 }
 
-/** Takes a sign of repetition, as GBNF and regular expressions write them, and repeats the part before it. `then`: taken after a sign. */
-export function repeated({ take }: Scanner, part: Expression, then = /(?:)/y): Expression {
-  const sign = take(/[*+?]|\{\d{1,6}(?:,\d{0,6})?\}/y);
-  if (sign === null) return part;
-  take(then);
-  if (sign === '*') return repeat(part, 0, null);
-  if (sign === '+') return repeat(part, 1, null);
-  if (sign === '?') return repeat(part, 0, 1);
-  const [least = '', most] = sign.slice(1, -1).split(',');
-  return repeat(part, Number(least), most === undefined ? Number(least) : most === '' ? null : Number(most));
+/** How often a part comes; `most` null: however often. */
+export interface Times {
+  readonly least: number;
+  readonly most: number | null;
+}
+
+/** Takes a sign of repetition, as GBNF and regular expressions write them; null if there is none. `blanks`: braces may have some. */
+export function takeTimes({ take }: Scanner, blanks = false): Times | null {
+  const sign = take(
+    blanks ? /[*+?]|\{\s*\d{1,15}\s*(?:,\s*(?:\d{1,15}\s*)?)?\}/y : /[*+?]|\{\d{1,15}(?:,\d{0,15})?\}/y,
+  );
+  if (sign === null) return null;
+  if (sign === '*') return { least: 0, most: null };
+  if (sign === '+') return { least: 1, most: null };
+  if (sign === '?') return { least: 0, most: 1 };
+  const [least, most] = sign
+    .slice(1, -1)
+    .split(',')
+    .map((each) => each.trim());
+  return { least: Number(least), most: most === undefined ? Number(least) : most === '' ? null : Number(most) };
 }

@@ -1,23 +1,24 @@
 /** A schema of an array as an expression. */
 import { badGrammar } from './code.ts';
-import { repeat, rule, sequence, type Expression } from './expression.ts';
+import { optional, repeat, rule, sequence, sequenceOf, type Expression } from './expression.ts';
 import { bracketed, comma, listOf } from './json.ts';
-import { countIn, listIn, type Schema } from './schema-parts.ts';
+import { countIn, listIn, type Define, type Schema } from './schema-parts.ts';
 
-/** An array; `value`: the expression for a schema of one of its items. */
-export function arrayOf(one: Schema, value: (schema: unknown) => Expression): Expression {
+/** An array; `id` tells its rules from those of other arrays, `value` makes the expression for a schema of one of its items. */
+export function arrayOf(one: Schema, id: string, value: (schema: unknown) => Expression, define: Define): Expression {
   const first = listIn(one, 'prefixItems') ?? (Array.isArray(one['items']) ? (one['items'] as unknown[]) : []);
-  const rest = Array.isArray(one['items']) ? (one['additionalItems'] ?? true) : (one['items'] ?? true);
+  const rest = one[Array.isArray(one['items']) ? 'additionalItems' : 'items'] ?? one['unevaluatedItems'] ?? true;
   const least = countIn(one, 'minItems') ?? 0;
   const most = countIn(one, 'maxItems') ?? null;
   if (most !== null && most < least) throw badGrammar('maxItems is less than minItems');
   const item = rest === false ? null : value(rest);
+  if (item === null && least > first.length) throw badGrammar(`a list in it has less than ${least} items`);
   if (first.length === 0) return item === null ? listOf(rule('value'), 0, 0) : listOf(item, least, most);
   if (least < first.length || (most !== null && most < first.length))
-    return prefixed({ first, item, least, most }, value);
+    return prefixed({ first, item, least, most }, `array ${id}`, value, define);
   const fixed = first.map((each) => sequence(value(each), rule('blank')));
   const more = item === null ? [] : [repeat(sequence(comma, item, rule('blank')), least - first.length, most === null ? null : most - first.length)]; // prettier-ignore
-  return bracketed('[', ']', sequence(...fixed.flatMap((each, i) => (i === 0 ? [each] : [comma, each])), ...more));
+  return bracketed('[', ']', sequenceOf([...fixed.flatMap((each, i) => (i === 0 ? [each] : [comma, each])), ...more]));
 }
 
 interface Items {
@@ -30,7 +31,12 @@ interface Items {
 }
 
 /** Any number of the first items, from `least` on, and further ones after them. */
-function prefixed({ first, item, least, most }: Items, value: (schema: unknown) => Expression): Expression {
+function prefixed(
+  { first, item, least, most }: Items,
+  id: string,
+  value: (schema: unknown) => Expression,
+  define: Define,
+): Expression {
   const all = most ?? Infinity;
   const others = (): Expression =>
     repeat(sequence(comma, item ?? sequence(), rule('blank')), Math.max(0, least - first.length - 1), most === null ? null : Math.max(0, most - first.length - 1)); // prettier-ignore
@@ -40,7 +46,7 @@ function prefixed({ first, item, least, most }: Items, value: (schema: unknown) 
       if (at < first.length) return sequence(...(at > 0 ? [comma] : []), value(first[at]), rule('blank'), tail(at + 1));
       return item === null ? sequence() : sequence(comma, item, rule('blank'), others());
     };
-    return at < least ? here() : repeat(here(), 0, 1);
+    return define(`${id} ${at}`, () => (at < least ? here() : optional(here())));
   };
   return bracketed('[', ']', tail(0));
 }

@@ -1,8 +1,12 @@
 /** Reads keywords of a JSON schema, each with its kind. */
 import { badGrammar } from './code.ts';
+import type { Expression } from './expression.ts';
 import type { Bounds } from './numbers.ts';
 
 export type Schema = Readonly<Record<string, unknown>>;
+
+/** A rule that may name itself, made once, and after what names it. */
+export type Define = (name: string, make: () => Expression) => Expression;
 
 /** Least and most number; null: any. */
 export function boundsOf(one: Schema): Bounds | null {
@@ -25,25 +29,16 @@ export function boundsOf(one: Schema): Bounds | null {
 /** By its other keywords. */
 export function inferred(one: Schema): string | undefined {
   const has = (...names: string[]): boolean => names.some((name) => name in one);
-  if (has('properties', 'required', 'additionalProperties')) return 'object';
-  if (has('items', 'prefixItems', 'minItems', 'maxItems')) return 'array';
+  if (has('properties', 'required', 'additionalProperties', 'unevaluatedProperties')) return 'object';
+  if (has('items', 'prefixItems', 'minItems', 'maxItems', 'additionalItems', 'unevaluatedItems')) return 'array';
   if (has('minLength', 'maxLength', 'pattern')) return 'string';
   if (has('minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum')) return 'number';
   return undefined;
 }
 
-/** Merges schemas that all apply: properties and required names are joined; of other keywords the last one counts. */
-export const merged = (schemas: readonly Schema[]): Schema =>
-  schemas.reduce<Schema>((all, one) => {
-    const properties = { ...recordIn(all, 'properties'), ...recordIn(one, 'properties') };
-    const required = [...(listIn(all, 'required') ?? []), ...(listIn(one, 'required') ?? [])];
-    return {
-      ...all,
-      ...one,
-      ...(Object.keys(properties).length > 0 && { properties }),
-      ...(required.length > 0 && { required }),
-    };
-  }, {});
+/** Undefined: any. */
+export const typesOf = ({ type }: Schema): readonly unknown[] | undefined =>
+  type === undefined ? undefined : [type].flat();
 
 export function without(one: Schema, names: readonly string[]): Schema {
   return Object.fromEntries(Object.entries(one).filter(([name]) => !names.includes(name)));

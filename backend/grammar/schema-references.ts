@@ -1,5 +1,6 @@
 /** `$ref` within a schema. Pure. */
 import { badGrammar } from './code.ts';
+import { merged } from './schema-merge.ts';
 import { asSchema, decode, without, type Schema } from './schema-parts.ts';
 
 /** Of schemas, and of references within them. */
@@ -23,8 +24,8 @@ export function referred(whole: unknown, reference: unknown): { schema: unknown;
 
 /** A schema in its place; references at its top are followed. */
 export function resolved(whole: unknown, given: unknown, depth = 0): Schema {
-  const one = asSchema(given);
+  const one = given === true ? {} : asSchema(given);
   if (depth > mostDepth) throw badGrammar('its references go round');
   if (!('$ref' in one)) return one;
-  return { ...resolved(whole, referred(whole, one['$ref']).schema, depth + 1), ...without(one, ['$ref']) };
+  return merged([without(one, ['$ref']), resolved(whole, referred(whole, one['$ref']).schema, depth + 1)]);
 }

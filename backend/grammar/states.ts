@@ -24,6 +24,8 @@ export interface State {
 
 export interface States {
   readonly root: State;
+  /** The state if too many alternatives are open: nothing can follow. */
+  readonly givenUp: State;
   /** The state at the beginning of a rule alone. */
   startOf(rule: number): State;
   /** Null if a byte may not come. */
@@ -39,11 +41,18 @@ const mostStacks = 1_000;
 const mostStates = 2_048;
 const mostKnownStacks = 262_144;
 
-/** The state if too many alternatives are open: nothing can follow. */
-export const givenUp: State = { isEnd: false, stacks: [], next: [], attached: null };
+const newState = (isEnd: boolean, stacks: readonly Stack[]): State => ({
+  isEnd,
+  stacks,
+  next: new Array<State | null | undefined>(256),
+  attached: null,
+});
 
 export function newStates({ operators, sets, rules }: Code): States {
-  let known = new Map<string, State>();
+  const known = new Map<string, State>();
+  /** States that remember what they lead to: known ones, and those that outlived their being known, as the root does. */
+  const remembering = new Set<State>();
+  const givenUp = newState(false, []);
   let stacks = new Map<Stack | null, Map<number, Stack>>();
   let ids = 0;
   let forgotten = 0;
@@ -61,11 +70,12 @@ export function newStates({ operators, sets, rules }: Code): States {
   const stateAt = (from: readonly Stack[]): State => {
     if (known.size > mostStates || ids - forgotten > mostKnownStacks) {
       // What states lead to is forgotten, too: the first leads to all of them.
-      for (const state of known.values()) {
+      for (const state of remembering) {
         state.next.fill(undefined);
         state.attached = null;
       }
-      known = new Map();
+      remembering.clear();
+      known.clear();
       stacks = new Map();
       forgotten = ids;
     }
@@ -97,8 +107,10 @@ export function newStates({ operators, sets, rules }: Code): States {
     const all = [...found].sort((a, b) => a.id - b.id);
     const key = `${isEnd ? '.' : ''}${all.map(({ id }) => id).join(',')}`;
     let state = known.get(key);
-    if (state === undefined)
-      known.set(key, (state = { isEnd, stacks: all, next: new Array<State | null | undefined>(256), attached: null }));
+    if (state === undefined) {
+      known.set(key, (state = newState(isEnd, all)));
+      remembering.add(state);
+    }
     return state;
   };
 
@@ -108,12 +120,14 @@ export function newStates({ operators, sets, rules }: Code): States {
     const matched = state.stacks.filter(({ at }) => sets[operators[at]!]![byte] === 1);
     const next = matched.length === 0 ? null : stateAt(matched.map(({ at, below }) => stack(at + 1, below)));
     state.next[byte] = next;
+    remembering.add(state);
     return next;
   };
 
   return {
     startOf: (rule) => stateAt(rules[rule]!.map((start) => stack(start, null))),
     root: stateAt(rules[0]!.map((start) => stack(start, null))),
+    givenUp,
     after,
     get work() {
       return work;

@@ -6,8 +6,11 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { inMask, type Allowed } from '../../../backend/data/allowed.ts';
 import { finish } from '../../../backend/data/steps.ts';
+import { seededRandom } from '../../../backend/decoding/random.ts';
+import { compileRules } from '../../../backend/grammar/code.ts';
 import { openGrammar } from '../../../backend/grammar/constraint.ts';
 import { parseGbnf } from '../../../backend/grammar/gbnf.ts';
+import { newStates, type State } from '../../../backend/grammar/states.ts';
 import { readVocabulary, type TokenTexts } from '../../../backend/grammar/vocabulary.ts';
 import { fitting } from '../../support/grammars.ts';
 import { shippedModel } from '../../support/golden.ts';
@@ -33,6 +36,11 @@ describe('what fits', () => {
     ['root ::= "(" root ")" | ""', ['', '()', '((()))'], ['(', ')(', '(()']],
     ['root ::= expr\nexpr ::= term (("+" | "-") term)*\nterm ::= "(" expr ")" | [0-9]', ['1+(2-3)'], ['1+', '(1']],
     ['root ::= ("a"*)* "b"', ['b', 'aaab'], ['a']],
+    // Blanks before signs and within braces, signs behind each other, a line end within a text.
+    ['root ::= "a" * "b"{1, 2} [0-9] { 2 , }', ['b12', 'aabb123'], ['b1', 'abbb12']],
+    ['root ::= ("a" # one\n*\n"b"\n{2})', ['bb', 'abb'], ['ab']],
+    ['root ::= "ab"+? "c"?+', ['', 'abab', 'ccc', 'abc'], ['a', 'cab']],
+    ['root ::= "a\nb"', ['a\nb'], ['a', 'ab']],
     ['root ::= [-a] []b]'.replace('[]b]', '[\\]b]'), ['-]', 'ab'], ['c]']],
   ])('%s', (source, whole, other) => {
     const { whole: fits } = fitting(parseGbnf(source));
@@ -52,17 +60,28 @@ describe('refused in one sentence', () => {
   test.each([
     ['', /there is no rule root/],
     ['root = "a"', /line 1 has "= \\"a\\"" in the place of ::=/],
-    ['root ::= "a\n', /line 1 has "\\n" in the place of the end of a text/],
+    ['root ::= "a\n', /line 2 has its end in the place of the end of a text/],
     ['root ::= [a', /in the place of/],
     ['root ::= ("a"', /in the place of \)/],
     ['root ::= other', /there is no rule other/],
     ['root ::= "\\q"', /an escape/],
+    ['root ::= "a" |\n  <[12]> "b"', /line 2 names a token, which is not supported/],
+    ['root ::= !<think>', /names a token/],
+    ['root ::= "a"{3,2}', /at least 3 times, at most 2/],
     ['root ::= root "a" | "b"', /begins with itself/],
     ['root ::= a "x" | "y"\na ::= root | "z"', /begins with itself/],
     ['root ::= b root "x" | "y"\nb ::= ""', /begins with itself/],
     ['root ::= ("ab" | "c"){100000}', /more than 200000 parts/],
     [`root ::= ${'('.repeat(300)}"a"${')'.repeat(300)}`, /nested deeper than 200/],
   ])('%s', (source, message) => {
+    expect(() => open(source)).toThrow(message);
+  });
+
+  test.each([
+    ['signs', `root ::= "a"${'+'.repeat(100_000)}`, /nested deeper than 200/],
+    ['alternatives', `root ::= ${'.|'.repeat(120_000)}.`, /more than 200000 parts/],
+    ['parts', `root ::= ${'. '.repeat(130_000)}"\\xff"{100000}`, /more than 200000 parts/],
+  ])('very many %s', (_, source, message) => {
     expect(() => open(source)).toThrow(message);
   });
 
@@ -84,6 +103,24 @@ describe('refused in one sentence', () => {
     expect(longest).toBeLessThan(1_000);
     expect(performance.now() - started).toBeLessThan(10_000);
   });
+});
+
+test('what is remembered of a grammar stays within its bound, also of states that outlive it', () => {
+  const states = newStates(finish(compileRules(parseGbnf('root ::= ("(" root ")" | "[" root "]")*'))));
+  const reachable = (): number => {
+    const found = new Set([states.root]);
+    for (const state of found) for (const next of state.next) if (next) found.add(next);
+    return found.size;
+  };
+  const random = seededRandom(1);
+  let most = 0;
+  for (let i = 0; i < 4_000; i++) {
+    let at: State | null = states.root;
+    for (let depth = 0; depth < 16; depth++) at = states.after(at!, '(['.charCodeAt(Math.floor(random() * 2)));
+    if (i % 100 === 0) most = Math.max(most, reachable());
+  }
+  expect(most).toBeGreaterThan(1_000);
+  expect(most).toBeLessThan(2_100);
 });
 
 describe('over tokens', () => {

@@ -1,6 +1,8 @@
 /** Schemas as grammars: what is drawn from them fits by ajv, what fits is let through, and what cannot be kept is refused. */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, test } from 'vitest';
+import { finish } from '../../../backend/data/steps.ts';
+import { compileRules } from '../../../backend/grammar/code.ts';
 import { jsonObjectRules, schemaRules } from '../../../backend/grammar/json-schema.ts';
 import { drawn, fitting } from '../../support/grammars.ts';
 
@@ -31,10 +33,33 @@ const schemas: [string, object, unknown[], string[]][] = [
   ['integers from 1', { type: 'integer', exclusiveMinimum: 0 }, [1, 10, 123456789], ['0', '-1']],
   ['numbers within bounds', { type: 'number', exclusiveMinimum: 0, maximum: 1 }, [0.5, 1, 0.001], ['0', '1.5', '-0.5', '0.0']], // prettier-ignore
   ['numbers around 0', { type: 'number', minimum: -2, maximum: 2 }, [-2, -1.99, 0, 0.25, 2], ['-2.1', '2.01', '3']],
+  ['numbers within fractions', { type: 'number', minimum: 0.2, maximum: 0.8 }, [0.2, 0.25, 0.7999, 0.8], ['0', '0.1', '0.19', '0.81', '1', '-0.5', '0.']], // prettier-ignore
+  ['numbers up to a half', { type: 'number', minimum: 0, maximum: 2.5 }, [0, 0.001, 1.75, 2, 2.25, 2.5], ['2.51', '3', '-0.1']], // prettier-ignore
+  ['numbers from a hundredth', { type: 'number', minimum: 0.01, maximum: 1 }, [0.01, 0.5, 1], ['0', '0.001', '1.01']],
+  ['numbers between fractions below 0', { type: 'number', exclusiveMinimum: -10.5, exclusiveMaximum: -0.25 }, [-10.49, -7, -0.26], ['-10.5', '-11', '-0.25', '-0.2', '0']], // prettier-ignore
+  ['numbers below what is rounded to the bound', { type: 'number', minimum: 999, exclusiveMaximum: 1000 }, [999.9999], ['999.99999999999999', '1000']], // prettier-ignore
+  ['numbers near 0', { type: 'number', minimum: 1e-9, maximum: 2e-9 }, [], ['0', '0.000000003']],
   ['either', { anyOf: [{ type: 'string' }, { type: 'integer' }, { type: 'null' }] }, ['a', 4, null], ['true', '[]']],
   ['several types', { type: ['integer', 'null', 'boolean'] }, [1, null, true], ['"a"']],
   ['constants', { enum: ['on', 'off', 3, { a: [1] }] }, ['on', 3, { a: [1] }], ['"o"', '4']],
   ['all of them', { allOf: [{ properties: { a: { const: 1 } }, required: ['a'] }, { properties: { b: { const: 2 } }, required: ['b'] }] }, [{ a: 1, b: 2 }], ['{"a":1}']], // prettier-ignore
+  ['bounds at once', { allOf: [{ type: 'integer', minimum: 5, maximum: 9 }, { minimum: 0, maximum: 7 }] }, [5, 7], ['3', '8']], // prettier-ignore
+  ['a property twice', { $defs: { base: { properties: { kind: { type: 'string' }, more: { type: 'null' } } } }, allOf: [{ properties: { kind: { const: 'cat' } }, required: ['kind'] }, { $ref: '#/$defs/base' }] }, [{ kind: 'cat' }, { kind: 'cat', more: null }], ['{"kind":"dog"}']], // prettier-ignore
+  ['others of one beside properties of another', { allOf: [{ properties: { a: { type: 'null' } }, additionalProperties: { type: 'integer' } }, { properties: { b: {}, c: { type: 'string' } }, required: ['b'] }, { properties: { a: {}, b: {} }, additionalProperties: false }] }, [{ a: null, b: 1 }, { b: 2 }], ['{"a":null}', '{"b":"x"}', '{"b":1,"c":"x"}']], // prettier-ignore
+  ['what is needed as others are', { type: 'object', required: ['x'], additionalProperties: { type: 'integer' } }, [{ x: 1 }], ['{"x":"a"}']], // prettier-ignore
+  ['keywords beside a reference', { $defs: { s: { type: 'string' } }, $ref: '#/$defs/s', maxLength: 2 }, ['ab'], ['"abcdef"']], // prettier-ignore
+  ['keywords beside references that lead back', { $defs: { node: { properties: { next: { type: 'object', $ref: '#/$defs/node' }, one: { allOf: [{ $ref: '#/$defs/node' }], required: ['next'] } } } }, $ref: '#/$defs/node', type: 'object' }, [{}, { next: { next: {} } }, { one: { next: {} } }], ['{"one":{}}']], // prettier-ignore
+  ['bounds beside alternatives', { anyOf: [{ type: 'integer' }, { type: 'number' }], exclusiveMinimum: 0 }, [1, 0.5], ['-3', '0']], // prettier-ignore
+  ['types of all and of either', { type: ['integer', 'null'], anyOf: [{ type: 'string' }, { type: 'number', minimum: 3 }] }, [3, 44], ['null', '"a"', '3.5', '2']], // prettier-ignore
+  ['whole multiples', { type: ['integer', 'null'], multipleOf: 1 }, [1, null], ['1.5']],
+  ['no unevaluated properties', { type: 'object', unevaluatedProperties: false }, [{}], ['{"a":1}']],
+  ['no unevaluated items', { prefixItems: [{ type: 'null' }], unevaluatedItems: false }, [[], [null]], ['[null,1]']],
+  ['constants of a type', { type: 'string', enum: ['a', 1, 'long', null], maxLength: 2 }, ['a'], ['1', '"long"', 'null']], // prettier-ignore
+  ['constants within bounds', { type: 'integer', enum: [1, 2.5, 3, 8, 'a'], minimum: 2, exclusiveMaximum: 8 }, [3], ['1', '2.5', '8', '"a"']], // prettier-ignore
+  ['a constant of a list', { allOf: [{ enum: ['a', 'b', 'c'] }, { const: 'b' }, { enum: ['c', 'b'] }] }, ['b'], ['"a"', '"c"']], // prettier-ignore
+  ['many constants', { enum: [...Array.from({ length: 1500 }, (_, i) => `word ${i}`), 1, 12, 'word'] }, ['word 0', 'word 1499', 'word', 12], ['"word 1500"', '"wor"', '2']], // prettier-ignore
+  ['a name of many characters', { properties: { ['x'.repeat(3000)]: { type: 'null' } }, additionalProperties: true }, [{ ['x'.repeat(3000)]: null, x: 1 }], [`{"${'x'.repeat(3000)}":1}`]], // prettier-ignore
+  ['a tuple of many', { prefixItems: Array(300).fill({ type: 'null' }) }, [[], [null, null]], ['[1]']],
   ['a tree', { $defs: { node: { type: 'object', properties: { value: { type: 'integer' }, children: { type: 'array', items: { $ref: '#/$defs/node' } } }, required: ['value'] } }, $ref: '#/$defs/node' }, [{ value: 1, children: [{ value: 2, children: [] }] }], ['{"value":1,"children":[1]}']], // prettier-ignore
   ['itself', { type: 'object', properties: { next: { anyOf: [{ type: 'null' }, { $ref: '#' }] } }, required: ['next'] }, [{ next: { next: null } }], ['{"next":{}}']], // prettier-ignore
   ['what needs no property of its own', { type: 'object', required: ['x'] }, [{ x: [1] }], ['{}']],
@@ -70,7 +95,16 @@ test.each(['date', 'time', 'date-time', 'uuid'])('the format %s is kept, and unk
   const { whole } = fitting(schemaRules({ type: 'string', format }));
   expect(whole(JSON.stringify(examples[format as 'date']))).toBe(true);
   expect(whole('"x"')).toBe(false);
-  if (format.startsWith('date')) expect(whole(JSON.stringify('2026-02-30'))).toBe(false);
+  if (format.startsWith('date'))
+    for (const [day, isDay] of [
+      ['2024-02-29', true],
+      ['2000-02-29', true],
+      ['2023-02-29', false],
+      ['1900-02-29', false],
+      ['2026-02-30', false],
+    ] as const)
+      // prettier-ignore
+      expect([day, whole(JSON.stringify(day + examples[format as 'date'].slice(10)))]).toEqual([day, isDay]);
   expect(fitting(schemaRules({ type: 'string', format: 'colour' })).whole('"x"')).toBe(true);
 });
 
@@ -78,6 +112,20 @@ test.each<[object, RegExp]>([
   [{ not: {} }, /no grammar keeps not/],
   [{ type: 'array', uniqueItems: true }, /no grammar keeps uniqueItems/],
   [{ type: 'number', multipleOf: 0.1 }, /multipleOf/],
+  [{ type: 'number', multipleOf: 1 }, /multipleOf/],
+  [{ allOf: [{ anyOf: [{ type: 'string' }, { type: 'null' }] }, { anyOf: [{ type: 'integer' }, { type: 'null' }] }] }, /anyOf of several schemas at once/], // prettier-ignore
+  [{ allOf: [{ pattern: 'a' }, { pattern: 'b' }] }, /pattern of several schemas at once/],
+  [{ allOf: [{ prefixItems: [{}] }, { items: { type: 'null' } }] }, /prefixItems of several schemas at once/],
+  [{ allOf: [{ properties: { a: {} }, unevaluatedProperties: false }, { properties: { b: {} } }] }, /unevaluatedProperties of several/], // prettier-ignore
+  [{ allOf: [{ type: 'string' }, { type: 'integer' }] }, /no type fits/],
+  [{ enum: ['a'], type: 'integer' }, /no value of enum or const fits/],
+  [{ enum: ['a'], pattern: 'b' }, /pattern beside enum/],
+  [{ required: ['a'], additionalProperties: false }, /nothing fits "a", which is required/],
+  [{ type: 'string', format: 'date', maxLength: 5 }, /a format and a length/],
+  [{ prefixItems: [{}], items: false, minItems: 2 }, /has less than 2 items/],
+  [{ type: 'integer', minimum: 1e16 }, /no number between 10000000000000000 and Infinity can be written/],
+  [{ type: 'number', maximum: -1e16 }, /can be written/],
+  [{ type: 'number', exclusiveMinimum: 0.5, maximum: 0.5 }, /can be written/],
   [{ $ref: '#/$defs/a' }, /leads nowhere/],
   [{ $ref: 'https://example.com/a' }, /does not lead into the schema itself/],
   [{ $defs: { a: { $ref: '#/$defs/a' } }, allOf: [{ $ref: '#/$defs/a' }] }, /go round/],
@@ -91,4 +139,21 @@ test.each<[object, RegExp]>([
   [{ properties: [] }, /is no object/],
 ])('%o is refused', (schema, message) => {
   expect(() => schemaRules(schema)).toThrow(message);
+});
+
+test('what is too large is refused in one sentence, and what is long is not', () => {
+  const names = Array.from({ length: 4_000 }, (_, i) => `p${i}`);
+  const properties = Object.fromEntries(names.map((name) => [name, { type: 'null' }]));
+  const open = (schema: object): unknown => finish(compileRules(schemaRules(schema)));
+  expect(() => open({ properties })).toThrow(/more than 900 properties that may be missing/);
+  expect(() => open({ properties: { ['x'.repeat(30_000)]: {} }, additionalProperties: true })).toThrow(/names of more than 20000 characters/); // prettier-ignore
+  expect(() => open({ type: 'string', pattern: 'a|'.repeat(120_000) })).toThrow(/more than 200000 parts/);
+  const $defs = Object.fromEntries(Array.from({ length: 4_000 }, (_, i) => [`a${i}`, i === 3_999 ? {} : { items: { $ref: `#/$defs/a${i + 1}` } }])); // prettier-ignore
+  for (const schema of [
+    { properties, required: names },
+    { $defs, $ref: '#/$defs/a0' },
+    { enum: Array.from({ length: 130_000 }, (_, i) => i % 10) },
+  ])
+    // prettier-ignore
+    expect(() => open(schema)).not.toThrow();
 });
