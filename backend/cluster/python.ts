@@ -1,5 +1,6 @@
 /** Finds a Python on this machine with what the ranks need, or says what to install. */
 import { execFile } from 'node:child_process';
+import path from 'node:path';
 import { promisify } from 'node:util';
 import { userError } from '../../protocol/errors.ts';
 import { programPath } from '../devices/programs.ts';
@@ -26,7 +27,7 @@ export async function findPython(signal: AbortSignal): Promise<string> {
   const script = `import importlib.util as u; print(*[m for m in ${JSON.stringify(wanted)} if u.find_spec(m) is None])`;
   let missing: string;
   try {
-    missing = (await promisify(execFile)(python, ['-I', '-c', script], { signal })).stdout.trim();
+    missing = (await outputOf(python, script, signal)).trim();
   } catch (cause) {
     signal.throwIfAborted();
     throw userError('not-found', `${python} cannot be started.`, `Install Python 3.10 or newer. ${wayOut}`, cause);
@@ -35,9 +36,21 @@ export async function findPython(signal: AbortSignal): Promise<string> {
   return python;
 }
 
+/**
+ * What a script prints, with the packages that ranks have, and none of the current folder. Not `-I`: it would leave out those of the user and
+ * of PYTHONPATH, too.
+ */
+async function outputOf(python: string, script: string, signal: AbortSignal): Promise<string> {
+  const elsewhere = `import sys; sys.path = [place for place in sys.path if place]; ${script}`;
+  return (await promisify(execFile)(python, ['-c', elsewhere], { signal })).stdout;
+}
+
 /** GPUs that PyTorch sees on this machine. */
 export async function countGpus(python: string, signal: AbortSignal): Promise<number> {
-  const script = 'import torch; print(torch.cuda.device_count())';
-  const { stdout } = await promisify(execFile)(python, ['-I', '-c', script], { signal });
-  return Number.parseInt(stdout, 10) || 0;
+  const printed = await outputOf(python, 'import torch; print(torch.cuda.device_count())', signal);
+  return Number.parseInt(printed, 10) || 0;
 }
+
+/** Value of PYTHONPATH: this folder before those that are there. */
+export const pythonPath = (folder: string, { PYTHONPATH } = process.env): string =>
+  PYTHONPATH ? `${folder}${path.delimiter}${PYTHONPATH}` : folder;

@@ -8,7 +8,7 @@ import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import { shown } from '../../protocol/shown.ts';
 import { programPath } from '../devices/programs.ts';
 import { packageName } from './job.ts';
-import { quoted } from './shell.ts';
+import { quoted, quotedPythonPath } from './shell.ts';
 import { meetingPorts } from './torchrun.ts';
 
 const gpusOfNode = 8;
@@ -46,7 +46,7 @@ export function slurmScript(folder: string, log: string, mesh: Mesh): string {
 #SBATCH --gpus-per-node=${Math.min(ranks, gpusOfNode)}
 
 echo "$SLURM_JOB_ID" > ${quoted(path.join(folder, numberFile))}
-export PYTHONPATH=${quoted(folder)}
+export PYTHONPATH=${quotedPythonPath(folder)}
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((${first} + SLURM_JOB_ID % ${count}))
 srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:$port" --id "$SLURM_JOB_ID"

@@ -9,8 +9,8 @@ import { programPath } from '../devices/programs.ts';
 import { openForWriting } from '../formats/files.ts';
 import { identityOf, type ProcessIdentity } from '../formats/processes.ts';
 import { packageName } from './job.ts';
-import { findPython } from './python.ts';
-import { quoted } from './shell.ts';
+import { findPython, pythonPath } from './python.ts';
+import { quoted, quotedPythonPath } from './shell.ts';
 
 /** Address and port at which the launchers of one run meet, and no others. */
 export interface Meeting {
@@ -46,9 +46,15 @@ export async function startLaunchers(
   if (!ssh)
     throw userError('not-found', 'There is no ssh on this machine.', 'Install it, or use torchrun without hosts.');
   return hostCommands(folder, hosts, mesh, newMeeting()).map(({ host, command }) =>
-    startHere(folder, log, [ssh, '-o', 'BatchMode=yes', host, command]),
+    startHere(folder, log, [ssh, ...sshWords, host, command]),
   );
 }
+
+/**
+ * With a terminal of its own, the host's launcher is hung up on if the connection is lost: its ranks save their work and end, and do not meet
+ * those of a later sitting. Without ssh's words of how a connection ended, the last line of the log is the launcher's.
+ */
+const sshWords = ['-tt', '-oBatchMode=yes', '-oLogLevel=ERROR'];
 
 /** What is run on each host; all see the run's folder under the same path. */
 export function hostCommands(
@@ -66,8 +72,9 @@ export function hostCommands(
     );
   const meeting = [`--nodes=${hosts.length}`, `--endpoint=${hosts[0]!}:${port}`, `--id=${id}`];
   const words = launcherWords(folder, ranks / hosts.length, meeting);
-  const command = ['env', `PYTHONPATH=${quoted(folder)}`, 'python3', ...words.map(quoted)].join(' ');
-  return hosts.map((host) => ({ host, command }));
+  const command = `exec env PYTHONPATH=${quotedPythonPath(folder)} python3 ${words.map(quoted).join(' ')}`;
+  // The login shell of a host may be none that knows these words.
+  return hosts.map((host) => ({ host, command: `sh -c ${quoted(command)}` }));
 }
 
 const launcherWords = (folder: string, ranks: number, meeting: readonly string[]): string[] => [
@@ -86,7 +93,7 @@ function startHere(folder: string, log: string, [program, ...words]: readonly st
       cwd: folder,
       detached: true,
       stdio: ['ignore', output, output],
-      env: { ...process.env, PYTHONPATH: folder, PYTHONUNBUFFERED: '1' },
+      env: { ...process.env, PYTHONPATH: pythonPath(folder), PYTHONUNBUFFERED: '1' },
     });
     if (child.pid === undefined) throw userError('not-found', `${program} cannot be started.`);
     // It may end at once; who follows it reads why in its log.

@@ -43,6 +43,7 @@ import {
   type Earlier,
   type Learner,
   type Resumed,
+  type RunSetting,
   type Sitting,
 } from './training-run.ts';
 import { endOf, furtherEnd, optionsText, resumedEnd } from './tune-options.ts';
@@ -76,7 +77,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
   const place = claimFolder(setting, sitting);
   const parts = yield* openParts(options, earlier, atEnd, signal);
   const { whole, exits, windows, evaluate } = parts;
-  const run = place ? yield* begin(parts, options, directory, place, elapsed) : goOn(parts, earlier!, given);
+  const run = place ? yield* begin(parts, setting, place, elapsed, signal) : goOn(parts, earlier!, given);
   // The folder stays locked by this process until the new model is there.
   atEnd(() => run.checkpoint.close());
   const step = createWholeStep({
@@ -84,7 +85,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
     exits,
     model: whole.model.parameters,
     places: whole.places,
-    initial: run.state.parameters,
+    state: run.state,
     shapes: whole.shapes,
     objective: options,
     optimiser: options,
@@ -93,7 +94,6 @@ const learnWhole: Learner = async function* (sitting, signal) {
     ...(options.threads > 0 && { threads: options.threads }),
   });
   atEnd(() => step.dispose());
-  await step.restore(run.state);
   yield { type: 'phase', phase: 'tune', detail: `${plural(windows.count, 'window')}, the whole model on the CPU` };
   const training: TrainerParts<WindowBatch> = {
     step,
@@ -182,10 +182,10 @@ interface Run extends Resumed {
 
 async function* begin(
   { whole, exits, start, windows, heldOut, evaluate }: Parts,
-  options: TuneOptions,
-  directory: string,
+  { options, directory }: RunSetting,
   place: Place,
   elapsed: () => number,
+  signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
   const ofExits = [...start.shapes.keys()].map((name) => [name, start.values(name)] as const);
   const parameters = new Map([...storedValues(whole), ...ofExits]);
@@ -194,6 +194,8 @@ async function* begin(
   const state: StepState = { updates: 0, parameters, firstMoments: zeros(), secondMoments: zeros() };
   yield { type: 'phase', phase: 'evaluate', detail: 'before training' };
   const before = await evaluate(parameters);
+  // Until here there is nothing to keep.
+  signal.throwIfAborted();
   const evaluation: EvaluationEvent = { type: 'evaluation', step: 0, tokens: 0, scores: before, best: true };
   const saved: Progress = {
     step: 0,

@@ -1,8 +1,9 @@
 /** Finds out about the machines on which the ranks of a run will be: how many ranks, and where they find the model. */
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import type { Mesh } from '../../protocol/options-place.ts';
+import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
+import { plural } from '../../protocol/plural.ts';
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { packageName } from '../cluster/job.ts';
 import { sampleFiles, type FileSample } from '../cluster/model-files.ts';
@@ -16,7 +17,7 @@ import { plannedRun } from './plan.ts';
 
 export interface Remote {
   readonly mesh: Mesh;
-  /** Why there is a single rank although the user did not choose that; null if there is no reason to report. */
+  /** Why there is a single rank although the user did not choose that, or why none has a GPU; null if there is no reason to report. */
   readonly note: string | null;
   readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
 }
@@ -64,13 +65,17 @@ export async function inspectRemote(
           `${model.name} is not on the Ray cluster under ${path.resolve(model.path)}.`,
           'Put it there, or name it as the cluster finds it with --model-there: a folder, or a name on the Hugging Face hub.',
         );
-      return {
-        ...meshFor(options, looked.gpus, 'One rank: the Ray cluster has no GPU. Name more with --mesh.'),
-        model: own,
-      };
+      const chosen = meshFor(options, looked.gpus, 'One rank: the Ray cluster has no GPU. Name more with --mesh.');
+      return { ...chosen, note: chosen.note ?? tooFewGpus(looked.gpus, ranksOf(chosen.mesh)), model: own };
     }
   }
 }
+
+/** Why no rank of a Ray job gets a GPU although there are some; see on_ray.py. */
+const tooFewGpus = (gpus: number, ranks: number): string | null =>
+  gpus === 0 || gpus >= ranks
+    ? null
+    : `The Ray cluster has ${plural(gpus, 'GPU')} for ${ranks} ranks, so that all of them run on CPUs. Name at most ${plural(gpus, 'rank')} with --mesh.`;
 
 /** The mesh that is named; else one of these GPUs, as a plan would divide them. */
 function meshFor(options: TuneOptions, gpus: number, note: string): Pick<Remote, 'mesh' | 'note'> {

@@ -119,8 +119,8 @@ export const targetWeights = ({ targets }: StepBatch): Float32Array =>
 export function gapOf(
   crossEntropy: number,
   final: number,
-  { targets }: StepBatch,
-  { classes, defer }: PlannedExit,
+  { targets }: Pick<StepBatch, 'targets'>,
+  { classes, defer }: Pick<PlannedExit, 'classes' | 'defer'>,
   vocabulary: number,
 ): number {
   if (classes === null) return crossEntropy - final;

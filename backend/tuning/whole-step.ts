@@ -4,12 +4,13 @@
  */
 import type { StepState } from '../checkpoint/checkpoint.ts';
 import { isOfExit } from '../checkpoint/continued.ts';
+import { shortlistOf } from '../exits/spec.ts';
 import type { ParameterPlace } from '../model/sources.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { giveParameter, takeParameter, type StoredValues } from '../model/stored-values.ts';
 import { openSession, type Session, type Value } from '../onnx/session.ts';
 import { clipCoefficient, decays, updateNumbers } from './optimiser.ts';
-import { requireValues } from './step-plan.ts';
+import { gapOf, requireValues, shortlistClasses } from './step-plan.ts';
 import type { OptimiserOptions, StepResult, StepSettings, TuningStep } from './types.ts';
 import { compiledUpdate } from './update-compiled.ts';
 import { finalId, wholeGraph, type WholeGraphOptions } from './whole-graph.ts';
@@ -24,8 +25,8 @@ export interface WindowBatch {
 
 export interface WholeStepOptions extends Omit<WholeGraphOptions, 'names'> {
   readonly places: Places;
-  /** Every trained tensor by the name of the model's files, and the exits' parameters; copied. */
-  readonly initial: StoredValues;
+  /** Of every trained tensor by the name of the model's files, and of the exits' parameters. Taken over: the step changes its arrays. */
+  readonly state: StepState;
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly optimiser: OptimiserOptions;
   readonly threads?: number;
@@ -33,22 +34,26 @@ export interface WholeStepOptions extends Omit<WholeGraphOptions, 'names'> {
 
 /** Places of the model's parameters in its files, under our names. */
 type Places = Readonly<Record<string, ParameterPlace>>;
-type Arrays = Map<string, Float32Array>;
 
 const [embedding, positions] = ['embed_tokens.weight', 'embed_positions.weight'];
 
 /** A step for passes of one shape, compiled once; smaller ones are filled up. */
 export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBatch> {
   const { spec, model, places, shapes, optimiser, batch, tokens } = options;
+  const { parameters, firstMoments: first, secondMoments: second } = options.state;
   const sessionOptions = { memory: 'pieces', ...(options.threads && { threads: options.threads }) } as const;
-  const parameters: Arrays = new Map([...options.initial].map(([name, values]) => [name, Float32Array.from(values)]));
-  const [first, second, gradients] = [zerosLike(parameters), zerosLike(parameters), zerosLike(parameters)];
+  const gradients = zerosLike(parameters);
   // What enters the first layer is looked up here, not in the graph.
   const names = Object.keys(places).filter((name) => name !== embedding && name !== positions);
   const graph = wholeGraph({ ...options, names });
+  const classesOf = options.exits.map((exit) => ({
+    classes: shortlistClasses(exit, spec.vocabulary),
+    defer: shortlistOf(exit)?.length ?? -1,
+  }));
+  const distils = options.objective.distillation > 0;
   const updateGraph = compiledUpdate(optimiser, sessionOptions);
   let opened: Promise<Session> | null = null;
-  let updates = 0;
+  let { updates } = options.state;
   let pending = emptySums(graph.ids.length);
 
   /** Adds the gradients and sums of a pass. */
@@ -69,10 +74,14 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
       giveParameter(places[name]!, model.shape(name), numbers(`gradient of ${name}`), gradients);
     for (const { name } of graph.ofExits) add(gradients.get(name)!, numbers(`gradient of ${name}`));
     giveEmbedded(spec, places, gradients, ids, tokens, numbers('gradient of embedded'));
+    const crossEntropies = numbers('crossEntropies');
+    const final = crossEntropies.at(-1)!;
+    const gaps = classesOf.map((classes, i) => gapOf(crossEntropies[i]!, final, given, classes, spec.vocabulary));
     pending = {
       count: pending.count + given.targets.reduce((sum, token) => sum + Number(token >= 0), 0),
       losses: plus(pending.losses, numbers('losses')),
-      crossEntropies: plus(pending.crossEntropies, numbers('crossEntropies')),
+      crossEntropies: plus(pending.crossEntropies, crossEntropies),
+      gaps: plus(pending.gaps, gaps),
     };
   }
 
@@ -86,11 +95,13 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
 
   function result(norms: ReadonlyMap<string, number>): StepResult {
     const means = (sums: readonly number[]): Map<string, number> =>
-      new Map(graph.ids.map((id, i) => [id, sums[i]! / Math.max(1, pending.count)]));
-    const crossEntropies = means(pending.crossEntropies);
-    const gaps = new Map([...crossEntropies].map(([id, value]) => [id, value - crossEntropies.get(finalId)!]));
-    gaps.delete(finalId);
-    return { losses: means(pending.losses), crossEntropies, gaps, gradientNorms: norms };
+      new Map(sums.map((sum, i) => [graph.ids[i]!, sum / Math.max(1, pending.count)]));
+    return {
+      losses: means(pending.losses),
+      crossEntropies: means(pending.crossEntropies),
+      gaps: distils ? means(pending.gaps) : new Map(),
+      gradientNorms: norms,
+    };
   }
 
   function discard(): void {
@@ -181,14 +192,16 @@ interface Sums {
   readonly count: number;
   readonly losses: readonly number[];
   readonly crossEntropies: readonly number[];
+  /** Of all exits but the final one. */
+  readonly gaps: readonly number[];
 }
 
 const emptySums = (exits: number): Sums => {
   const zeros = Array.from({ length: exits }, () => 0);
-  return { count: 0, losses: zeros, crossEntropies: zeros };
+  return { count: 0, losses: zeros, crossEntropies: zeros, gaps: zeros.slice(1) };
 };
 
-const plus = (sums: readonly number[], more: Float32Array): number[] => sums.map((sum, i) => sum + more[i]!);
+const plus = (sums: readonly number[], more: ArrayLike<number>): number[] => sums.map((sum, i) => sum + more[i]!);
 
 function add(into: Float32Array, values: Float32Array): void {
   for (let i = 0; i < into.length; i++) into[i]! += values[i]!;
@@ -203,7 +216,7 @@ function sumOfSquares(values: Float32Array): number {
 /** `exits.8.mlp.norm.weight` → `8:mlp`; what is the model's belongs to the final exit. */
 const ownerOf = (name: string): string => (isOfExit(name) ? name.split('.').slice(1, 3).join(':') : finalId);
 
-const zerosLike = (arrays: Arrays): Arrays =>
+const zerosLike = (arrays: StoredValues): Map<string, Float32Array> =>
   new Map([...arrays].map(([name, values]) => [name, new Float32Array(values.length)]));
 
 /** Fills up with windows that have no target. */

@@ -60,7 +60,8 @@ class Backbone:
             self._parallelise(plan, job)
         if job.shard and ranks.mesh.dp > 1:
             for layer in self.layers.values():
-                fully_shard(layer, mesh=ranks.device_mesh["dp"])
+                # A layer that is called by itself would stay whole after its first pass.
+                fully_shard(layer, mesh=ranks.device_mesh["dp"], reshard_after_forward=True)
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 from torch import Tensor
 
-from .checkpoint import STATE_KINDS, Checkpoint, read_saved
+from .checkpoint import EXITS_FILE, STATE_KINDS, Checkpoint, read_progress, read_saved
 from .exits import Table, final_state
 from .held_out import Judge
 from .initial import Fit, first_values, is_fitted
@@ -17,7 +16,7 @@ from .reached import Position, Reached, gathered, merged, owner, save_state
 from .run import Run
 from .schedule import improved, mean_loss
 from .weights import Weights
-from .windows import windows_at
+from .windows import shared_evenly, windows_at
 
 FIT_WINDOWS = 8
 """Windows of a fit between two looks at the clock."""
@@ -41,7 +40,7 @@ def begin(run: Run, judge: Judge) -> Reached:
         progress = merged(progress, better, {"step": 0, "tokens": 0, "scores": now}, "fit")
     seconds = run.elapsed()
     held_out = {"tokens": run.held_out.count * run.held_out.length, "backbone": "exact" if run.dtype == torch.float32 else "learning"}
-    position = Position(0, 0, 0, seconds, mean_loss(progress["scores"]), before, job.data, False, seconds, held_out)
+    position = Position(0, 0, 0, seconds, mean_loss(progress["scores"]), before, job.data, False, seconds, others={"heldOut": held_out})
     run.emit({"type": "phase", "phase": "save", "detail": str(job.directory)})
     kept = gathered(run, run.step.parameters)
     checkpoint = Checkpoint(job) if run.ranks.is_writer else None
@@ -62,11 +61,12 @@ def go_on(run: Run) -> Reached:
     parts = ({name: saved.state[f"{kind}.{name}"] for name in run.step.parameters} for kind in STATE_KINDS)
     run.step.load(*parts)
     run.step.updates = saved.updates
-    position = Position.of(saved.position)
-    kept = Weights.of_file(job.directory / "exits.safetensors", list(run.shapes)) if run.ranks.is_writer else {}
-    run.began = time.monotonic() - position.seconds
+    position = Position.of(saved.position, job.limits)
+    exits = job.directory / EXITS_FILE
+    kept = Weights.of_file(exits, list(run.shapes)) if run.ranks.is_writer else {}
+    run.began -= position.seconds
     checkpoint = Checkpoint(job, saved.metrics_bytes) if run.ranks.is_writer else None
-    return Reached(position, kept, saved.progress, checkpoint)
+    return Reached(position, kept, read_progress(exits), checkpoint)
 
 
 def _fit(run: Run, plain: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -75,20 +75,20 @@ def _fit(run: Run, plain: dict[str, Tensor]) -> dict[str, Tensor]:
     run.emit({"type": "phase", "phase": "fit", "detail": f"{count} windows of {run.train.length} tokens"})
     fits = [Fit(job, exit, {**run.frozen, **_of(plain, exit)}, ranks) for exit in run.exits if is_fitted(exit)]
     order = windows_at(job.options["seed"], run.train.count, 0, count)
-    own = list(range(count))[ranks.dp :: ranks.mesh.dp]
     part, parts = ranks.share
-    passes = run.pipeline.passes(run.train, iter([[order[place]] for place in own]), run.pipeline.whole())
-    for done, (place, passed) in enumerate(zip(own, passes), 1):
+    passes = run.pipeline.passes(run.train, iter(shared_evenly(order, 1, ranks.dp, ranks.mesh.dp)), run.pipeline.whole())
+    for turn, passed in enumerate(passes):
+        place = turn * ranks.mesh.dp + ranks.dp
         # Ranks with the same states take turns.
-        if fits and place // ranks.mesh.dp % parts == part:
+        if fits and place < count and turn % parts == part:
             with torch.no_grad():
                 final = final_state(job.spec, run.frozen, passed.reply).flatten(0, 1)
                 counted = passed.targets.flatten() >= 0
                 for fit in fits:
                     fit.add(place, passed.features[fit.exit.cut].float(), final, counted, run.lm_head())
         run.emit({"type": "progress", "phase": "fit", "done": place + 1, "total": count, "unit": "windows"})
-        # Asking is a sum over all ranks, so all ask equally often: a rank with one window more does not ask after that one.
-        if done % FIT_WINDOWS == 0 and done <= count // ranks.mesh.dp and _is_late(run):
+        # Asking is a sum over all ranks, which all have equally many turns.
+        if (turn + 1) % FIT_WINDOWS == 0 and _is_late(run):
             break
     run.pipeline.drain()
     with torch.no_grad():

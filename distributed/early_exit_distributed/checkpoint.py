@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .job import Job, JobError
 
 FORMAT_VERSION = 1
+EXITS_FILE = "exits.safetensors"
 BEST_FILE = "best.safetensors"
 """The best model with its exits, of a run that trains all of it; beside the state (backend/checkpoint/continued.ts)."""
 STATE_KINDS = ("parameter", "first", "second")
@@ -31,7 +33,6 @@ class Saved:
     position: dict
     metrics_bytes: int
     state: dict[str, Tensor]
-    progress: dict
 
 
 class Checkpoint:
@@ -41,6 +42,9 @@ class Checkpoint:
         self._job = job
         self._info = {"base": job.base, "exits": [_exit_info(exit) for exit in job.exits], "tuning": job.tuning, "calibration": None}
         (job.directory / "state").mkdir(parents=True, exist_ok=True)
+        for left in job.directory.glob(".exits.*.tmp"):
+            # A writer was killed.
+            left.unlink()
         self._metrics = open(job.directory / "metrics.jsonl", "ab")
         if self._metrics.tell() > metrics_bytes:
             self._metrics.truncate(metrics_bytes)
@@ -56,7 +60,7 @@ class Checkpoint:
         """All parameters of all exits; `exits.json` comes last, which makes a new directory a checkpoint."""
         lists = {f"{exit.path}.head.tokens": torch.tensor(exit.tokens, dtype=torch.int32) for exit in self._job.exits if exit.tokens}
         metadata = {"format": "early-exit", "base_sha256": self._job.base["sha256"], "progress": json.dumps(plain(progress), separators=(",", ":"))}
-        write_tensors(self._job.directory / "exits.safetensors", {**values, **lists}, metadata)
+        write_tensors(self._job.directory / EXITS_FILE, {**values, **lists}, metadata)
         text = {"format": "early-exit", "version": FORMAT_VERSION, **self._info, "progress": progress}
         write_whole(self._job.directory / "exits.json", f"{json.dumps(plain(text), indent=2, ensure_ascii=False)}\n".encode())
 
@@ -87,13 +91,25 @@ def read_saved(job: Job) -> Saved:
     file = job.directory / "state" / "state.json"
     try:
         text = json.loads(file.read_text())
-        state = load_file(job.directory / "state" / text["file"])
-        info = json.loads((job.directory / "exits.json").read_text())
+        state = _fresh_state(job) if text["file"] is None else load_file(job.directory / "state" / text["file"])
     except (OSError, ValueError, KeyError) as error:
         raise JobError(f"{job.directory} cannot be gone on with: {file} is not whole. Restore it from a copy, or tune again.") from error
     if text["position"]["data"] != job.data:
         raise JobError(f"The text is not the text that the run in {job.directory} began with. Restore it, or begin another run (--out).")
-    return Saved(text["updates"], text["position"], text["metricsBytes"], state, info["progress"])
+    return Saved(text["updates"], text["position"], text["metricsBytes"], state)
+
+
+def _fresh_state(job: Job) -> dict[str, Tensor]:
+    """The exits as they are, with moments of no update: a run that is finished may have dropped its state."""
+    values = load_file(job.directory / EXITS_FILE)
+    names = [p.name for exit in job.exits for p in exit.parameters]
+    return {f"{kind}.{name}": values[name] if kind == "parameter" else torch.zeros_like(values[name]) for kind in STATE_KINDS for name in names}
+
+
+def read_progress(file: Path) -> dict:
+    """What a file of values says of them: it is replaced as a whole, and so never speaks of others."""
+    with safe_open(file, framework="pt") as opened:
+        return json.loads(opened.metadata()["progress"])
 
 
 def write_whole(file: Path, data: bytes) -> None:

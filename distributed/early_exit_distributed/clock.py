@@ -23,7 +23,7 @@ class Clock:
         self._planned, self._elapsed, self._decides = planned, elapsed, decides
         self._limit = limits.seconds
         self._from = updates_from
-        self._share = self._share_now()
+        self._share = 0.0
         self._ending = self._saving = 0.0
         self._save_after = 0.0
         self._saved_at = self._evaluated_at = elapsed()
@@ -41,6 +41,16 @@ class Clock:
     def update(self, step: int) -> float:
         return step if self._limit is None else self._share * (TIME_PARTS - 1)
 
+    def reach(self, share: float, step: int) -> None:
+        """Takes over how far the run is: `share` of the time, by the first rank's clock, or `step` of its updates."""
+        self._share = max(share, 0 if self._planned is None else step / self._planned)
+
+    def share_now(self) -> float:
+        """Of the time that updates have, by the first rank's clock; 0 on the others."""
+        if self._limit is None or not self._decides:
+            return 0.0
+        return min(1.0, max(0.0, (self._elapsed() - self._from) / max(1e-9, self._limit - self._from)))
+
     def decisions(self, stops: bool) -> list[float]:
         """[stop, over, due, save, share]; of the first rank, and of the others the wish to stop."""
         if not self._decides:
@@ -49,20 +59,20 @@ class Clock:
         over = self._limit is not None and now + self._seconds_per_step() + self._ending + self._saving >= self._limit
         due = self._limit is not None and now - self._evaluated_at >= max(self._limit / EVALUATIONS, 9 * self._ending)
         save = now - self._saved_at >= self._save_after
-        return [float(stops), float(over), float(due), float(save), self._share_now()]
+        return [float(stops), float(over), float(due), float(save), self.share_now()]
 
     def after_step(self, step: int, tokens: int, agreed: dict) -> None:
         now = self._elapsed()
         self._recent = [*self._recent[-19:], (tokens, max(now - self._stepped_at, 1e-9))]
         self._stepped_at = now
-        self._share = max(agreed["share"], 0 if self._planned is None else step / self._planned)
+        self.reach(agreed["share"], step)
         self._due = agreed["due"] > 0
         self.over = agreed["over"] > 0 or (self._planned is not None and step >= self._planned)
 
     def is_evaluation_due(self, step: int, every: int | None) -> bool:
         if every is not None:
             return step % every == 0
-        return self._due or (self._planned is not None and step % max(1, round(self._planned / EVALUATIONS)) == 0)
+        return self._due or (self._planned is not None and step % max(1, _rounded(self._planned / EVALUATIONS)) == 0)
 
     def evaluated(self, seconds: float) -> None:
         self._ending = seconds
@@ -76,14 +86,14 @@ class Clock:
         each = self._seconds_per_step()
         left = math.inf if self._limit is None else self._limit - self._elapsed()
         left = max(0.0, min(left, math.inf if self._planned is None else (self._planned - step) * each))
-        steps = self._planned if self._planned is not None else step + round(left / each)
+        steps = self._planned if self._planned is not None else step + _rounded(left / each)
         speed = sum(tokens for tokens, _ in self._recent) / sum(seconds for _, seconds in self._recent)
         return {"steps": steps, "tokensPerSecond": speed, "secondsLeft": left}
 
-    def _share_now(self) -> float:
-        if self._limit is None:
-            return 0.0
-        return min(1.0, max(0.0, (self._elapsed() - self._from) / max(1e-9, self._limit - self._from)))
-
     def _seconds_per_step(self) -> float:
         return sum(seconds for _, seconds in self._recent) / len(self._recent) if self._recent else 0.0
+
+
+def _rounded(value: float) -> int:
+    """As JavaScript rounds, halves up: Python rounds them to even numbers."""
+    return math.floor(value + 0.5)

@@ -14,6 +14,7 @@ from .exits import final_state
 from .job import JobError
 from .pipeline import Reply
 from .run import Run
+from .windows import shared_evenly
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ def read_held_out(run: Run) -> Judge:
     ranks = run.ranks
     count = run.held_out.count
     run.emit({"type": "phase", "phase": "features", "detail": f"{count} window{'s'[: count > 1]} held out"})
-    own = range(count)[ranks.dp :: ranks.mesh.dp]
-    size = run.job.options["batchSize"]
+    batches = shared_evenly(list(range(count)), run.job.options["batchSize"], ranks.dp, ranks.mesh.dp)
     softcap = run.job.spec["finalSoftcap"]
     sums = [0.0, 0.0, 0.0, 0.0]
 
@@ -52,12 +52,11 @@ def read_held_out(run: Run) -> Judge:
     reply = Reply(judge, lambda windows, tokens: (windows * tokens,), torch.int64)
     texts: list[HeldOut] = []
     cuts = {exit.cut for exit in run.exits}
-    batches = iter([list(own[i : i + size]) for i in range(0, len(own), size)])
-    for done, passed in enumerate(run.pipeline.passes(run.held_out, batches, reply), 1):
-        if run.exits:
+    for done, passed in enumerate(run.pipeline.passes(run.held_out, iter(batches), reply), 1):
+        if run.exits and batches[done - 1]:
             features = {cut: value.cpu() for cut, value in passed.features.items() if cut in cuts}
             texts.append(HeldOut(features, passed.targets, passed.reply))
-        run.emit({"type": "progress", "phase": "features", "done": done, "total": -(-len(own) // size), "unit": "batches"})
+        run.emit({"type": "progress", "phase": "features", "done": done, "total": len(batches), "unit": "batches"})
     speaks = ranks.is_last_stage and ranks.tp == 0
     final = ranks.sum_all(sums if speaks else [0.0] * 4)
     if final[3] == 0:

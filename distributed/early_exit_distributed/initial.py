@@ -20,6 +20,8 @@ from .ranks import Ranks
 from .weights import Weights
 
 DEVIATION = 0.02
+MOST_OTHERS = 4096
+"""Tokens outside a list whose rows give that of its defer class, at most."""
 
 
 def first_values(job: Job, exit: Exit, weights: Weights) -> dict[str, Tensor]:
@@ -35,10 +37,12 @@ def _copied(job: Job, exit: Exit, name: str, source: str | None, weights: Weight
     values = weights.values(source)
     if exit.head != "shortlist" or not re.search(r"\.head\.(weight|bias)$", name):
         return values
-    # The defer class represents all other tokens: to first order its logit is the mean of theirs.
-    outside = torch.ones(values.shape[0], dtype=torch.bool)
-    outside[list(exit.tokens)] = False
-    mean = values[outside].sum(0, dtype=torch.float64) / max(1, int(outside.sum()))
+    # The defer class represents all other tokens: to first order its logit is the mean of theirs, here of some from all over the vocabulary.
+    is_outside = torch.ones(values.shape[0], dtype=torch.bool)
+    is_outside[list(exit.tokens)] = False
+    outside = is_outside.nonzero()[:, 0]
+    others = outside[:: max(1, math.ceil(len(outside) / MOST_OTHERS))]
+    mean = values[others].sum(0, dtype=torch.float64) / max(1, len(others))
     return torch.cat((values[list(exit.tokens)], mean.float()[None]))
 
 

@@ -84,7 +84,7 @@ class Pipeline:
         if self._ranks.pp > 0:
             batch = next(self._batches, None)
             if batch is not None:
-                self._receive(len(batch), self._windows.length)
+                self._receive(max(1, len(batch)), self._windows.length)
         self._ranks.flush()
 
     def _forward(self, windows: Windows, batch: list[int], reply: Reply | None) -> Passed:

@@ -7,17 +7,15 @@ The best is kept as a whole, since neither half is good with another: the lowest
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from .checkpoint import BEST_FILE, STATE_KINDS, Checkpoint, read_saved
+from .checkpoint import BEST_FILE, STATE_KINDS, Checkpoint, read_progress, read_saved
 from .evaluate import HeldOut, exit_scores, final_scores, score
 from .job import Job, JobError
 from .objective import Head
@@ -104,7 +102,7 @@ class WholeLearner:
             model = self._model
             kinds = zip(STATE_KINDS, (model.parameters, model.first, model.second))
             state = {f"{kind}.{name}": value.to("cpu", copy=True) for kind, tensors in kinds for name, value in tensors.items()}
-            checkpoint.save_state(state, model.updates, position.__dict__, metrics_bytes)
+            checkpoint.save_state(state, model.updates, position.stored(), metrics_bytes)
         return time.monotonic() - began
 
     def drain(self) -> None:
@@ -143,12 +141,11 @@ def _begin(run: Sitting, model: WholeModel, learner: WholeLearner) -> Reached:
     model.load(values)
     run.emit({"type": "phase", "phase": "evaluate", "detail": "before training"})
     before = learner.scores()
-    with safe_open(job.continues, framework="pt") as opened:
-        origins = json.loads(opened.metadata()["progress"]).get("origins", {})
+    origins = read_progress(job.continues).get("origins", {})
     progress = {"step": 0, "tokens": 0, "scores": before, "origins": origins}
     seconds = run.elapsed()
     held_out = {"tokens": run.held_out.count * run.held_out.length, "backbone": "exact"}
-    position = Position(0, 0, 0, seconds, _mean(before), before, job.data, False, seconds, held_out)
+    position = Position(0, 0, 0, seconds, _mean(before), before, job.data, False, seconds, others={"heldOut": held_out})
     run.emit({"type": "phase", "phase": "save", "detail": str(job.directory)})
     checkpoint = Checkpoint(job) if run.ranks.is_writer else None
     evaluation = {"type": "evaluation", "step": 0, "tokens": 0, "scores": before, "best": True}
@@ -169,10 +166,9 @@ def _go_on(run: Sitting, model: WholeModel) -> Reached:
     saved = read_saved(job)
     model.load(*({name: saved.state[f"{kind}.{name}"] for name in model.shapes} for kind in STATE_KINDS))
     model.updates = saved.updates
-    position = Position.of(saved.position)
-    run.began = time.monotonic() - position.seconds
-    with safe_open(job.directory / "state" / BEST_FILE, framework="pt") as opened:
-        progress = json.loads(opened.metadata()["progress"])
+    position = Position.of(saved.position, job.limits)
+    run.began -= position.seconds
+    progress = read_progress(job.directory / "state" / BEST_FILE)
     checkpoint = Checkpoint(job, saved.metrics_bytes) if run.ranks.is_writer else None
     return Reached(position, {}, progress, checkpoint)
 

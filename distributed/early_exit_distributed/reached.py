@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from torch import Tensor
 
 from .checkpoint import STATE_KINDS, Checkpoint
 from .exits import Table
 from .held_out import Judge
+from .job import Limits
 from .run import Run
 from .schedule import improved, mean_loss
 
@@ -27,14 +28,25 @@ class Position:
     data: str
     finished: bool
     updatesFrom: float
-    heldOut: dict
-
+    evaluatedAt: int = 0
+    """Updates at the last evaluation that belongs to the run."""
+    others: dict = field(default_factory=dict)
+    """What else `state.json` has."""
 
     @staticmethod
-    def of(saved: dict) -> Position:
-        """From `state.json`, which an earlier version may have written."""
-        known = {field.name: saved[field.name] for field in fields(Position) if field.name in saved}
-        return Position(**{"updatesFrom": 0, "heldOut": None, **known, "finished": False})
+    def of(saved: dict, limits: Limits) -> Position:
+        """From `state.json`, which an earlier version may have written, of a run that goes on to these limits."""
+        names = {each.name for each in fields(Position)} & saved.keys()
+        others = {name: value for name, value in saved.items() if name not in names and value is not None} | {"end": asdict(limits)}
+        if saved["finished"]:
+            # A run that goes on beyond its end needs windows that it has not seen.
+            others.pop("pool", None)
+        known = {"updatesFrom": 0, "evaluatedAt": saved["step"], **{name: saved[name] for name in names}, "finished": False}
+        return Position(**known, others=others)
+
+    def stored(self) -> dict:
+        """As `state.json` has it."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "others"} | self.others
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ def save_state(run: Run, checkpoint: Checkpoint | None, position: Position, metr
     for kind, tensors in zip(STATE_KINDS, (run.step.parameters, run.step.first, run.step.second)):
         state |= {f"{kind}.{name}": value for name, value in gathered(run, tensors).items()}
     if checkpoint:
-        checkpoint.save_state(state, run.step.updates, position.__dict__, metrics_bytes)
+        checkpoint.save_state(state, run.step.updates, position.stored(), metrics_bytes)
     return time.monotonic() - began
 
 

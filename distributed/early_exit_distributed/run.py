@@ -39,7 +39,7 @@ class Run(Sitting):
 
     def memory(self) -> dict[str, float]:
         """Bytes of each kind, on the rank that has had most of it."""
-        sizes = {"backbone": self.backbone_bytes, "exits": self.step.bytes, "heads": _bytes(self.frozen)}
+        sizes = {"backbone": max(self.backbone_bytes, self.backbone.bytes()), "exits": self.step.bytes, "heads": _bytes(self.frozen)}
         return {part: self.ranks.most(size) for part, size in sizes.items()}
 
     def _frozen(self, needs_head: bool) -> Table:

@@ -67,9 +67,10 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
     run.emit({"type": "phase", "phase": "tune", "detail": f"{run.train.count} windows on {ranks.mesh.ranks} ranks"})
     position = reached.position
     clock = Clock(job.limits, planned, position.step, position.updatesFrom, run.elapsed, ranks.is_writer)
+    clock.reach(*ranks.sum_all([clock.share_now()]), position.step)
     passes = learner.passes(_batches(run, position, planned))
     per_rank = math.ceil(per_step // ranks.mesh.dp / job.options["batchSize"])
-    evaluated, steps_here, stopped = position.step, 0, False
+    steps_here, stopped = 0, False
     ranks.traffic.clear()
     while not clock.over:
         moment = Moment(clock.update(position.step), clock.updates)
@@ -84,13 +85,13 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
         if checkpoint:
             checkpoint.metric({"type": "step", **event})
         run.emit({"type": "step", **event, **clock.shown(position.step)})
-        stopped = agreed["stop"] > 0
-        if stopped:
-            break
         if clock.is_evaluation_due(position.step, job.options["evaluateEvery"]) and not clock.over:
             reached, seconds = learner.judged(replace(reached, position=position))
             clock.evaluated(seconds)
-            position, evaluated = reached.position, position.step
+            position = replace(reached.position, evaluatedAt=position.step)
+        stopped = agreed["stop"] > 0 and not clock.over
+        if stopped:
+            break
         # The last update is followed by its evaluation: a run that is killed there is resumed before it.
         if agreed["save"] > 0 and not clock.over:
             clock.saved(learner.save(checkpoint, position))
@@ -98,9 +99,9 @@ def update_to_the_end(run: Sitting, learner: Learner, reached: Reached) -> dict:
     learner.drain()
     size = checkpoint.metrics_bytes() if checkpoint and stopped else None
     last = position
-    if position.step > evaluated:
+    if position.step > position.evaluatedAt:
         reached, _ = learner.judged(replace(reached, position=position))
-        position = reached.position
+        position = replace(reached.position, evaluatedAt=position.step)
     # A run that was stopped is resumed as if its last evaluation had not been.
     position = replace(last, seconds=run.elapsed()) if stopped else replace(position, finished=True, seconds=run.elapsed())
     learner.save(checkpoint, position, size)

@@ -33,9 +33,12 @@ class Windows:
         self.count = windows if most is None else min(windows, max(1, most // self.length))
 
     def batch(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and targets `[windows, length]`; a target is the next token, -1 if there is none."""
-        ids, targets = zip(*(self._window(index) for index in indices))
-        return torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(targets))
+        """Ids and targets `[windows, length]`; a target is the next token, -1 if there is none.
+
+        Without indices: a window without targets, for a rank that only keeps step with others, see `shared_evenly`.
+        """
+        ids, targets = (torch.from_numpy(np.stack(rows)) for rows in zip(*(self._window(index) for index in indices or [0])))
+        return ids, targets if indices else torch.full_like(targets, -1)
 
     def _window(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         first = int(self._starts[index]) * (self.length - 1)
@@ -46,6 +49,14 @@ class Windows:
         targets = np.full(self.length, -1, dtype=np.int64)
         targets[: len(known) - 1] = np.where(entries[1:] >= TARGET_BIT, known[1:], -1)
         return ids, targets
+
+
+def shared_evenly(windows: list[int], size: int, replica: int, replicas: int) -> list[list[int]]:
+    """A replica's windows in batches of `size`. All replicas have equally many batches, since they gather sharded weights together: the last
+    of some may be empty."""
+    own = windows[replica::replicas]
+    most = -(-len(windows) // replicas)
+    return [own[i : i + size] for i in range(0, most, size)]
 
 
 def windows_at(seed: int, windows: int, first: int, count: int) -> list[int]:

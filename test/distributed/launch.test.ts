@@ -82,7 +82,7 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
     const called = path.join(root, 'ssh-calls');
     fs.writeFileSync(
       path.join(bin, 'ssh'),
-      `#!/bin/sh\necho "$3" >> '${called}'\nPATH='${path.dirname(python!)}':"$PATH"\nexec sh -c "$4"\n`,
+      `#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done\necho "$1" >> '${called}'\nPATH='${path.dirname(python!)}':"$PATH"\nexec sh -c "$2"\n`,
       { mode: 0o755 },
     );
     const before = process.env['PATH'];

@@ -61,8 +61,9 @@ const common = {
   data: ['protocol/shapes.ts', 'protocol/spans.ts', 'protocol/plural.ts', 'protocol/nearest.ts', 'protocol/jobs.ts'],
   sequenceLength: 48,
   heldOutFraction: 0.2,
-  evaluationTokens: 192,
-  fitTokens: 1536,
+  // 5 and 33 windows, which replicas cannot share evenly.
+  evaluationTokens: 240,
+  fitTokens: 1584,
   steps: 6,
   evaluateEvery: 3,
   learningRate: 2e-3,

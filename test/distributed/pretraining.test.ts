@@ -205,6 +205,8 @@ describe.skipIf(python === null)('continued pretraining in PyTorch', () => {
     expect(one.map(({ type, step }) => [type, step])).toEqual(other.map(({ type, step }) => [type, step]));
     for (const [i, { gradientNorms, scores, ...rest }] of one.entries()) {
       const { gradientNorms: norms, scores: judged, ...others } = other[i]!;
+      // PyTorch does not tell how far exits are from the final one in a step.
+      for (const line of [rest, others]) Reflect.deleteProperty(line, 'gaps');
       const worst = worstDifference({ ...rest, scores: lossesOf(scores) }, { ...others, scores: lossesOf(judged) });
       expect(worst.difference, `${i}${worst.place}`).toBeLessThan(1e-3);
       expect(worstDifference(gradientNorms, norms).difference).toBeLessThan(1e-2);

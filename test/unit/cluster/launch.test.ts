@@ -12,28 +12,34 @@ import { hostCommands, newMeeting } from '../../../backend/cluster/torchrun.ts';
 const mesh = { pp: 2, dp: 4, tp: 2, shard: false };
 const folder = `/runs/it's "$(touch x)".exits/distributed`;
 
+/** A folder with a program of this name. */
+function standIn(name: string, script: string): string {
+  const bin = fs.mkdtempSync(path.join(os.tmpdir(), 'launch-bin-'));
+  fs.writeFileSync(path.join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  return bin;
+}
+
 describe.skipIf(process.platform === 'win32')('a command', () => {
   it('for a host starts its share of the ranks, and meets the others at the first', () => {
     const meeting = { id: '0123456789abcdef', port: 20_017 };
     const commands = hostCommands(folder, ['a', 'b'], mesh, meeting);
     expect(commands.map(({ host }) => host)).toEqual(['a', 'b']);
-    for (const { command } of commands) {
-      // The words as that host's shell reads them.
-      const words = execFileSync('sh', ['-c', `printf '%s\\n' ${command}`], { encoding: 'utf8' })
-        .trim()
-        .split('\n');
-      expect(words).toEqual([
-        ...[
-          'env',
-          `PYTHONPATH=${folder}`,
-          'python3',
-          '-m',
-          'early_exit_distributed',
+    const bin = standIn('python3', `printf '%s\\n' "PYTHONPATH=$PYTHONPATH" python3 "$@"`);
+    for (const { command } of commands)
+      for (const [before, after] of [
+        [{}, ''],
+        [{ PYTHONPATH: '/opt/torch' }, ':/opt/torch'],
+      ] as const) {
+        // As that host's shell runs it.
+        const env = { PATH: `${bin}${path.delimiter}${process.env['PATH']}`, ...before };
+        const words = execFileSync('sh', ['-c', command], { encoding: 'utf8', env }).trim().split('\n');
+        expect(words).toEqual([
+          ...[`PYTHONPATH=${folder}${after}`, 'python3', '-m', 'early_exit_distributed'],
           folder.replace('/distributed', ''),
-        ],
-        ...['--ranks=8', '--nodes=2', '--endpoint=a:20017', '--id=0123456789abcdef'],
-      ]);
-    }
+          ...['--ranks=8', '--nodes=2', '--endpoint=a:20017', '--id=0123456789abcdef'],
+        ]);
+      }
+    fs.rmSync(bin, { recursive: true });
     expect(() => hostCommands(folder, ['a', 'b', 'c'], mesh, meeting)).toThrow(
       '16 ranks cannot be shared evenly among 3 hosts.',
     );
@@ -63,6 +69,16 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
       ...['--ranks', '8', '--nodes', '2', '--endpoint', 'first:20017', '--id', '17'],
     ]);
     expect(slurmJobNumber(own)).toBe('17');
+    for (const [before, after] of [
+      ['unset PYTHONPATH', own],
+      ['PYTHONPATH=/opt/torch', `${own}:/opt/torch`],
+    ])
+      expect(
+        execFileSync('bash', {
+          input: `scontrol() { :; }\nsrun() { echo "$PYTHONPATH"; }\nSLURM_NNODES=2\nSLURM_JOB_ID=17\n${before}\n${script}`,
+          encoding: 'utf8',
+        }),
+      ).toBe(`${after}\n`);
     fs.rmSync(root, { recursive: true });
   });
 });

@@ -6,7 +6,8 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
-import { findPython } from '../../../backend/cluster/python.ts';
+import { countGpus, findPython, pythonPath } from '../../../backend/cluster/python.ts';
+import { programPath } from '../../../backend/devices/programs.ts';
 import { rayJobEnd, submitRayJob } from '../../../backend/cluster/ray.ts';
 
 const signal = new AbortController().signal;
@@ -51,9 +52,44 @@ describe.skipIf(process.platform === 'win32')('Python', () => {
     expect(wayOut).toContain('pip install');
   });
 
+  const real = programPath('python3');
+  it.skipIf(!real)('has the packages of PYTHONPATH, as the ranks do, and none of the current folder', async () => {
+    const packages = path.join(folder, 'packages');
+    for (const name of ['torch', 'transformers', 'safetensors', 'numpy'])
+      fs.mkdirSync(path.join(packages, name), { recursive: true });
+    for (const name of ['transformers', 'safetensors', 'numpy'])
+      fs.writeFileSync(path.join(packages, name, '__init__.py'), '');
+    fs.writeFileSync(
+      path.join(packages, 'torch/__init__.py'),
+      'class cuda:\n  device_count = staticmethod(lambda: 3)\n',
+    );
+    // Without what is installed here.
+    const file = python(`cd '${packages}' && exec '${real}' -S -s "$@"`);
+    const before = process.env['PYTHONPATH'];
+    try {
+      delete process.env['PYTHONPATH'];
+      const { message } = await failure(findPython(signal));
+      expect(message).toMatch(/has no torch/);
+      process.env['PYTHONPATH'] = packages;
+      expect(await findPython(signal)).toBe(file);
+      expect(await countGpus(file, signal)).toBe(3);
+    } finally {
+      if (before === undefined) delete process.env['PYTHONPATH'];
+      else process.env['PYTHONPATH'] = before;
+    }
+  });
+
   it('with all of them is taken', async () => {
     const file = python('echo');
     expect(await findPython(signal)).toBe(file);
+  });
+});
+
+describe('a folder of packages', () => {
+  it('comes before those that are there', () => {
+    expect(pythonPath('/run', {})).toBe('/run');
+    expect(pythonPath('/run', { PYTHONPATH: '' })).toBe('/run');
+    expect(pythonPath('/run', { PYTHONPATH: '/opt/torch' })).toBe(`/run${path.delimiter}/opt/torch`);
   });
 });
 

@@ -71,6 +71,14 @@ describe('a Ray cluster', () => {
     expect([meshText(named.mesh), named.note]).toEqual(['pp=1,dp=2,tp=1', null]);
   });
 
+  it('with fewer GPUs than ranks says that none of them gets one', async () => {
+    const { note } = await remoteOf({ on: await ray({ ...looked, gpus: 1 }), mesh: 'dp=2' });
+    expect(note).toBe(
+      'The Ray cluster has 1 GPU for 2 ranks, so that all of them run on CPUs. Name at most 1 rank with --mesh.',
+    );
+    expect((await remoteOf({ on: await ray(looked), mesh: 'dp=4' })).note).toBeNull();
+  });
+
   it('that does not see the folder is refused with where to put it', async () => {
     const error = await remoteOf({ on: await ray({ ...looked, shares: false }) }).catch(
       (one: unknown) => one as UserError,

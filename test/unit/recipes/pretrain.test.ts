@@ -154,6 +154,17 @@ describe('training a whole model further', () => {
     expect(weights('stopped').equals(weights('new'))).toBe(true);
   });
 
+  it('leaves nothing behind if it is stopped before it has learned anything', async () => {
+    const controller = new AbortController();
+    const options = parseOptions('tune', { ...further, continuePretraining: exits, out: out('early') });
+    const running = (async (): Promise<void> => {
+      for await (const event of recipes.tune(options, controller.signal))
+        if (event.type === 'phase' && event.phase === 'evaluate') controller.abort();
+    })();
+    await expect(running).rejects.toThrow(/abort/i);
+    for (const folder of [out('early'), path.join(root, 'early')]) expect(fs.existsSync(folder)).toBe(false);
+  });
+
   it('mends a pair that was torn while it was written', async () => {
     const directory = out('stopped');
     const files = ['exits.json', 'exits.safetensors'].map((name) => path.join(directory, name));

@@ -1,5 +1,6 @@
 /** The step that trains a whole model: its gradients against differences of its losses, for layers of every shape and files of every form. */
 import { describe, expect, it } from 'vitest';
+import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
 import { exitParameters } from '../../../backend/exits/parameters.ts';
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
@@ -26,22 +27,29 @@ const settings: StepSettings = {
 };
 const [batch, tokens] = [2, 6];
 
-function opened(
-  family: string,
-  objective = crossEntropy,
-): { step: TuningStep<WindowBatch>; close: () => Promise<void> } {
+interface Opened {
+  readonly step: TuningStep<WindowBatch>;
+  /** What the step was opened with. */
+  readonly given: StepState;
+  readonly vocabulary: number;
+  readonly close: () => Promise<void>;
+}
+
+function opened(family: string, objective = crossEntropy): Opened {
   const model = tiny(family);
   const whole = openWhole(
     model,
     exits.flatMap((exit) => exitParameters(model.spec, exit, model.parameters)),
   );
   const own = exits.flatMap((exit) => [...initialiseExit(model.spec, exit, model.parameters, { kind: 'copy' })]);
+  const parameters = new Map([...storedValues(whole), ...own]);
+  const given = { updates: 0, parameters, firstMoments: zeros(parameters), secondMoments: zeros(parameters) };
   const step = createWholeStep({
     spec: model.spec,
     exits,
     model: model.parameters,
     places: whole.places,
-    initial: new Map([...storedValues(whole), ...own]),
+    state: given,
     shapes: whole.shapes,
     objective,
     optimiser: { ...optimiser, gradientClip: 1e9 },
@@ -50,6 +58,8 @@ function opened(
   });
   return {
     step,
+    given,
+    vocabulary: model.spec.vocabulary,
     close: async () => {
       await step.dispose();
       model.close();
@@ -122,4 +132,32 @@ it('makes of two passes what it makes of one', async () => {
   for (const [name, values] of a) expect(maxDifference(values, b.get(name)!), name).toBeLessThan(2e-4);
   await one.close();
   await two.close();
+});
+
+it('takes over the state that it is given: a second one may not fit', async () => {
+  const { step, given, close } = opened('llama-tied');
+  const state = await step.state();
+  for (const kind of ['parameters', 'firstMoments', 'secondMoments'] as const)
+    for (const [name, values] of state[kind]) expect(values, name).toBe(given[kind].get(name));
+  await close();
+});
+
+it('tells gaps over the vocabulary of exits that learn from the final one', async () => {
+  const given = windows(2);
+  const targets = given.targets.filter((token) => token >= 0);
+  const [{ step, vocabulary, close }, plain] = [opened('llama-tied', mixed), opened('llama-tied')];
+  await step.accumulate(given, settings);
+  const { crossEntropies, gaps } = await step.update(given, settings);
+  expect([...gaps.keys()]).toEqual(exits.map(exitId));
+  for (const exit of exits) {
+    const { head } = exit;
+    const listed = head.kind === 'shortlist' ? head.tokens : null;
+    const outside = listed ? targets.filter((token) => !listed.includes(token)).length / targets.length : 0;
+    const share = listed ? outside * Math.log(vocabulary - listed.length) : 0;
+    const expected = crossEntropies.get(exitId(exit))! + share - crossEntropies.get(finalId)!;
+    expect(gaps.get(exitId(exit)), exitId(exit)).toBeCloseTo(expected, 5);
+  }
+  expect((await plain.step.update(given, settings)).gaps.size).toBe(0);
+  await close();
+  await plain.close();
 });
