@@ -109,7 +109,7 @@ export function readState(directory: string): StoredState {
     [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
     (position.end === undefined || isLimits(position.end)) &&
     (position.ending === undefined || Object.values(position.ending).every((one) => typeof one === 'number')) &&
-    (position.heldOut === undefined || Number.isSafeInteger(position.heldOut.tokens)) &&
+    (position.heldOut === undefined || Number.isSafeInteger(position.heldOut?.tokens)) &&
     (position.cost === undefined || isCost(position.cost));
   if (!sound) throw bad(file, 'it is not what this version writes');
   return state as StoredState;

@@ -20,10 +20,12 @@ const mostWindows = 8;
 const fewestWindows = 4;
 /** Windows after which a layer that surely loses too much is given up. */
 const hopelessWindows = 2;
-/** Standard errors, one-sided: in 19 of 20 cases the mean is below. */
-const certain = 1.645;
+/** Standard errors by the number of windows, after Student: in 19 of 20 cases the mean is below. */
+const certain: Readonly<Record<number, number>> = { 4: 2.35, 5: 2.13, 6: 2.02, 7: 1.94, 8: 1.89 };
 /** Standard errors beyond which further windows are not read: of four windows, in 39 of 40 cases the mean is below. */
 const clear = 3.2;
+/** Standard errors by which a layer loses too much to be read on: whether prompts may stop there never depends on it. */
+const hopelessErrors = 1.645;
 
 /** Windows that decide on a layer on average, and how often each is read: whole, stopped, and at the places behind the prompt. */
 const [usualWindows, readings] = [3.5, 2.2];
@@ -80,10 +82,11 @@ export async function* judgePrompts(
 
 /** Whether a layer surely loses too much, or does so on average of the fewest windows that could allow it. */
 const isHopeless = (means: readonly number[]): boolean =>
-  (means.length >= hopelessWindows && mean(means) - certain * errorOf(means) > promptRegret) ||
+  (means.length >= hopelessWindows && mean(means) - hopelessErrors * errorOf(means) > promptRegret) ||
   (means.length >= fewestWindows && mean(means) > promptRegret);
 
-const isAllowed = (means: readonly number[], errors = certain): boolean =>
+/** Whether prompts may stop at a layer, from the mean regret behind each window, in nats a token; 4 to 8 windows decide. */
+export const isAllowed = (means: readonly number[], errors = certain[means.length]!): boolean =>
   means.length >= fewestWindows && mean(means) + errors * errorOf(means) <= promptRegret;
 
 /** Whether further windows would hardly change what is decided of a layer. */

@@ -57,6 +57,8 @@ interface Written {
 /** Most texts by which a candidate is judged. */
 export const mostJudgedTexts = (request: Guarantee): number => Math.ceil(mostJudged(request) / textTokens);
 const mostJudged = (request: Guarantee): number => patience * fewestJudged(request);
+/** Whether so many texts can prove that a candidate keeps the promise, if it loses nothing. */
+export const canJudge = (texts: number, request: Guarantee): boolean => texts * textTokens >= fewestJudged(request);
 
 export interface Judging {
   readonly tokenizer: Tokenizer;

@@ -55,7 +55,7 @@ import { trialPrompt, trialTexts, trialTokens, tryOut, usedBy, type Candidate } 
 import { fitTrust, thresholdsOfViews, type TrustedExit } from '../evaluation/trust.ts';
 import { meanLayer, viewsOf, viewsWith, type HintedObservations, type Views } from '../evaluation/views.ts';
 import { judgePrompts, promptSeconds } from '../evaluation/prompts.ts';
-import { judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
+import { canJudge, judgeWritten, mostJudgedTexts, type Judged, type Judgement } from '../evaluation/written.ts';
 import { passesOf, type PassPlace } from './kept-passes.ts';
 import type { OpenedExits } from './opened.ts';
 import { counting } from './reporting.ts';
@@ -164,11 +164,15 @@ async function* observe(
   const { model, tokenizer, exits, running } = on;
   const { areChats: learnedAnswers = false } = on.windows;
   const separator = tokenizer.separatorId;
-  const wanted = wantedTokens(request, exits.remembers);
+  // Text that candidates are chosen from judges none of them.
+  const halves = isJudged(request, exits.remembers) ? alternating(on.windows) : null;
+  const fresh = halves ? promptsOf(halves[1], mostJudgedTexts(request), separator, trialPrompt) : [];
+  // With too little text to judge what is written with memories, exits are calibrated as if they had none.
+  const remembers = halves !== null && canJudge(fresh.length, request);
+  const choosing = remembers ? halves[0] : on.windows;
+  const wanted = wantedTokens(request, remembers);
   const most = promptsOf(on.windows, wanted, separator).length * mostNewTokens;
   requireTokens(most, fewestTokens(request));
-  // Text that candidates are chosen from judges none of them.
-  const [choosing, judging] = isJudged(request, exits.remembers) ? alternating(on.windows) : [on.windows, null];
   // Texts may end early, at worst behind their first token.
   const prompts = promptsOf(choosing, wanted, separator, promptTokens, choosingContext);
 
@@ -183,10 +187,10 @@ async function* observe(
     const passes = await passesOf(staged, on.place);
     const times = { opening, fullPass: fullPass(first) / 1000, ofPrompt: first.ofPrompt / 1000 };
     const trial = trialSeconds(times, learnedAnswers);
-    const behind = (aToken: number): number => trial + secondsToJudgeOne(request, exits.remembers, aToken);
-    const fewest = fewestObserved(request, exits.remembers);
+    const behind = (aToken: number): number => trial + secondsToJudgeOne(request, remembers, aToken);
+    const fewest = fewestObserved(request, remembers);
     const usuallyBehind = (aToken: number): number =>
-      usuallyTakes(request, exits.remembers, aToken, trial) + promptSeconds(staged, on.windows, times.ofPrompt);
+      usuallyTakes(request, remembers, aToken, trial) + promptSeconds(staged, on.windows, times.ofPrompt);
     const pace = { elapsed, behind, usuallyBehind, fewest, wanted };
     const texts = yield* writeTexts(tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return null;
@@ -200,11 +204,10 @@ async function* observe(
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
-    const fresh = judging ? promptsOf(judging, mostJudgedTexts(request), separator, trialPrompt) : [];
     const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise));
     const withTrust = viewsWith(trust, observed, costs, staged.exits);
     const judgeOn = {
-      ...{ tokenizer, staged, hints, trust, prompts: fresh, learnedAnswers, hasTime },
+      ...{ tokenizer, staged, hints, trust, prompts: remembers ? fresh : [], learnedAnswers, hasTime },
       ...{ observed: withTrust.views, costs: withTrust.costs },
     };
     const judged = yield* judgeWritten(judgeOn, request, signal);

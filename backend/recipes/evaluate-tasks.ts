@@ -67,7 +67,11 @@ export async function* evaluateTasks(
     const open = { model, tokenizer, exits: loaded.specs, calibration: tuned?.calibration ?? null };
     const { ways, warnings } = findWays(options, open);
     const sandbox = needed.size === 0 ? null : await openSandbox(needed);
-    if (sandbox) closing.push(() => sandbox.dispose());
+    if (sandbox) {
+      // If all that is left waits for judges, nothing else looks at the signal.
+      signal.addEventListener('abort', sandbox.dispose, { once: true });
+      closing.push(() => signal.removeEventListener('abort', sandbox.dispose), sandbox.dispose);
+    }
     const puts = yield* put(sets, opened, options, signal);
 
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', loaded), signal);

@@ -59,12 +59,8 @@ function sectionOf(run: Run): Section {
   }
 }
 
-function stateOf({ isFinished, sets }: EvaluationRun): string | null {
-  if (isFinished) return null;
-  const done = Math.min(...sets.flatMap(({ ways }) => (ways.length === 0 ? [0] : ways.map(({ tasks }) => tasks))));
-  const asked = sets.reduce((sum, set) => Math.max(sum, set.asked), 0);
-  return `unfinished: the slowest way has ${done} of ${plural(asked, 'task')}`;
-}
+const stateOf = ({ progress: { done, asked } }: EvaluationRun): string | null =>
+  done === asked ? null : `unfinished: the slowest way has ${done} of ${plural(asked, 'task')}`;
 
 function factsOf({ evaluation: { identity, about } }: EvaluationRun): string {
   const exits = identity.exits.length > 0 ? `, exits ${identity.exits.join(', ')}` : ', no exits';

@@ -1,13 +1,14 @@
 /** Finds what a report can show: folders that tune, sweep and evaluate --tasks wrote, finished, unfinished or broken. */
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { describeError, userError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
-import { evaluationFile, type TaskScores } from '../../../protocol/tasks.ts';
+import { count, list, number, readMessage, record, text } from '../../../protocol/shapes.ts';
+import { evaluationFile, fullDepth, type TaskScores } from '../../../protocol/tasks.ts';
 import { isCheckpoint, metricsFile, openCheckpoint, positionFile, stateFolder } from '../../checkpoint/checkpoint.ts';
 import { readPosition, type RunCost } from '../../checkpoint/state.ts';
 import { exitId } from '../../exits/spec.ts';
-import { readText } from '../../formats/files.ts';
+import { fileError, readText } from '../../formats/files.ts';
 import { readEvaluation, type Evaluation } from '../tasks/record.ts';
 import { scoresOf } from '../tasks/scores.ts';
 
@@ -39,7 +40,8 @@ export interface EvaluationRun {
   readonly name: string;
   readonly evaluation: Evaluation;
   readonly sets: readonly TaskScores[];
-  readonly isFinished: boolean;
+  /** Tasks that the slowest way has answered, of those of its set; of the set that is the farthest from done. */
+  readonly progress: { readonly done: number; readonly asked: number };
 }
 
 /** What cannot be read, and why. */
@@ -54,8 +56,9 @@ export type Run = TuningRun | EvaluationRun | BrokenRun;
 /** Levels of folders below a given one in which runs are searched. */
 const deepest = 3;
 
-/** @throws UserError if a path does not exist, or contains no run. */
+/** Each run once, however many of the paths lead to it. @throws UserError if a path does not exist, or contains no run. */
 export function findRuns(paths: readonly string[]): Run[] {
+  const known = new Set<string>();
   return paths.flatMap((path) => {
     if (!existsSync(path))
       throw userError(
@@ -70,23 +73,46 @@ export function findRuns(paths: readonly string[]): Run[] {
         `${path} holds no run.`,
         'Name folders that tune, sweep or evaluate --tasks wrote, or a folder of such.',
       );
-    return found;
+    return found.filter(({ place }) => !known.has(place) && known.add(place)).map(({ read }) => read());
   });
 }
 
-function within(folder: string, name: string, depth: number): Run[] {
-  if (!statSync(folder).isDirectory()) return [];
-  if (isCheckpoint(folder) || existsSync(join(folder, metricsFile))) return [read(name, () => tuningRun(folder, name))];
-  if (existsSync(join(folder, evaluationFile))) return [read(name, () => evaluationRun(folder, name))];
-  if (depth === 0) return [];
-  return readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.') && entry.name !== 'node_modules')
-    .map((entry) => entry.name)
-    .sort()
-    .flatMap((each) => within(join(folder, each), `${name}/${each}`, depth - 1));
+interface Found {
+  /** The real path of its folder. */
+  readonly place: string;
+  readonly read: () => Run;
 }
 
-function read(name: string, from: () => Run): Run {
+function within(folder: string, name: string, depth: number): Found[] {
+  const found = (from: (folder: string, name: string) => Run): Found[] => [
+    { place: realPathOf(folder), read: () => readable(name, () => from(folder, name)) },
+  ];
+  try {
+    if (!statSync(folder).isDirectory()) return [];
+    if (isCheckpoint(folder) || existsSync(join(folder, metricsFile))) return found(tuningRun);
+    if (existsSync(join(folder, evaluationFile))) return found(evaluationRun);
+    if (depth === 0) return [];
+    return readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.') && entry.name !== 'node_modules')
+      .map((entry) => entry.name)
+      .sort()
+      .flatMap((each) => within(join(folder, each), `${name}/${each}`, depth - 1));
+  } catch (error) {
+    return found(() => {
+      throw fileError(error, 'read', folder);
+    });
+  }
+}
+
+function realPathOf(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return resolve(folder);
+  }
+}
+
+function readable(name: string, from: () => Run): Run {
   try {
     return from();
   } catch (error) {
@@ -111,8 +137,8 @@ function tuningRun(folder: string, name: string): TuningRun {
       tokens: position?.tokens ?? progress.tokens,
       seconds: position?.seconds ?? 0,
       ...(position?.cost && { cost: position.cost }),
-      before: position?.before ?? [],
-      scores: progress.scores,
+      before: readMessage(join(folder, stateFolder, positionFile), scoresShape, position?.before ?? []),
+      scores: readMessage(folder, scoresShape, progress.scores),
       evaluations: evaluationsOf(folder),
     };
   } finally {
@@ -120,25 +146,35 @@ function tuningRun(folder: string, name: string): TuningRun {
   }
 }
 
-/** A last line that was cut off is left out. */
-function evaluationsOf(folder: string): TuningRun['evaluations'] {
+const scoresShape = list(
+  record<Omit<ExitScore, 'reliability'>, Required<Pick<ExitScore, 'reliability'>>>(
+    { exit: text, layer: count, loss: number, perplexity: number, accuracy: number, agreement: number },
+    { reliability: list(record({ tokens: count, confidence: number, agreement: number })) },
+  ),
+);
+const evaluationShape = record({ step: count, tokens: count, scores: scoresShape });
+
+/** A last line that was cut off is left out. @throws UserError for a line that is no evaluation with scores. */
+export function evaluationsOf(folder: string): TuningRun['evaluations'] {
   const path = join(folder, metricsFile);
   if (!existsSync(path)) return [];
   return readText(path)
     .split('\n')
     .slice(0, -1)
-    .map((line) => JSON.parse(line) as { type: string; step: number; tokens: number; scores: ExitScore[] })
-    .filter(({ type }) => type === 'evaluation')
-    .map(({ step, tokens, scores }) => ({ step, tokens, scores }));
+    .map((line, i) => ({ event: JSON.parse(line) as { type?: unknown } | null, place: `${path}:${i + 1}` }))
+    .filter(({ event }) => event?.type === 'evaluation')
+    .map(({ event, place }) => readMessage(place, evaluationShape, event));
 }
 
 function evaluationRun(folder: string, name: string): EvaluationRun {
   const evaluation = readEvaluation(folder);
   const sets = scoresOf(evaluation);
-  const { ways } = evaluation.about;
-  const isFinished = sets.every(
-    ({ asked, ways: done, set }) =>
-      done.every(({ tasks }) => tasks === asked) && done.length === (set.endsWith(': likelihood') ? 1 : ways.length),
-  );
-  return { kind: 'evaluation', name, evaluation, sets, isFinished };
+  const ofSets = sets.map(({ set, asked, ways }) => {
+    // Likelihoods are read at full depth alone.
+    const wanted = set.endsWith(': likelihood') ? [fullDepth] : evaluation.about.ways;
+    const done = wanted.map((way) => ways.find((each) => each.way === way)?.tasks ?? 0);
+    return { done: Math.min(...done), asked };
+  });
+  const [progress = { done: 0, asked: 0 }] = ofSets.sort((a, b) => a.done / a.asked - b.done / b.asked);
+  return { kind: 'evaluation', name, evaluation, sets, progress };
 }

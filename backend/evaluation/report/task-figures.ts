@@ -74,15 +74,15 @@ function scoreTable({ set, ways, layers, asked }: TaskScores, id: string, margin
   };
 }
 
-/** Score with the interval of its difference to full depth. */
-const pointOf = (way: WayScore, full: WayScore, x: number): Point => ({
+/** Score with the interval of its difference to full depth, which are both of the tasks that this way has answered. */
+const pointOf = ({ way, score, difference }: WayScore, x: number): Point => ({
   x,
-  y: percent(way.score),
-  ...(way.difference && {
-    low: percent(full.score + way.difference.low),
-    high: percent(full.score + way.difference.high),
+  y: percent(score),
+  ...(difference && {
+    low: percent(score - difference.mean + difference.low),
+    high: percent(score - difference.mean + difference.high),
   }),
-  label: way.way,
+  label: way,
 });
 
 const isThreshold = ({ way }: WayScore): boolean => Number.isFinite(Number(way));
@@ -113,7 +113,7 @@ const overDepth = ({ set, layers }: TaskScores, full: WayScore, others: readonly
   x: 'mean layer',
   y: 'score, %',
   level: { name: `full depth ${figureText(percent(full.score))}`, y: percent(full.score) },
-  series: series(others, (way) => (way.meanLayer === null ? null : pointOf(way, full, way.meanLayer))),
+  series: series(others, (way) => (way.meanLayer === null ? null : pointOf(way, way.meanLayer))),
 });
 
 /** Null if no way's speed was measured. */
@@ -129,7 +129,7 @@ export function overSpeed({ set, ways }: TaskScores, id: string): LinesFigure | 
     x: 'speed, × full depth',
     y: 'score, %',
     level: { name: `full depth ${figureText(percent(full.score))}`, y: percent(full.score) },
-    series: series(others, (way) => (way.speed ? pointOf(way, full, way.speed.value) : null)),
+    series: series(others, (way) => (way.speed ? pointOf(way, way.speed.value) : null)),
   };
 }
 

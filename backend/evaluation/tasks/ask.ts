@@ -31,15 +31,19 @@ export interface Asking {
   readonly contextLength: number;
 }
 
-/** @throws UserError `bad-data` if prompt and answer are longer than the model's context; names the task's line. */
+/** @throws UserError `bad-data` if the prompt is empty, or longer with its answer than the model's context; names the task's line. */
 export async function askFor(task: Task, asking: Asking, signal: AbortSignal): Promise<TaskPrompt> {
   const prompt = { ...(await promptOf(task, asking, signal)) };
   const maxTokens = task.form === 'choice' && task.by === 'likelihood' ? 0 : (asking.answerTokens ?? prompt.maxTokens);
-  const length = prompt.ids.length + Math.max(maxTokens, ...prompt.choices.map((choice) => choice.length));
-  if (length > asking.contextLength)
+  if (prompt.ids.length === 0)
+    throw userError('bad-data', `${task.place}: the prompt is empty.`, 'Give it text, or leave the task out.');
+  const answer = Math.max(maxTokens, ...prompt.choices.map((choice) => choice.length));
+  // A choice is read as a part of the prompt, behind which there has to be room for a token.
+  const room = asking.contextLength - (prompt.choices.length > 0 ? 1 : 0);
+  if (prompt.ids.length + answer > room)
     throw userError(
       'bad-data',
-      `${task.place}: the prompt has ${plural(prompt.ids.length, 'token')}, and with an answer of ${maxTokens} that is longer than the model's context of ${asking.contextLength}.`,
+      `${task.place}: the prompt has ${plural(prompt.ids.length, 'token')}, and with an answer of ${answer} that is longer than the model's context of ${asking.contextLength}.`,
       'Give fewer --answer-tokens, or leave the task out.',
     );
   return { ...prompt, maxTokens };
@@ -62,11 +66,12 @@ async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promis
 }
 
 /** All of the text around the gap, as an editor asks. A model that was not trained to fill in continues the prefix. */
-function filling({ prefix, suffix, isLine }: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): TaskPrompt {
+function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): TaskPrompt {
+  const { prefix, suffix, isLine, goesOn } = task;
   const maxTokens = isLine ? 64 : 256;
   const limits = { prefixTokens: everything, suffixTokens: everything, chunkTokens: 0, maxTokens };
   const { ids, begun, ends } = gapPrompt(tokenizer, { prefix, suffix }, limits, 8 * everything);
-  return { ...nothing, ids, begun, ends: isLine ? [lineEnd] : [], endTokens: ends, maxTokens };
+  return { ...nothing, ids, begun, ends: isLine ? [goesOn ? partEnd : lineEnd] : [], endTokens: ends, maxTokens };
 }
 
 /** Tokens; more than any text has. */
@@ -117,14 +122,19 @@ const codeStops: Readonly<Record<Language, readonly string[]>> = {
 };
 
 /** Ends a text after its first line that is not blank. */
-export function lineEnd(): TextEnd {
+export const lineEnd = (): TextEnd => endOfLine('\n'.length);
+
+/** The same, before that line's end: what follows the text belongs to its line. */
+const partEnd = (): TextEnd => endOfLine(0);
+
+function endOfLine(kept: number): TextEnd {
   let text = '';
   return {
     push(piece) {
       text += piece;
       const first = text.search(/\S/);
       const end = first < 0 ? -1 : text.indexOf('\n', first);
-      return end < 0 ? { safe: text.length, reason: null } : { safe: end + 1, reason: 'stop-string' };
+      return end < 0 ? { safe: text.length, reason: null } : { safe: end + kept, reason: 'stop-string' };
     },
     settled: () => text.length,
   };

@@ -35,7 +35,7 @@ export function programOf(task: Task, answer: string): { readonly text: string; 
   if (task.form === 'code')
     return { text: `${wholeCode(task.prompt, answer)}\n${task.tests}`, language: task.language };
   if (task.form !== 'fill' || task.tests === null) return null;
-  const ended = task.isLine && !answer.endsWith('\n') ? `${answer}\n` : answer;
+  const ended = task.isLine && !task.goesOn && !answer.endsWith('\n') ? `${answer}\n` : answer;
   return { text: `${task.prefix}${ended}${task.suffix}\n${task.tests}`, language: task.language };
 }
 

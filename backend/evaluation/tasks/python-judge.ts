@@ -1,11 +1,11 @@
 /**
  * The Python program that runs unchecked code. It limits itself before that code runs, by what the system offers: limits of the process, a
- * filter of system calls (no new process, program or socket; Linux), Landlock (nothing is written outside its folder; Linux), and Python's
- * own audit events everywhere. A program that breaks a rule is ended at once.
+ * filter of system calls (no new process, program or socket; Linux), Landlock (outside its folder nothing is written, and nothing read but
+ * Python and what the system brings; Linux), and Python's own audit events everywhere. A program that breaks a rule is ended at once.
  *
- * Standard input is a line of JSON with `program`, `seconds`, `bytes`, `fileBytes` and `secret`. The secret is written to standard output
- * only if the program came to its end, so that an exit of its own never looks like success. `memory`, `forbidden` and `failed` are reported
- * in another way.
+ * Standard input is a line of JSON with `program`, `seconds`, `bytes`, `fileBytes` and `secret`. Standard output is `begun ` and how it ended.
+ * That is the secret only if the program came to its end, so that an exit of its own never looks like success; else `memory`, `forbidden` or
+ * `failed`.
  */
 export const pythonJudge = String.raw`
 import json, os, sys
@@ -15,6 +15,14 @@ nowhere = os.open(os.devnull, os.O_RDWR)
 for fd in (0, 1, 2):
     os.dup2(nowhere, fd)
 home = os.path.realpath(os.getcwd())
+# What may be read: Python, wherever it is, and folders that hold no files of a user. Missing ones are left out.
+of_python = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.__file__), sys.executable, *sys.path]
+of_system = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/gnu/store", "/home/linuxbrew/.linuxbrew", "/snap", "/System", os.environ.get("SystemRoot"),
+    "/proc", "/sys/devices/system/cpu", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/usr/share/zoneinfo", "/etc/zoneinfo", "/etc/localtime", "/etc/timezone",
+    "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/mime.types", "/etc/os-release", "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies",
+]
+readable = {os.path.realpath(place) for place in of_python + of_system if place and os.path.exists(place)} - {os.sep}
 
 def end(word):
     os.write(out, word.encode())
@@ -63,7 +71,7 @@ def filter_calls():
         libc.prctl(22, 2, ctypes.byref(program), 0, 0)
 
 def confine(libc, ctypes, struct):
-    # Landlock: everything that changes files is handled, and allowed beneath the folder alone.
+    # Landlock: everything that changes or reads files is handled, and allowed beneath the folder, and reading where it may be.
     version = libc.syscall(444, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return
@@ -72,11 +80,15 @@ def confine(libc, ctypes, struct):
         changes |= 1 << 13
     if version >= 3:
         changes |= 1 << 14
-    attributes = struct.pack("Q", changes)
+    read_file, read_folder = 1 << 2, 1 << 3
+    everything = changes | read_file | read_folder
+    attributes = struct.pack("Q", everything)
     rules = libc.syscall(444, attributes, ctypes.c_size_t(8), 0)
     if rules < 0:
         return
-    for place, allowed in ((home, changes), (os.devnull, 0x2 | (1 << 14 if version >= 3 else 0))):
+    places = [(place, read_file | (read_folder if os.path.isdir(place) else 0)) for place in readable]
+    places += [(home, everything), (os.devnull, 0x2 | (1 << 14 if version >= 3 else 0))]
+    for place, allowed in places:
         fd = os.open(place, os.O_PATH)
         libc.syscall(445, rules, 1, struct.pack("=Qi", allowed, fd), 0)
         os.close(fd)
@@ -86,11 +98,17 @@ def confine(libc, ctypes, struct):
 if sys.platform == "linux":
     filter_calls()
 
-def is_home(path):
+def is_in(path, places):
     if isinstance(path, int) or path is None:
         return True
-    place = os.path.realpath(os.fsdecode(path))
-    return place == home or place.startswith(home + os.sep) or place == os.devnull
+    found = os.path.realpath(os.fsdecode(path))
+    return any(found == place or found.startswith(place + os.sep) for place in places)
+
+def is_home(path):
+    return is_in(path, (home, os.devnull))
+
+def is_readable(path):
+    return is_home(path) or is_in(path, readable)
 
 changing = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 never = ("socket.", "ctypes.", "subprocess.", "pty.", "os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "os.kill", "os.putenv_", "resource.", "winreg.", "_winapi.", "msvcrt.")
@@ -107,13 +125,16 @@ def watch(event, given):
         if event == "open":
             path, mode, flags = given
             writes = isinstance(flags, int) and flags & changing or isinstance(mode, str) and any(c in mode for c in "wax+")
-            if writes and not is_home(path):
+            if not (is_home if writes else is_readable)(path):
                 end("forbidden")
+        elif event in ("os.listdir", "os.scandir") and not is_readable(given[0] or os.curdir):
+            end("forbidden")
         elif event in paths and not all(is_home(path) for path in given[:paths[event]]):
             end("forbidden")
     finally:
         state["busy"] = False
 
+os.write(out, b"begun ")
 sys.addaudithook(watch)
 secret = job.pop("secret")
 program = job.pop("program")

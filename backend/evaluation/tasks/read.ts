@@ -129,9 +129,18 @@ function humanEval(value: Record<string, unknown>, place: string): Read {
   const tests = `${test}\ncheck(${entry_point})\n`;
   const canonical = canonical_solution ?? null;
   if (suffix === undefined) return { form: 'code', prompt, language: 'python', tests, canonical };
-  const isLine = canonical !== null && !canonical.trim().includes('\n');
-  return { form: 'fill', prefix: prompt, suffix, isLine, language: 'python', tests, line: null, canonical };
+  // The solution fills the gap to the last character: spaces behind a line's end begin a line.
+  const isLine = canonical !== null && !canonical.trimStart().slice(0, -1).includes('\n');
+  const goesOn = canonical !== null && !canonical.endsWith('\n') && !isBlank(firstLine(suffix));
+  return { form: 'fill', prefix: prompt, suffix, isLine, goesOn, language: 'python', tests, line: null, canonical };
 }
+
+const firstLine = (text: string): string => text.split('\n', 1)[0]!;
+const isBlank = (text: string): boolean => text.trim() === '';
+
+/** Whether there is text on both sides of a gap in its line. */
+const isWithinLine = (prefix: string, suffix: string): boolean =>
+  !isBlank(prefix.slice(prefix.lastIndexOf('\n') + 1)) && !isBlank(firstLine(suffix));
 
 const gsm8kShape = record({ question: text, answer: text });
 
@@ -172,7 +181,8 @@ function plain(value: Record<string, unknown>, place: string): Read[] {
         throw userError('bad-data', `${place}: tests or answer must say what is right.`);
       const line = tests === null ? answer : null;
       const isLine = read.line ?? (answer !== null && !answer.trim().includes('\n'));
-      return [{ form, prefix, suffix, tests, line, language, isLine, canonical: answer }];
+      const goesOn = isWithinLine(prefix, suffix) && answer?.endsWith('\n') !== true;
+      return [{ form, prefix, suffix, tests, line, language, isLine, goesOn, canonical: answer }];
     }
     case 'number': {
       const { prompt, answer } = readMessage(place, numberShape, value);

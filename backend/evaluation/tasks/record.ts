@@ -197,7 +197,8 @@ function openLines<Line>(folder: string, name: string, shape: Shape<Line>): Line
 /** The complete lines, and their size in bytes; a line after them was cut off. */
 function wholeLines<Line>(folder: string, name: string, shape: Shape<Line>): { lines: Line[]; bytes: number } {
   const path = join(folder, name);
-  const whole = /^(?:.*\n)*/.exec(readText(path))![0];
+  const text = readText(path);
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1);
   const lines = whole
     .split('\n')
     .slice(0, -1)

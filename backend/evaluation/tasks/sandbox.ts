@@ -4,11 +4,12 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { userError } from '../../../protocol/errors.ts';
+import { fileError } from '../../formats/files.ts';
 import { nodeJudge } from './node-judge.ts';
 import { pythonJudge } from './python-judge.ts';
 
@@ -19,10 +20,10 @@ export type Language = (typeof languages)[number];
 export type Ending = 'passed' | 'failed' | 'time' | 'memory' | 'forbidden';
 
 export interface Sandbox {
-  /** Runs a program to its end. Never rejects. */
+  /** Runs a program to its end. @throws UserError if its folder cannot be written: that says nothing of the program. */
   run(program: string, language: Language): Promise<Ending>;
-  /** Ends what runs. */
-  dispose(): void;
+  /** Ends what runs or waits at once, as failed; nothing runs any more. */
+  readonly dispose: () => void;
 }
 
 export interface SandboxLimits {
@@ -54,6 +55,7 @@ export async function openSandbox(
   const python = needed.has('python') ? await findPython() : null;
   const running = new Set<() => void>();
   let free = parallel;
+  let isDisposed = false;
   const waiting: (() => void)[] = [];
   const turn = async (): Promise<void> => {
     if (free > 0) free--;
@@ -68,21 +70,46 @@ export async function openSandbox(
   return {
     async run(program, language) {
       await turn();
-      const folder = mkdtempSync(join(tmpdir(), 'early-exit-judge-'));
       try {
-        const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, limits);
-        return await judged([...politely(limits), ...apart, ...words], folder, program, limits, running);
-      } catch {
-        return 'failed';
+        if (isDisposed) return 'failed';
+        const folder = newFolder();
+        try {
+          const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, limits);
+          return await judged([...politely(limits), ...apart, ...words], folder, program, limits, running);
+        } catch (error) {
+          throw fileError(error, 'write', folder);
+        } finally {
+          remove(folder);
+        }
       } finally {
-        rmSync(folder, { recursive: true, force: true });
         next();
       }
     },
     dispose() {
+      isDisposed = true;
       for (const end of running) end();
+      for (const go of waiting.splice(0)) go();
     },
   };
+}
+
+/** Its path leads through no link: Node's permissions are asked for the real one. */
+function newFolder(): string {
+  const parent = tmpdir();
+  try {
+    return realpathSync(mkdtempSync(join(parent, 'early-exit-judge-')));
+  } catch (error) {
+    throw fileError(error, 'write', parent);
+  }
+}
+
+/** A folder that the system still holds, as Windows may, is left to it: what was judged is known. */
+function remove(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch {
+    // See above.
+  }
 }
 
 /**
@@ -110,6 +137,9 @@ function nodeWords(folder: string, { bytes }: SandboxLimits): string[] {
     join(folder, 'judge.cjs'),
   ];
 }
+
+/** What a judge says before it runs a program. */
+const begun = 'begun ';
 
 /** Runs one judge until it ends, or until its time is over. */
 function judged(
@@ -153,11 +183,12 @@ function judged(
     // Ends the processes that the program started: they belong to its group.
     end();
     if (isLate) return resolve('time');
-    if (code === 0 && output === secret) return resolve('passed');
-    if (output.startsWith('memory')) return resolve('memory');
-    if (output.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
-    if (output !== '' || code === 0) return resolve('failed');
-    // A judge reports the reason, unless the system has ended it.
+    const said = output.startsWith(begun) ? output.slice(begun.length) : null;
+    if (code === 0 && said === secret) return resolve('passed');
+    if (said?.startsWith('memory')) return resolve('memory');
+    if (said?.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
+    // A judge that has begun says why it ends, unless the system ends it.
+    if (said !== '' || code === 0) return resolve('failed');
     resolve(signal === 'SIGABRT' ? 'memory' : 'time');
   });
   child.stdin.on('error', () => undefined);

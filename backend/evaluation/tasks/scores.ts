@@ -3,7 +3,7 @@ import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tas
 import type { AnswerLine, Evaluation, TimesLine } from './record.ts';
 import { mean, pairedDifference, sum, timesAsFast, verdictOf } from './statistics.ts';
 
-/** The scores of a set by way, only of the requested ways and sets, over the tasks that both the way and full depth have answered. */
+/** The scores of a set by way, only of the requested ways and sets; differences over the tasks that both the way and full depth have answered. */
 export function scoresOf({ about, identity, answers, times }: Evaluation): TaskScores[] {
   return Object.entries(about.sets).map(([set, asked]) => {
     const own = answers.filter((line) => line.set === set);

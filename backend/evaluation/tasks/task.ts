@@ -7,12 +7,16 @@ export type TextMetric = (typeof textMetrics)[number];
 export type TaskForm =
   /** Code that continues the prompt and passes the tests after it. */
   | { readonly form: 'code'; readonly prompt: string; readonly language: Language; readonly tests: string }
-  /** The text between prefix and suffix: right if tests pass, or, without tests, if it equals the line. `isLine`: an answer is one line. */
+  /**
+   * The text between prefix and suffix: right if tests pass, or, without tests, if it equals the line. `isLine`: an answer is one line;
+   * `goesOn`: that line goes on with the suffix, so an answer has no line's end.
+   */
   | {
       readonly form: 'fill';
       readonly prefix: string;
       readonly suffix: string;
       readonly isLine: boolean;
+      readonly goesOn: boolean;
       readonly language: Language;
       readonly tests: string | null;
       readonly line: string | null;

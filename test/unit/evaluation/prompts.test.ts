@@ -1,6 +1,6 @@
 /** At which layer prompts may stop: where a copy is exact, not where memory is noise, and nowhere without text or time. */
 import { afterAll, expect, test } from 'vitest';
-import { judgePrompts, promptRegret, regretsBehind } from '../../../backend/evaluation/prompts.ts';
+import { isAllowed, judgePrompts, promptRegret, regretsBehind } from '../../../backend/evaluation/prompts.ts';
 import { mean } from '../../../backend/evaluation/tasks/statistics.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
@@ -90,4 +90,14 @@ test('none is read if there is no time for the four that could allow a layer', a
   };
   expect(await read(0.03)).toBe(0);
   expect(await read(0.02)).toBeGreaterThanOrEqual(4);
+});
+
+test('a few windows, which say little of how far they are apart, need a larger distance from the limit than many', () => {
+  const means = [0.004, 0.008, 0.016, 0.02];
+  // 0.012 + 2.35 · 0.0037
+  expect(isAllowed(means)).toBe(false);
+  // 0.012 + 1.89 · 0.0024
+  expect(isAllowed([...means, ...means])).toBe(true);
+  expect(isAllowed(means.map((mean) => 0.9 * mean))).toBe(true);
+  expect(isAllowed([0, 0, 0])).toBe(false);
 });

@@ -7,9 +7,10 @@ import { openSession } from '../../../backend/decoding/session.ts';
 import type { Priced } from '../../../backend/evaluation/calibration.ts';
 import type { ExitObservations } from '../../../backend/evaluation/gates.ts';
 import { noTimeLimit } from '../../../backend/evaluation/calibration-texts.ts';
-import { judgedBy } from '../../../backend/evaluation/promise.ts';
+import { fewestJudged, judgedBy } from '../../../backend/evaluation/promise.ts';
 import { leavingBy } from '../../../backend/evaluation/trial.ts';
 import {
+  canJudge,
   judgeInOrder,
   judgeWritten,
   ladderOf,
@@ -207,4 +208,11 @@ test('a candidate that is too slow in its own text does not end the search, and 
       [4, 2],
     ],
   });
+});
+
+test('texts are too few to judge if even without a loss they could prove nothing', () => {
+  const request = { promise: { measure: 'regret', limit: 0.02 }, certainty: 0.95 } as const;
+  const fewest = Math.ceil(fewestJudged(request) / 128);
+  expect(canJudge(fewest - 1, request)).toBe(false);
+  expect(canJudge(fewest, request)).toBe(true);
 });

@@ -222,6 +222,18 @@ test('a promise gets its tokens of longer texts where little text is held out', 
   expect(found.tokens).toBeGreaterThanOrEqual(298);
 }, 120_000);
 
+test('what is written with memories is not judged on text that could prove nothing, and the promise gets tokens of the full model', async () => {
+  const data = ['protocol/plural.ts', 'protocol/nearest.ts'];
+  const isTrial = (event: CalibrateEvent): boolean =>
+    event.type === 'phase' && event.detail.startsWith('texts at full depth');
+  const events = await calibrated({ promise: 'agreement=0.988', data }, isTrial);
+  const phases = events.flatMap((event) => (event.type === 'phase' ? [event.detail] : []));
+  expect(phases.filter((detail) => detail.endsWith('with memory'))).toEqual([]);
+  const observed = events.findLast((event) => event.type === 'progress' && event.phase === 'generate')!;
+  expect(observed).toMatchObject({ unit: 'tokens' });
+  expect(observed.type === 'progress' && observed.total).toBeGreaterThanOrEqual(498);
+}, 120_000);
+
 test('a promise gets its tokens of texts that end early, too', async () => {
   // A model whose texts end with each line.
   const short = path.join(root, 'short-lines');

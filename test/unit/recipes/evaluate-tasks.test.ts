@@ -126,6 +126,26 @@ it('writes, judges and times every way, and goes on where it was stopped', async
   expect(answered(await events({ out: half }))).toEqual([]);
 });
 
+it('is stopped at once while answers are judged', async () => {
+  const slow = path.join(root, 'slow.jsonl');
+  const task = {
+    form: 'code',
+    language: 'javascript',
+    prompt: 'const a = 1',
+    tests: '\n;setTimeout(() => {}, 60_000);',
+  };
+  writeFileSync(slow, `${JSON.stringify(task)}\n`);
+  const stopping = new AbortController();
+  const started = performance.now();
+  await expect(async () => {
+    const evaluating = evaluateTasks(options({ tasks: [slow], out: path.join(root, 'slow.tasks') }), stopping.signal);
+    for await (const event of evaluating)
+      if (event.type === 'phase' && event.phase === 'generate')
+        setTimeout(() => stopping.abort(new Error('stopped')), 2000);
+  }).rejects.toThrow('stopped');
+  expect(performance.now() - started).toBeLessThan(20_000);
+});
+
 it.each([
   [{ runCode: false }, /code that the model writes has to be run/],
   [{ answerTokens: 100_000 }, /mine\.jsonl:1: the prompt has \d+ tokens?, and with an answer of 100000/],

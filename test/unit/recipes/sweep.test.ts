@@ -5,8 +5,10 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SweepEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { importExits } from '../../../backend/recipes/import.ts';
 import { report } from '../../../backend/recipes/report.ts';
 import { sweep } from '../../../backend/recipes/sweep.ts';
+import { tinyModel } from '../../distributed/ranks.ts';
 import { shippedModel } from '../../support/golden.ts';
 
 let root: string;
@@ -97,7 +99,7 @@ it('goes on where it was stopped, names what fails, and gives the same bits for 
       message: expect.stringMatching(/99:lens lies beyond the last layer/) as string,
     })),
   );
-  expect(groups).toMatchObject([{ seeds: 2, exits: [{ exit: '2:norm', loss: { deviation: 0 } }] }]);
+  expect(groups).toMatchObject([{ seeds: 1, exits: [{ exit: '2:norm', loss: { deviation: 0 } }] }]);
   expect(groups[0]!.exits[0]!.loss.mean).toBeGreaterThan(0);
   expect(bits(out, '004')).toEqual(bits(out, '002'));
 
@@ -116,6 +118,18 @@ it('goes on where it was stopped, names what fails, and gives the same bits for 
     /<td>2<\/td><td>252<\/td><td>[\d.]+<\/td><td>[\d.]+<\/td><td>1\.6e-3 %<\/td><td>[\d.e-]+ %<\/td><td>\d+ MiB/,
   );
   expect(page).toMatch(/Reliability of confidences.*Mean distance from it: 2:norm [\d.]+ %/s);
-  expect(page).toMatch(/<td>2:norm<\/td><td>2<\/td><td>[\d.]+ ± 0.000/);
+  expect(page).toMatch(/<td>2:norm<\/td><td>1<\/td><td>[\d.]+<\/td>/);
   await expect(events(file({ options: common }), out)).rejects.toThrow(/holds another sweep/);
+}, 60_000);
+
+it('trains the model of the exits further where none is named', async () => {
+  const model = tinyModel(root, 'llama-tied');
+  const exits = path.join(root, 'tiny.exits');
+  const importing = importExits(parseOptions('import', { model, layers: '1', out: exits }), signal);
+  while (!(await importing.next()).done);
+  const { data, device, exitDevice, sequenceLength, evaluationTokens, heldOutFraction } = common;
+  const given = { data, device, exitDevice, sequenceLength, evaluationTokens, heldOutFraction, steps: 1 };
+  const options = { ...given, continuePretraining: exits };
+  const all = await events(file({ options, trials: [{}] }), path.join(root, 'further.sweep'));
+  expect(trials(all).map(({ state, message }) => [state, message])).toEqual([['finished', null]]);
 }, 60_000);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { groupsOf } from '../../../../backend/evaluation/report/groups.ts';
+import { groupsOf, sweptGroup } from '../../../../backend/evaluation/report/groups.ts';
 import type { TuningRun } from '../../../../backend/evaluation/report/runs.ts';
 
 const run = (options: Record<string, unknown>): TuningRun => ({
@@ -32,4 +32,19 @@ it('runs of the whole model are one group, though each names the new model that 
   const alone = (seed: number): TuningRun => run({ continuePretraining: null, model: 'm', exits: '8', seed });
   const groups = groupsOf([alone(1), whole('/x/002', 1), alone(2), whole('/x/004', 2)]);
   expect(groups.map(({ runs }) => runs.length)).toEqual([2, 2]);
+});
+
+it('seeds are counted, not runs', () => {
+  const [group] = groupsOf([run({ exits: '4', seed: 1 }), run({ exits: '4', seed: 1 }), run({ exits: '4', seed: 2 })]);
+  expect(sweptGroup(group!).seeds).toBe(2);
+});
+
+it('what the machine is splits a group if runs of one seed differ in it, and only then', () => {
+  const over = (...options: Record<string, unknown>[]) => groupsOf(options.map(run)).map(({ name }) => name);
+  expect(over({ seed: 1, threads: 1 }, { seed: 1, threads: 2 }, { seed: 2, threads: 1 })).toEqual([
+    'threads 1',
+    'threads 2',
+  ]);
+  expect(over({ seed: 1, device: 'cpu' }, { seed: 2, device: 'vulkan' })).toEqual(['m']);
+  expect(over({ seed: 1, out: 'a', threads: 1 }, { seed: 1, out: 'b', threads: 1 })).toEqual(['m']);
 });

@@ -1,8 +1,18 @@
 /** A report of made-up runs: the same bytes, nothing from outside, and what is wrong with a run shown as such. */
-import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import fs, {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ReportEvent } from '../../../../protocol/events.ts';
 import { parseOptions } from '../../../../protocol/options.ts';
 import { report } from '../../../../backend/recipes/report.ts';
@@ -11,6 +21,9 @@ import { csv, latex, markdown } from '../../../../backend/evaluation/report/form
 import { tableOf, type Figure } from '../../../../backend/evaluation/report/figure.ts';
 import { svg } from '../../../../backend/evaluation/report/svg.ts';
 import { bandOf } from '../../../../backend/evaluation/report/tuning-figures.ts';
+import { evaluationsOf, findRuns } from '../../../../backend/evaluation/report/runs.ts';
+import { overSpeed } from '../../../../backend/evaluation/report/task-figures.ts';
+import { scoresOf } from '../../../../backend/evaluation/tasks/scores.ts';
 import { openRecord, type AnswerLine } from '../../../../backend/evaluation/tasks/record.ts';
 
 let root: string;
@@ -103,6 +116,74 @@ describe('report', () => {
     expect(half).toBeTruthy();
   });
 
+  it('counts what is done within one set, and a way without an answer', () => {
+    const folder = path.join(root, 'sets.tasks');
+    const identity = { model: 'm', modelSha256: 'a', layers: 12, exits: [], exitsSha256: null, tasks: {}, options: {} };
+    const about = { ways: ['full', '0'], margin: 2, sets: { few: 2, 'many: letter': 9, 'many: likelihood': 9 }, processor: 'p', device: 'cpu' }; // prettier-ignore
+    const answer = (set: string, task: number, way: string) => ({ set, task: `${task}`, way, answer: 'x', score: 1, ending: null, stop: 'length', tokens: 1, layers: 1, left: {} }) as const; // prettier-ignore
+    const progress = () => findRuns([folder]).map((run) => run.kind === 'evaluation' && run.progress);
+    const record = openRecord(folder, identity, about);
+    for (let task = 0; task < 9; task++) {
+      record.addAnswer(answer('many: likelihood', task, 'full'));
+      for (const way of ['full', '0']) {
+        if (task < 7) record.addAnswer(answer('many: letter', task, way));
+        if (task < 2) record.addAnswer(answer('few', task, way));
+      }
+    }
+    expect(progress()).toEqual([{ done: 7, asked: 9 }]);
+    for (const task of [7, 8]) for (const way of ['full', '0']) record.addAnswer(answer('many: letter', task, way));
+    expect(progress()).toEqual([{ done: 2, asked: 2 }]);
+    record.close();
+    openRecord(folder, identity, { ...about, ways: ['full', '0', '0.5'] }).close();
+    expect(progress()).toEqual([{ done: 0, asked: 2 }]);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('shows a folder that cannot be read as broken', async () => {
+    const folder = path.join(root, 'beside');
+    mkdirSync(path.join(folder, 'closed'), { recursive: true });
+    const read = fs.readdirSync.bind(fs);
+    const reading = vi.spyOn(fs, 'readdirSync').mockImplementation(((place: string, options: object) => {
+      if (place.endsWith('closed')) throw Object.assign(new Error('EACCES'), { code: 'EACCES' });
+      return read(place, options as { withFileTypes: true });
+    }) as typeof fs.readdirSync);
+    syncBuiltinESMExports();
+    try {
+      const { html, events } = await page([folder]);
+      expect(html).toMatch(/Cannot read .*closed: permission is denied/);
+      expect(events.filter(({ type }) => type === 'warning')).toHaveLength(1);
+    } finally {
+      reading.mockRestore();
+      syncBuiltinESMExports();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('says where metrics have no scores', () => {
+    const folder = path.join(root, 'wrong.exits');
+    mkdirSync(folder);
+    const score = { exit: 'final', layer: 12, loss: 1, perplexity: 2, accuracy: 0.5, agreement: 1 };
+    const lines = [{ type: 'step' }, { type: 'evaluation', step: 1, tokens: 2, scores: [score] }];
+    const file = path.join(folder, 'metrics.jsonl');
+    writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    expect(evaluationsOf(folder)).toEqual([{ step: 1, tokens: 2, scores: [score] }]);
+    appendFileSync(file, '{"type":"evaluation","step":1,"tokens":2}\n');
+    expect(() => evaluationsOf(folder)).toThrow(/metrics\.jsonl:3: scores must be a list, but is missing/);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('shows a run once, however many paths lead to it', () => {
+    const folder = evaluation('more/once.tasks', 1);
+    symlinkSync(folder, path.join(root, 'linked.tasks'));
+    const parent = path.dirname(folder);
+    for (const paths of [
+      [parent, folder],
+      [folder, `${folder}/.`, path.join(root, 'linked.tasks')],
+    ])
+      expect(findRuns(paths).map(({ kind }) => kind)).toEqual(['evaluation']);
+    for (const name of ['more', 'linked.tasks']) rmSync(path.join(root, name), { recursive: true });
+  });
+
   it("takes the editor's theme in a view of it", async () => {
     const { html } = await page([evaluation('themed.tasks', 1)]);
     for (const isDark of [true, false]) {
@@ -144,6 +225,25 @@ describe('report', () => {
     await expect(page([path.join(root, 'nowhere')])).rejects.toThrow(/There is nothing at/);
     await expect(page([])).rejects.toThrow(/There is no run to report/);
   });
+});
+
+it('the bar of a way that has answered fewer tasks than full depth is around its score', () => {
+  const identity = { model: 'm', modelSha256: 'a', layers: 12, exits: [], exitsSha256: 'b', tasks: {}, options: {} };
+  const about = { ways: ['full', '0'], margin: 2, sets: { mine: 20 }, processor: 'p', device: 'cpu' };
+  const rest = { set: 'mine', answer: 'x', ending: null, stop: 'length', tokens: 4, layers: 40, left: {} } as const;
+  const tasks = Array.from({ length: 20 }, (_, task) => ({ task: `${task}`, score: task < 10 ? 1 : 0 }));
+  // Full depth solves the first half, and the other way has seen no other tasks.
+  const answers: AnswerLine[] = [
+    ...tasks.map((each) => ({ ...rest, ...each, way: 'full' })),
+    ...tasks.slice(0, 10).map((each) => ({ ...rest, ...each, way: '0' })),
+  ];
+  const took = { seconds: 1, tokens: 10 };
+  const times = ['0', '1'].map((task) => ({ set: 'mine', task, ways: { full: took, '0': took } }));
+  const [set] = scoresOf({ identity, about, answers, times });
+  const [point] = overSpeed(set!, 'a')!.series[0]!.points;
+  expect(point!.y).toBe(100);
+  expect(point!.low).toBeLessThanOrEqual(100);
+  expect(point!.high).toBeGreaterThanOrEqual(100);
 });
 
 it('a band joins seeds by update, though they have seen other numbers of tokens', () => {

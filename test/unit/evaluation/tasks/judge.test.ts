@@ -30,6 +30,7 @@ const fill = task(
   {
     form: 'fill',
     isLine: true,
+    goesOn: false,
     language: 'python',
     prefix: 'def double(n):\n',
     suffix: '    return m\n',
@@ -39,8 +40,30 @@ const fill = task(
   '    m = 2 * n\n',
 );
 const line = task(
-  { form: 'fill', isLine: true, language: 'python', prefix: 'a\n', suffix: 'c\n', tests: null, line: 'b' },
+  {
+    form: 'fill',
+    isLine: true,
+    goesOn: false,
+    language: 'python',
+    prefix: 'a\n',
+    suffix: 'c\n',
+    tests: null,
+    line: 'b',
+  },
   '  b\n',
+);
+const part = task(
+  {
+    form: 'fill',
+    isLine: true,
+    goesOn: true,
+    language: 'python',
+    prefix: 'def double(n):\n    return ',
+    suffix: ' + n\n',
+    tests: 'assert double(4) == 8\n',
+    line: null,
+  },
+  'n',
 );
 const number = task({ form: 'number', prompt: '1 + 1?', answer: 1234.5 }, 'That makes $1,200 and then 1,234.5.');
 const texts = (['exact', 'contains', 'f1', 'rouge-l'] as const).map((metric) =>
@@ -50,7 +73,7 @@ const choice = task(
   { form: 'choice', prompt: 'Which?', choices: ['x', 'y', 'z'], answer: 1, by: 'letter' },
   'The answer is B.',
 );
-const all = [code, javascript, fill, line, number, ...texts, choice];
+const all = [code, javascript, fill, line, part, number, ...texts, choice];
 
 describe('canonical answers and empty ones', async () => {
   const sandbox = await openSandbox(new Set(['python', 'javascript']));

@@ -46,6 +46,37 @@ it('reads infilling of a line and of more', () => {
   ]);
 });
 
+it('knows of a gap within a line that the line goes on behind it, and of a gap of whole lines that it does not', () => {
+  const span = (prompt: string, canonical_solution: string, suffix: string) => ({ ...humanEval, task_id: JSON.stringify([prompt, canonical_solution, suffix]), prompt, suffix, canonical_solution }); // prettier-ignore
+  const published = file(
+    'span.jsonl',
+    span('def f():\n', '    return 1\n', '    pass\n'),
+    span('def f():\n    return ', '1', ' + 1\n'),
+    span('def f():\n    return 1 ', '+ 1', '\n'),
+    span('def f():\n    ', 'a', ' = 1\n'),
+    span('def f():\n    a ', '= 1\n', '    return a\n'),
+    // What follows the line's end begins the next line.
+    span('def f():\n    a ', '= 1\n    ', 'return a\n'),
+  );
+  const kinds = (path: string) =>
+    readTasks(path, null).sets[0]!.tasks.map((task) => task.form === 'fill' && [task.isLine, task.goesOn]);
+  const [lines, within] = [
+    [true, false],
+    [true, true],
+  ];
+  expect(kinds(published)).toEqual([lines, within, lines, within, lines, [false, true]]);
+  const plain = (prefix: string, answer: string, suffix: string) => ({ form: 'fill', prefix, answer, suffix });
+  const own = file(
+    'own.jsonl',
+    plain('a\n', 'b', 'c\n'),
+    plain('a\n  ', 'b', 'c\n'),
+    plain('a = ', 'b', ' + c\n'),
+    plain('a = ', 'b', '\nc\n'),
+    plain('a = ', 'b\n', 'c\n'),
+  );
+  expect(kinds(own)).toEqual([lines, lines, within, lines, lines]);
+});
+
 it('reads GSM8K', () => {
   const { sets } = readTasks(file('gsm8k.jsonl', { question: 'q', answer: 'so\n#### 1,234' }), null);
   expect(sets[0]!.tasks).toMatchObject([{ form: 'number', prompt: 'q', answer: 1234, id: 'line 1' }]);

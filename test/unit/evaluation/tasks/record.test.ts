@@ -60,6 +60,18 @@ it('keeps each answer as it is done, and drops a line that was cut off', () => {
   ]);
 });
 
+it('keeps what comes behind a character that some call the end of a line', () => {
+  const record = openRecord(folder, identity, about);
+  const lines = [{ ...line('1', 'full', 1), answer: 'a\u2028b\u2029c\rd' }, line('2', 'full', 1)];
+  for (const each of lines) record.addAnswer(each);
+  record.close();
+  expect(readEvaluation(folder).answers).toEqual(lines);
+  const again = openRecord(folder, identity, about);
+  expect(again.answers).toEqual(lines);
+  again.close();
+  expect(readEvaluation(folder).answers).toEqual(lines);
+});
+
 it('counts a task once whose time was measured again with further ways', () => {
   const record = openRecord(folder, identity, about);
   for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));

@@ -1,10 +1,13 @@
 /** Unchecked code: what is good passes, and what is hostile is ended, counted wrong and leaves nothing. */
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { openSandbox, type Language, type Sandbox } from '../../../../backend/evaluation/tasks/sandbox.ts';
 
+/** A file of the user's. */
+const own = fileURLToPath(import.meta.url);
 const escaped = join(tmpdir(), `escaped-${process.pid}`);
 const limits = { seconds: 1, wallSeconds: 30, bytes: 2 ** 29, fileBytes: 2 ** 16 };
 const judges = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('early-exit-judge-'));
@@ -32,7 +35,9 @@ test.concurrent.each([
   ['python', 'open("a.txt", "w").write("x")\nassert open("a.txt").read() == "x"'],
   ['python', 'import threading\nt = threading.Thread(target=lambda: None)\nt.start()\nt.join()'],
   ['javascript', 'require("node:assert").equal([1, 2].length, 2)'],
+  ['python', 'import bz2, lzma, zlib, sqlite3, ssl, datetime\ndatetime.datetime.now().astimezone()\nopen("/dev/null")'],
   ['javascript', 'require("node:fs").writeFileSync("a.txt", "x"); setTimeout(() => {}, 10)'],
+  ['javascript', 'console.log("x"); console.error("x"); process.stdin.on("data", () => {})'],
 ] as const)('%s: %j passes', async (language, program) => {
   expect(await run(language, program)).toBe('passed');
 });
@@ -65,6 +70,16 @@ test.concurrent.each([
   ['javascript', 'require("node:child_process").execSync("true")', 'forbidden'],
   ['javascript', 'require("net").connect(80, "127.0.0.1")', 'forbidden'],
   ['javascript', 'fetch("http://127.0.0.1")', 'forbidden'],
+  ['javascript', 'import("node:net").then(({ connect }) => connect(80))', 'forbidden'],
+  ['javascript', 'process.getBuiltinModule?.("net").connect(80) ?? require("net").connect(80)', 'forbidden'],
+  ['javascript', 'require("https").get("https://127.0.0.1").on("error", () => {})', 'forbidden'],
+  ['javascript', 'new (Object.getPrototypeOf(require("tty").ReadStream))().connect(80)', 'forbidden'],
+  ['javascript', 'require("fs").writeFileSync("a.mjs", "import { lookup } from \'dns\'; lookup(\'a\', () => {})"); import(process.cwd() + "/a.mjs")', 'forbidden'], // prettier-ignore
+  ['javascript', 'process.kill(process.ppid, 9)', 'forbidden'],
+  ['javascript', `require("fs").readFileSync(${JSON.stringify(own)})`, 'forbidden'],
+  ['python', `open(${JSON.stringify(own)})`, 'forbidden'],
+  ['python', `import os\nos.open(${JSON.stringify(own)}, os.O_RDONLY)`, 'forbidden'],
+  ['python', `import os\nos.listdir(${JSON.stringify(dirname(own))})`, 'forbidden'],
 ] as const)('%s: %j is ended for its %s', async (language, program, why) => {
   const ending = await run(language, program);
   // If the system has no such limit, it is ended as well, for its time.
@@ -80,6 +95,18 @@ test.concurrent.each([
 
 test.concurrent('a file that grows without end is stopped', async () => {
   expect(await run('python', 'open("a", "w").write("x" * 10 ** 6)')).toBe('failed');
+});
+
+test.concurrent('what is disposed of ends at once, with what waits for its turn', async () => {
+  const sandbox = await openSandbox(languages, limits, 1);
+  const started = performance.now();
+  const asleep = ['import time\ntime.sleep(20)', 'import time\ntime.sleep(21)'].map((program) =>
+    sandbox.run(program, 'python'),
+  );
+  sandbox.dispose();
+  for (const ending of [...(await Promise.all(asleep)), await sandbox.run('1', 'python')])
+    expect(ending).not.toBe('passed');
+  expect(performance.now() - started).toBeLessThan(10_000);
 });
 
 afterAll(() => {
