@@ -131,14 +131,17 @@ it('is stopped at once while answers are judged', async () => {
   const task = {
     form: 'code',
     language: 'javascript',
-    prompt: 'const a = 1',
-    tests: '\n;setTimeout(() => {}, 60_000);',
+    prompt: '// Returns',
+    tests: 'setTimeout(() => {}, 60_000);',
   };
   writeFileSync(slow, `${JSON.stringify(task)}\n`);
   const stopping = new AbortController();
   const started = performance.now();
   await expect(async () => {
-    const evaluating = evaluateTasks(options({ tasks: [slow], out: path.join(root, 'slow.tasks') }), stopping.signal);
+    const evaluating = evaluateTasks(
+      options({ tasks: [slow], answerTokens: 1, out: path.join(root, 'slow.tasks') }),
+      stopping.signal,
+    );
     for await (const event of evaluating)
       if (event.type === 'phase' && event.phase === 'generate')
         setTimeout(() => stopping.abort(new Error('stopped')), 2000);

@@ -28,7 +28,8 @@ it('runs programs in a temporary folder behind a link', async () => {
 
 it('counts no answer as wrong that could not be run, and goes on once there is a folder', async () => {
   vi.stubEnv('TMPDIR', join(root, 'none'));
-  for (const _ of [1, 2]) await expect(sandbox.run('1', 'javascript')).rejects.toThrow(/Cannot write .*none/);
+  for (const program of ['1', '2'])
+    await expect(sandbox.run(program, 'javascript')).rejects.toThrow(/Cannot write .*none/);
   vi.stubEnv('TMPDIR', root);
   expect(await sandbox.run('1', 'javascript')).toBe('passed');
 });
