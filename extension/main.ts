@@ -193,7 +193,7 @@ async function exitsOf(app: App, given: unknown): Promise<ExitsSummary | null> {
     throw userError(
       'not-found',
       `There are no exits in ${given.directory}.`,
-      'Choose some with Use Exits, or tune again.',
+      'Choose others with Choose Exits, or tune again.',
     );
   }
   return isOptions(given) && typeof given.directory === 'string' ? (given as unknown as ExitsSummary) : null;

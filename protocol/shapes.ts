@@ -37,6 +37,8 @@ export const number = simple(
   'a number',
   (value): value is number => typeof value === 'number' && Number.isFinite(value),
 );
+/** As JSON has it, which has no numbers that are not finite: null is one of them. */
+export const figure: Shape<number> = { read: (value, place) => (value === null ? NaN : number.read(value, place)) };
 /** A whole number from 0. */
 export const count = simple(
   'a whole number of at least 0',

@@ -11,6 +11,7 @@ import {
 } from '../../protocol/events.ts';
 import {
   count,
+  figure,
   flag,
   list,
   number,
@@ -56,9 +57,6 @@ export interface FailedEvent {
 
 export type RankEvent =
   PhaseEvent | ProgressEvent | WarningEvent | StepEvent | EvaluationEvent | FinishedEvent | FailedEvent;
-
-/** JSON has no numbers that are not finite: the ranks write null for them. */
-const figure: Shape<number> = { read: (value, place) => (value === null ? NaN : number.read(value, place)) };
 
 const score: Shape<ExitScore> = record({
   exit: text,

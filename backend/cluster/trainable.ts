@@ -3,17 +3,23 @@ import { userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
 import { statOf } from '../formats/files.ts';
 import { openGguf } from '../formats/gguf.ts';
-import { readSpec } from '../model/sources.ts';
+import { modelTypeOf, readSpec } from '../model/sources.ts';
 import { isMixture, type ModelSpec } from '../model/spec.ts';
 
 /**
  * The configuration of the model; its weights need not exist.
- * @throws UserError for a GGUF file, a mixture of experts, and a configuration that cannot be used.
+ * @throws UserError for a GGUF file, a mixture of experts, a Mistral with vision, and a configuration that cannot be used.
  */
 export function requireTrainable(path: string): ModelSpec {
   if (!statOf(path)?.isDirectory()) throw notADirectory(path);
   const spec = readSpec(path);
   requireDense(spec, path);
+  if (modelTypeOf(path) === 'mistral3')
+    throw userError(
+      'unsupported',
+      `${path} has vision, and Transformers makes no language model of a Mistral 3 that has.`,
+      'Tune it here (--on here).',
+    );
   return spec;
 }
 

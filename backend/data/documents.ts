@@ -97,7 +97,7 @@ function match(
 ): string[] {
   const path = resolve(directory, pattern);
   const stat = statOf(path);
-  if (stat?.isFile()) return [path];
+  if (stat?.isFile()) return isExcluded(path, excluded, directory) ? [] : [path];
   const [root, glob] = stat?.isDirectory() ? [path, '**/*'] : fromItsFolder(globSlashes(pattern), directory);
   // Exclusions are relative to the user's folder, also below another folder that is named.
   const exclusions = excluded.map((each) => absoluteGlob(each, directory));
@@ -107,13 +107,13 @@ function match(
   const skipped = [
     ...skippedFolders.filter((folder) => !named.has(folder)).map((folder) => `**/${folder}/**`),
     ...skippedFiles.filter((file) => !slashes(pattern).endsWith(file.slice(4))),
-    ...excluded.map(globSlashes).filter((each) => each.startsWith('**/')),
+    ...anywhere(excluded),
   ];
   const denied = new Map<string, unknown>();
   const found = globSync(`${below}${glob}`, {
     cwd,
     absolute: true,
-    ignore: [...skipped.map((each) => `${below}${each}`), ...exclusions.flatMap((each) => [each, `${each}/**`])],
+    ignore: [...skipped.map((each) => `${below}${each}`), ...withAllBelow(exclusions)],
     followSymbolicLinks: false,
     expandDirectories: false,
     fs: { readdirSync: listingOr((folder, error) => void denied.set(resolve(folder), error)) },
@@ -134,6 +134,20 @@ function match(
     );
   return kept;
 }
+
+/** Whether an exclusion names a file that is named itself: where a shell expands a glob, all that it finds is. */
+function isExcluded(file: string, excluded: readonly string[], directory: string): boolean {
+  if (excluded.length === 0) return false;
+  const exclusions = excluded.map((each) => absoluteGlob(each, directory));
+  const cwd = topmost(dirname(file), exclusions);
+  const ignore = [...anywhere(excluded), ...withAllBelow(exclusions)];
+  const glob = escapePath(slashes(relative(cwd, file)));
+  return globSync(glob, { cwd, ignore, dot: true, expandDirectories: false }).length === 0;
+}
+
+const anywhere = (excluded: readonly string[]): string[] =>
+  excluded.map(globSlashes).filter((each) => each.startsWith('**/'));
+const withAllBelow = (globs: readonly string[]): string[] => globs.flatMap((each) => [each, `${each}/**`]);
 
 /** A pattern without `!` as a glob that is independent of the folder. What exists under exactly this name is no glob. */
 function absoluteGlob(pattern: string, directory: string): string {

@@ -115,7 +115,9 @@ export function openBatch<Request extends BatchRequest>(
   const nextToRead = (isDue: IsDue<Request>): Reading<Request> | null => {
     const open = [...reading.values()].find(({ request }) => isDue(request));
     if (open || writing.size + reading.size >= shape.rows) return open ?? null;
-    const request = [...waiting].find(isDue);
+    const due = [...waiting].filter(isDue);
+    const most = Math.max(...due.map(urgencyOf));
+    const request = due.find((each) => urgencyOf(each) === most);
     if (request === undefined) return null;
     waiting.delete(request);
     const begun = beginReading(model, cache, rows, request, lengthOf(request));
@@ -186,11 +188,11 @@ export function openBatch<Request extends BatchRequest>(
       try {
         // Cancelled texts end with what is written so far.
         for (const request of all().filter((each) => each.isCancelled?.())) stop(events, request, 'cancelled');
-        // While no row is free, a text that waits keeps none that has one from going on.
+        // In a full batch, waiting texts do not hold up those that have a row.
         const isFull = writing.size + reading.size >= shape.rows;
         const able = isFull ? [...reading.keys(), ...writing.keys()] : all();
         const most = Math.max(...able.map(urgencyOf));
-        const isDue = (request: Request): boolean => urgencyOf(request) === most;
+        const isDue = (request: Request): boolean => urgencyOf(request) >= most;
         await readPrompts(events, isDue);
         await writeTokens(events, isDue);
       } finally {

@@ -82,8 +82,8 @@ export async function checksOf(
 }
 
 /**
- * The hint for the token behind each token from `from` up to `to`, as a text behind the prompt is given hints: where a gap is filled, the
- * text behind the gap gives none and is given none.
+ * The hint for the token behind each token from `from` up to `to`, as a text behind the prompt gets hints: in a prompt with a gap, tokens
+ * up to the sign of the middle get none, and the text behind the gap gives none.
  */
 function hintsWithin(
   prompt: readonly number[],
@@ -92,10 +92,7 @@ function hintsWithin(
 ): (Hint | null)[] {
   const before = textBeforeGap(prompt, fim);
   const removed = prompt.length - before.length;
-  let start = removed === 0 ? 0 : prompt.length;
-  while (start > removed && prompt[start - 1] === before[start - 1 - removed]) start--;
-  const first = Math.max(from, start);
-  if (first >= to) return Array.from({ length: to - from }, () => null);
-  const found = hintsBehind(before.slice(0, to - removed), first - removed);
-  return [...Array.from({ length: first - from }, () => null), ...found];
+  const first = Math.min(to, Math.max(from, removed === 0 ? 0 : prompt.lastIndexOf(fim!.middle) + 1));
+  const none = Array.from({ length: first - from }, () => null);
+  return [...none, ...hintsBehind(before.slice(0, to - removed), first - removed)];
 }

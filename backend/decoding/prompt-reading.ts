@@ -7,7 +7,7 @@ import { readOpinions } from './opinions.ts';
 import { tellStates, type Pool } from './pooled.ts';
 import { isHeadRead } from './trust.ts';
 import { judgedTokens, newProbation, type Probation } from './probation.ts';
-import { stoppingAt } from './prompt-exit.ts';
+import { stoppingAt, type Stopping } from './prompt-exit.ts';
 import { checksOf } from './prompt-checks.ts';
 import { regretsAt } from './regret.ts';
 import { newPromptScorer, type PromptScore, type PromptScorer } from './prompt-scores.ts';
@@ -43,6 +43,8 @@ export interface Reading<Request extends Prompt> {
   /** Null if exits decide from the first token on. */
   readonly probation: Probation | null;
   readonly opinions: ExitOpinion[][];
+  /** Which of its tokens stop at an exit. */
+  readonly stopping: Stopping | null;
   /** Of the first tokens that are judged. */
   readonly regrets: number[];
   /** Tokens of the prompt that have been run and read, the remembered ones among them. */
@@ -79,8 +81,10 @@ export function beginReading<Request extends Prompt>(
   // Scores and vectors need all tokens, so a remembered beginning is of no use.
   const known = scores === null && !pool ? prompt : [];
   const isAnew = judgesPrompt(request) && Boolean(request.checksAnew);
-  const stopped = stoppingAt(model, request.promptExit, prompt.length)?.to ?? 0;
-  const checked = judgesPrompt(request) && !isAnew ? Math.min(judgedTokens, prompt.length - stopped) : 0;
+  // Scores and vectors are those of the whole model.
+  const stopping = readsWhole(request) || pool ? null : stoppingAt(model, request.promptExit, prompt.length);
+  const inFull = prompt.length - (stopping?.to ?? 0);
+  const checked = judgesPrompt(request) && !isAnew ? Math.min(judgedTokens, inFull) : 0;
   const from = isAnew ? Math.max(0, prompt.length - judgedTokens) : readFrom(request);
   const leastRead = request.isRepeatable ? tileTokens : 0;
   const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
@@ -94,7 +98,7 @@ export function beginReading<Request extends Prompt>(
   const probation = request.onProbation ? newProbation(prompt, row.checks) : null;
   // A row that was made exact again is run anew from where a memory had filled it.
   const read = Math.min(cache.finished(rows.at(row)), from ?? Infinity);
-  return { request, row, remembered, scorer, probation, opinions: [], regrets: [], read, milliseconds: 0 };
+  return { request, row, remembered, scorer, probation, stopping, opinions: [], regrets: [], read, milliseconds: 0 };
 }
 
 /** Whether exits are compared with the full model within the prompt. */
@@ -102,6 +106,10 @@ export const judgesPrompt = ({
   onProbation,
   learnedAnswers,
 }: Pick<SequenceOptions, 'onProbation' | 'learnedAnswers'>): boolean => Boolean(onProbation) && !learnedAnswers;
+
+/** Whether the final exit is read at more than the last token of a prompt. */
+const readsWhole = (request: Prompt): boolean =>
+  request.scores !== null || readFrom(request) !== undefined || Boolean(request.pool && !request.pool.lastOnly);
 
 /** The first token of a prompt that exits are read at; undefined if only its last one is. */
 const readFrom = ({ prompt, judged, opinionsFrom }: Prompt): number | undefined =>
@@ -119,19 +127,16 @@ export async function readPiece(
   limit: number,
 ): Promise<number> {
   const started = performance.now();
-  const { request, scorer, probation, read } = reading;
-  const { prompt, promptExit, pool, opinionsFrom = null, judged = null } = request;
+  const { request, scorer, probation, stopping, read } = reading;
+  const { prompt, pool, opinionsFrom = null, judged = null } = request;
   const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
   const enabled = [...model.exits.keys()].filter((k) => opinionsFrom !== null || request.enabled(model.exits[k]!.id));
-  const isWhole = scorer !== null || readFrom(request) !== undefined || Boolean(pool && !pool.lastOnly);
-  // Scores and vectors are those of the whole model.
-  const stopping = isWhole || pool ? null : stoppingAt(model, promptExit, prompt.length);
   // Tokens of a prompt that stop at an exit have no stream behind the last layer.
   const fresh = request.checksAnew ? read : Math.max(read, reading.remembered);
   const judgedFrom = judgesPrompt(request)
     ? Math.max(fresh, prompt.length - judgedTokens, stopping?.to ?? 0)
     : Infinity;
-  const lastOnly = !isWhole && end <= judgedFrom;
+  const lastOnly = !readsWhole(request) && end <= judgedFrom;
   await cache.fill(row, enabled, end, { lastOnly, stopping });
   // Between two places that were compared, no gap may count as compared.
   if (fresh < Math.min(end, judgedFrom)) reading.row.checkedFrom = Infinity;
@@ -173,5 +178,5 @@ export const promptRead = ({ remembered, scorer, opinions, regrets, milliseconds
 });
 
 /** Removes the tokens of a prompt that have entered but were not run. */
-export const forgetUnread = (cache: KvCache, rows: Rows, { row, read }: Reading<Prompt>): void =>
-  cache.truncate(rows.at(row), read);
+export const forgetUnread = (cache: KvCache, rows: Rows, { row, read, remembered }: Reading<Prompt>): void =>
+  cache.truncate(rows.at(row), Math.max(read, remembered));

@@ -105,7 +105,8 @@ async function deviceFor(
       continue;
     }
     const usable = device === 'auto' ? found.found.filter(({ software }) => !software) : found.found;
-    const hasRoom = (each: Gpu): boolean => needs === null || layersThatFit(needs, each) > 0;
+    const least = gpuLayers === 'auto' ? 1 : Math.min(gpuLayers, needs?.layers.length ?? 0);
+    const hasRoom = (each: Gpu): boolean => needs === null || layersThatFit(needs, each) >= least;
     const gpu = usable.find((each) => !each.software && hasRoom(each)) ?? usable[0];
     if (gpu === undefined) {
       problems.push(`${titles[kind]}: ${found.found[0]!.description} computes on the CPU`);

@@ -24,7 +24,7 @@ const hopelessWindows = 2;
 const certain: Readonly<Record<number, number>> = { 4: 2.35, 5: 2.13, 6: 2.02, 7: 1.94, 8: 1.89 };
 /** Standard errors beyond which further windows are not read: of four windows, in 39 of 40 cases the mean is below. */
 const clear = 3.2;
-/** Standard errors by which a layer loses too much to be read on: whether prompts may stop there never depends on it. */
+/** Standard errors by which a layer loses too much to be read on; they never allow a layer. */
 const hopelessErrors = 1.645;
 
 /** Windows that decide on a layer on average, and how often each is read: whole, stopped, and at the places behind the prompt. */

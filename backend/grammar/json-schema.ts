@@ -9,7 +9,7 @@ import { jsonRules } from './json.ts';
 import { integerBetween, numberBetween } from './numbers.ts';
 import { arrayOf } from './schema-arrays.ts';
 import { checkKeywords, restricts } from './schema-keywords.ts';
-import { literalOf } from './schema-literals.ts';
+import { isLiteral, literalOf } from './schema-literals.ts';
 import { isPossible, merged } from './schema-merge.ts';
 import { objectOf } from './schema-objects.ts';
 import { asSchema, boundsOf, inferred, listIn, typesOf, without, type Define, type Schema } from './schema-parts.ts';
@@ -54,7 +54,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
       const parts = listIn(one, key);
       if (parts !== undefined) return combined(key, parts, without(one, [key]), depth);
     }
-    if ('const' in one || one['enum'] !== undefined) return literalOf(one, `${ids++}`, define);
+    if (isLiteral(one)) return literalOf(one, `${ids++}`, define);
     const types = typesOf(one) ?? [inferred(one) ?? (formatOf(one) && 'string')];
     if (types.length === 0) throw badGrammar('no type fits all schemas of one value');
     return choiceOf(types.map((type) => ofType(type, one, depth)));
@@ -67,7 +67,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     const within = (part: unknown): Expression[] => {
       if (!restricts(rest)) return [value(part, depth + 1)];
       const both = merged([rest, resolved(schema, part)]);
-      return isPossible(both) ? [made(both)] : [];
+      return isPossible(both, (each) => resolved(schema, each)) ? [made(both)] : [];
     };
     const options = parts.filter((part) => part !== false).flatMap(within);
     if (options.length === 0) throw badGrammar(`${key} is empty, or nothing fits it`);

@@ -3,13 +3,16 @@ import { badGrammar } from './code.ts';
 import { typesOf, type Schema } from './schema-parts.ts';
 
 const never = (): boolean => false;
+const isMade = (one: Schema): boolean => ['anyOf', 'oneOf', 'allOf', '$ref'].some((name) => name in one);
 
 /** Keywords that cannot be expressed, with the test for those that have no effect. */
 const impossible: Readonly<Record<string, (value: unknown, one: Schema) => boolean>> = {
   ...Object.fromEntries(
-    ['not', 'if', 'patternProperties', 'propertyNames', 'dependencies', 'dependentRequired', 'dependentSchemas', 'contains', 'maxProperties', '$dynamicRef', '$recursiveRef'].map((name) => [name, never]), // prettier-ignore
+    ['not', 'if', 'patternProperties', 'dependencies', 'dependentRequired', 'dependentSchemas', 'contains', 'maxProperties', '$dynamicRef', '$recursiveRef'].map((name) => [name, never]), // prettier-ignore
   ),
-  multipleOf: (value, one) => value === 1 && typesOf(one)?.includes('number') === false,
+  // Of a schema that is made of others, it is looked at once they are joined.
+  multipleOf: (value, one) => value === 1 && (typesOf(one)?.includes('number') === false || isMade(one)),
+  propertyNames: (value) => value === true || JSON.stringify(value) === '{"type":"string"}',
   uniqueItems: (value) => value === false,
   minProperties: (value) => value === 0,
   unevaluatedProperties: (value) => typeof value === 'boolean',

@@ -4,18 +4,24 @@ import { choiceOf, nothing, sequence, text, type Expression } from './expression
 import { boundsOf, countIn, listIn, typesOf, type Define, type Schema } from './schema-parts.ts';
 import { formatOf } from './schema-strings.ts';
 
+export const isLiteral = (one: Schema): boolean => 'const' in one || listIn(one, 'enum') !== undefined;
+
 /** One of the values that fit the schema's other keywords; `id` tells its rules from those of other schemas. */
 export function literalOf(one: Schema, id: string, define: Define): Expression {
+  if (listIn(one, 'enum')?.length === 0) throw badGrammar('enum is empty');
+  const words = wordsOf(one);
+  if (words.length === 0) throw badGrammar('no value of enum or const fits the other keywords beside it');
+  return oneWord(words, `word ${id}`, define);
+}
+
+/** What may be written, each once. */
+export function wordsOf(one: Schema): string[] {
   const listed = listIn(one, 'enum');
-  if (listed?.length === 0) throw badGrammar('enum is empty');
   const written = (values: readonly unknown[]): string[] => values.map((value) => JSON.stringify(value));
-  const values = 'const' in one ? [one['const']] : listed!;
+  const values = 'const' in one ? [one['const']] : (listed ?? []);
   const inList = 'const' in one && listed !== undefined ? new Set(written(listed)) : null;
-  const words = new Set(
-    written(values.filter((value) => fits(value, one))).filter((word) => inList?.has(word) ?? true),
-  );
-  if (words.size === 0) throw badGrammar('no value of enum or const fits the other keywords beside it');
-  return oneWord([...words], `word ${id}`, define);
+  const fitting = written(values.filter((value) => fits(value, one)));
+  return [...new Set(fitting.filter((word) => inList?.has(word) ?? true))];
 }
 
 function fits(value: unknown, one: Schema): boolean {

@@ -1,11 +1,12 @@
 /** Schemas that all apply to one value, as one schema. Pure. */
 import { badGrammar } from './code.ts';
 import { restricting, restricts } from './schema-keywords.ts';
-import { recordIn, typesOf, type Schema } from './schema-parts.ts';
+import { isLiteral, wordsOf } from './schema-literals.ts';
+import { listIn, recordIn, typesOf, type Schema } from './schema-parts.ts';
 
 /**
- * A schema without annotations that allows what all of these do; the first is the one that has the others as parts. If `type` of it is an
- * empty list, nothing fits. @throws UserError for schemas that no schema joins.
+ * A schema without annotations that allows what all of these do; the first is the one that has the others as parts. `isPossible` tells
+ * whether anything fits it. @throws UserError for schemas that no schema joins.
  */
 export function merged(schemas: readonly Schema[]): Schema {
   if (schemas.filter(restricts).length > 1)
@@ -14,18 +15,41 @@ export function merged(schemas: readonly Schema[]): Schema {
   return schemas.reduce(joined, {});
 }
 
-export const isPossible = (one: Schema): boolean => typesOf(one)?.length !== 0;
+/** Whether something may fit a schema that was joined, as far as its parts exclude each other. `resolve`: follows references at the top. */
+export function isPossible(one: Schema, resolve: (part: unknown) => Schema): boolean {
+  if (typesOf(one)?.length === 0) return false;
+  if (isLiteral(one) && wordsOf(one).length === 0) return false;
+  const properties = recordIn(one, 'properties') ?? {};
+  return (listIn(one, 'required') ?? []).every((name) => {
+    const property = Object.hasOwn(properties, String(name)) ? properties[String(name)] : true;
+    if (property === false) return false;
+    const parts = partsOf(property);
+    return parts.length < 2 || isPossible(merged(parts.map(resolve)), resolve);
+  });
+}
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 const unjoined = (name: string): Error =>
   badGrammar(`no grammar keeps ${name} of several schemas at once: join them in the schema, or leave one out`);
 
+/** Keywords that are joined with each other. */
+const together = new Set(['properties', 'additionalProperties', 'items', 'prefixItems', 'additionalItems']);
+
 function joined(all: Schema, one: Schema): Schema {
-  const keywords = Object.entries(one)
-    .filter(([name]) => restricting.has(name))
-    .map(([name, value]) => [name, all[name] === undefined || same(all[name], value) ? value : pair(name, all[name], value)] as const); // prettier-ignore
-  return { ...all, ...Object.fromEntries(keywords), ...joinedProperties(all, one), ...joinedItems(all, one) };
+  const keywords = Object.entries(one).flatMap(([name, value]): [string, unknown][] => {
+    if (!restricting.has(name)) return [];
+    if (all[name] === undefined || same(all[name], value)) return [[name, value]];
+    return together.has(name) ? [] : [[name, pair(name, all[name], value)]];
+  });
+  const isContradiction = 'const' in all && 'const' in one && !same(all['const'], one['const']);
+  return {
+    ...all,
+    ...Object.fromEntries(keywords),
+    ...(isContradiction && { enum: [] }),
+    ...joinedProperties(all, one),
+    ...joinedItems(all, one),
+  };
 }
 
 /** Two values of a keyword at once. */
@@ -52,13 +76,8 @@ function pair(name: string, a: unknown, b: unknown): unknown {
       break;
     case 'type':
       return commonTypes([a].flat(), [b].flat());
-    case 'properties':
-    case 'additionalProperties':
-    case 'items':
-    case 'prefixItems':
-    case 'additionalItems':
-      // Joined with each other below.
-      return undefined;
+    case 'const':
+      return a;
   }
   throw unjoined(name);
 }
@@ -75,16 +94,20 @@ function commonTypes(a: readonly unknown[], b: readonly unknown[]): unknown {
   return types.size === 1 ? [...types][0] : [...types];
 }
 
-/** To a property that only one schema names, `additionalProperties` of the other applies. */
+/**
+ * To a property that only one schema names, `additionalProperties` of the other applies. If both are closed, what both name is allowed: by
+ * the letter nothing would be, but that is how Zod writes an intersection.
+ */
 function joinedProperties(a: Schema, b: Schema): Schema {
   const [left, right] = [recordIn(a, 'properties') ?? {}, recordIn(b, 'properties') ?? {}];
   const names = [...new Set([...Object.keys(left), ...Object.keys(right)])];
-  const [leftOther, rightOther] = [a['additionalProperties'], b['additionalProperties']];
+  const areClosed = a['additionalProperties'] === false && b['additionalProperties'] === false;
+  const [leftOther, rightOther] = areClosed ? [] : [a['additionalProperties'], b['additionalProperties']];
   const properties = names.map((name) => [
     name,
     both(Object.hasOwn(left, name) ? left[name] : leftOther, Object.hasOwn(right, name) ? right[name] : rightOther),
   ]);
-  const others = both(leftOther, rightOther);
+  const others = areClosed ? false : both(leftOther, rightOther);
   return {
     ...(names.length > 0 && { properties: Object.fromEntries(properties) as Schema }),
     ...(others !== undefined && { additionalProperties: others }),

@@ -53,8 +53,9 @@ export function recordIn(one: Schema, name: string): Schema | undefined {
   return one[name] === undefined ? undefined : asSchema(one[name]);
 }
 
+/** Undefined: it is missing, as which clients also write null. */
 export function listIn(one: Schema, name: string): readonly unknown[] | undefined {
-  const value = one[name];
+  const value = one[name] ?? undefined;
   if (value === undefined) return undefined;
   if (!Array.isArray(value)) throw badGrammar(`${name} is no list`);
   return value as unknown[];

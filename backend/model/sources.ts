@@ -18,6 +18,9 @@ export interface ParameterPlace {
 /** The model of a directory as its configuration has it; its weights need not be there. @throws UserError for a configuration that cannot be used. */
 export const readSpec = (path: string): ModelSpec => configured(path).spec;
 
+/** Its `model_type`, which of a model with vision is not that of its language part. */
+export const modelTypeOf = (path: string): string => configured(path).config.text('model_type', '');
+
 /** The places of some parameters by our names; those that the model does not have are left out. */
 export function parameterPlaces(path: string, names: Iterable<string>): Record<string, ParameterPlace> {
   const { spec, family } = configured(path);
@@ -44,7 +47,7 @@ export function parameterPlaces(path: string, names: Iterable<string>): Record<s
   }
 }
 
-function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof familyOf> } {
+function configured(path: string): { config: Config; spec: ModelSpec; family: ReturnType<typeof familyOf> } {
   const file = join(path, 'config.json');
   let values: unknown;
   try {
@@ -56,5 +59,5 @@ function configured(path: string): { spec: ModelSpec; family: ReturnType<typeof 
     throw userError('bad-model', `${file} does not hold a JSON object.`, 'Get the model’s original configuration.');
   const config = new Config(file, values as Record<string, unknown>);
   const family = familyOf(config);
-  return { family, spec: family.spec(config) };
+  return { config, family, spec: family.spec(config) };
 }

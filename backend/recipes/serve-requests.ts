@@ -35,14 +35,15 @@ export function* textsOf(
   grammars: Grammars,
   contextLength: number,
 ): Steps<Text[]> {
-  const { options, grammar, embedding, count, maxTokens, lineMilliseconds, alternatives, isMeasured, echo, scores } = request;
+  const { options, grammar, embedding, count, maxTokens, lineMilliseconds, alternatives, isMeasured, echo, scores } =
+    request;
   const recordsEnd = scores !== null;
   // Log-probabilities are of the prompt's tokens as they are.
   const heals = options.tokenHealing && maxTokens > 0 && scores === null && grammar === null;
   const changes = changesOf(request.changes, generator.tokenizer);
   // A promise holds for greedy tokens of unchanged logits.
-  const isAsItIs = options.mode !== 'auto' || !changesLogits({ ...options, ...changes });
-  const plainly = sequenceOptions(isAsItIs ? options : { ...options, mode: 'lossless' }, generator);
+  const isChanged = options.mode === 'auto' && changesLogits({ ...options, ...changes });
+  const plainly = sequenceOptions(isChanged ? { ...options, mode: 'lossless', promptExit: 'off' } : options, generator);
   const sampling = { ...plainly.sampling, ...changes };
   const how = { ...plainly, sampling, maxTokens, alternatives, isMeasured, scores, recordsEnd };
   const texts: Text[] = [];

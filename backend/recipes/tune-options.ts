@@ -93,7 +93,12 @@ function requireSameRun(directory: string, run: TuneOptions, now: TuneOptions): 
   const names: (keyof TuneOptions)[] = ['preset', ...(Object.keys(run) as (keyof TuneOptions)[])];
   const texts = { run: optionsText(run), now: optionsText(now) };
   for (const name of names) {
-    if (sayable.has(name) || isDefault(name, now) || JSON.stringify(run[name]) === JSON.stringify(now[name])) continue;
+    if (
+      sayable.has(name) ||
+      isDefault(name, now) ||
+      JSON.stringify(texts.run[name]) === JSON.stringify(texts.now[name])
+    )
+      continue;
     throw userError(
       'bad-argument',
       `The run in ${directory} goes on with its own options: its ${flagName(name)} is ${String(texts.run[name])}, not ${String(texts.now[name])}.`,

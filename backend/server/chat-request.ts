@@ -1,7 +1,17 @@
 /** A request for the next turn of a conversation: what every chat API becomes. Knows no shape of an answer. */
 import { userError } from '../../protocol/errors.ts';
 import type { ServedChat, ServedMessage, WriteRequest } from '../../protocol/serving.ts';
-import { badField, countField, flagField, isEmpty, isRecord, listField, recordField, refuseFields, type Body } from './fields.ts';
+import {
+  badField,
+  countField,
+  flagField,
+  isEmpty,
+  isRecord,
+  listField,
+  recordField,
+  refuseFields,
+  type Body,
+} from './fields.ts';
 import { requestedTokens, checkModel, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { callGrammar, callReader, plainReader, toolChoiceOf, toolsOf, type CallReader } from './tools.ts';
@@ -40,7 +50,13 @@ export function chatRequest(body: Body, served: Served): ChatRequest {
   });
   // A text that must be JSON is an answer, and no call, however it looks.
   const reads = mayCall && (request.grammar === null || choice.kind !== 'auto');
-  return { request, alternatives, showsLogprobs, mayCall: reads, reader: () => (reads ? callReader(tools) : plainReader()) };
+  return {
+    request,
+    alternatives,
+    showsLogprobs,
+    mayCall: reads,
+    reader: () => (reads ? callReader(tools) : plainReader()),
+  };
 }
 
 /** The conversation, the functions and whatever else a template is filled with. */

@@ -44,7 +44,7 @@ export const vectorRequest = (
   served: Served,
   prompts: readonly ServedPrompt[],
   embedding: Pooling,
-): Endpoint['request'] => requestOf(body, served, { prompts, maxTokens: 0, embedding, isMeasured: true });
+): Endpoint['request'] => requestOf(body, served, { prompts, maxTokens: 0, embedding });
 
 export const fullDepth: Pooling = { exit: null, pooling: 'mean' };
 

@@ -45,7 +45,7 @@ interface EndpointRequest {
   readonly scores?: number | null;
   /** Whether log-probabilities are part of the answer. */
   readonly isMeasured?: boolean;
-  /** A prompt whose continuation is scored is taken as it is, and the first token behind it is scored, too. */
+  /** Whether the prompt's end stays as it is spelled, as where its tokens are shown or the next one's probability is. */
   readonly isAsItIs?: boolean;
   /** The grammar of the text, unless the body has one. */
   readonly grammar?: ServedGrammar | null;

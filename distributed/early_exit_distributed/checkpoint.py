@@ -91,19 +91,12 @@ def read_saved(job: Job) -> Saved:
     file = job.directory / "state" / "state.json"
     try:
         text = json.loads(file.read_text())
-        state = _fresh_state(job) if text["file"] is None else load_file(job.directory / "state" / text["file"])
-    except (OSError, ValueError, KeyError) as error:
+        state = load_file(job.directory / "state" / text["file"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise JobError(f"{job.directory} cannot be gone on with: {file} is not whole. Restore it from a copy, or tune again.") from error
     if text["position"]["data"] != job.data:
         raise JobError(f"The text is not the text that the run in {job.directory} began with. Restore it, or begin another run (--out).")
     return Saved(text["updates"], text["position"], text["metricsBytes"], state)
-
-
-def _fresh_state(job: Job) -> dict[str, Tensor]:
-    """The exits as they are, with moments of no update: a run that is finished may have dropped its state."""
-    values = load_file(job.directory / EXITS_FILE)
-    names = [p.name for exit in job.exits for p in exit.parameters]
-    return {f"{kind}.{name}": values[name] if kind == "parameter" else torch.zeros_like(values[name]) for kind in STATE_KINDS for name in names}
 
 
 def read_progress(file: Path) -> dict:

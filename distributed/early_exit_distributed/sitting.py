@@ -30,8 +30,9 @@ class Sitting:
             raise JobError(
                 f"An update has {self.per_step} windows, which {job.mesh.dp} data parallel ranks cannot share evenly. Change --batch-size or --accumulation."
             )
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGINT, self._on_stop)
+        # The last is what a launcher passes on if its terminal, such as that of ssh, is gone.
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, self._on_stop)
         emit({"type": "phase", "phase": "load", "detail": str(job.model)})
 
     @property

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { describeError, userError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
-import { count, list, number, readMessage, record, text } from '../../../protocol/shapes.ts';
+import { count, figure, list, number, readMessage, record, text } from '../../../protocol/shapes.ts';
 import { evaluationFile, fullDepth, type TaskScores } from '../../../protocol/tasks.ts';
 import { isCheckpoint, metricsFile, openCheckpoint, positionFile, stateFolder } from '../../checkpoint/checkpoint.ts';
 import { readPosition, type RunCost } from '../../checkpoint/state.ts';
@@ -148,7 +148,7 @@ function tuningRun(folder: string, name: string): TuningRun {
 
 const scoresShape = list(
   record<Omit<ExitScore, 'reliability'>, Required<Pick<ExitScore, 'reliability'>>>(
-    { exit: text, layer: count, loss: number, perplexity: number, accuracy: number, agreement: number },
+    { exit: text, layer: count, loss: figure, perplexity: figure, accuracy: figure, agreement: figure },
     { reliability: list(record({ tokens: count, confidence: number, agreement: number })) },
   ),
 );

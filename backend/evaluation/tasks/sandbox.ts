@@ -22,7 +22,7 @@ export type Ending = 'passed' | 'failed' | 'time' | 'memory' | 'forbidden';
 export interface Sandbox {
   /** Runs a program to its end. @throws UserError if its folder cannot be written: that says nothing of the program. */
   run(program: string, language: Language): Promise<Ending>;
-  /** Ends what runs or waits at once, as failed; nothing runs any more. */
+  /** Ends what runs or waits at once, with an ending that says nothing of it; nothing runs any more. */
   readonly dispose: () => void;
 }
 

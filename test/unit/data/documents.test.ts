@@ -58,6 +58,14 @@ describe('readDocuments', () => {
     expect(names(['.'], folder)).toEqual(['src/a.ts']);
   });
 
+  it('leaves out a file that is named and excluded, as where a shell expands a glob', () => {
+    const folder = folderWith({ 'src/a.ts': 'a', 'src/.b.ts': 'b', 'src/c [1].ts': 'c' });
+    const all = ['src/a.ts', 'src/.b.ts', 'src/c [1].ts'];
+    expect(names([...all, '!src/a.ts'], folder)).toEqual(['src/.b.ts', 'src/c [1].ts']);
+    expect(names([...all, '!src/c [1].ts', '!**/.*'], folder)).toEqual(['src/a.ts']);
+    expect(names([...all, '!other/**'], folder)).toEqual(['src/.b.ts', 'src/a.ts', 'src/c [1].ts']);
+  });
+
   it('leaves out what early-exit wrote unless a file or its folder is named', () => {
     const card = '---\nlibrary_name: transformers\ntags: [early-exit]\n---\n# plain\n';
     const folder = folderWith({

@@ -51,6 +51,12 @@ const schemas: [string, object, unknown[], string[]][] = [
   ['keywords beside references that lead back', { $defs: { node: { properties: { next: { type: 'object', $ref: '#/$defs/node' }, one: { allOf: [{ $ref: '#/$defs/node' }], required: ['next'] } } } }, $ref: '#/$defs/node', type: 'object' }, [{}, { next: { next: {} } }, { one: { next: {} } }], ['{"one":{}}']], // prettier-ignore
   ['bounds beside alternatives', { anyOf: [{ type: 'integer' }, { type: 'number' }], exclusiveMinimum: 0 }, [1, 0.5], ['-3', '0']], // prettier-ignore
   ['types of all and of either', { type: ['integer', 'null'], anyOf: [{ type: 'string' }, { type: 'number', minimum: 3 }] }, [3, 44], ['null', '"a"', '3.5', '2']], // prettier-ignore
+  ['alternatives of which one cannot be', { type: 'string', anyOf: [{ const: 'a' }, { const: 1 }] }, ['a'], ['1', '"b"']], // prettier-ignore
+  ['constants beside a constant that differs', { const: 1, anyOf: [{ const: 2 }, { type: 'integer' }] }, [1], ['2']],
+  ['a variant whose property cannot be', { properties: { kind: { enum: ['a', 'b'] } }, required: ['kind'], oneOf: [{ properties: { kind: { const: 'a' } } }, { properties: { kind: { const: 'c' } } }] }, [{ kind: 'a' }], ['{"kind":"b"}', '{"kind":"c"}']], // prettier-ignore
+  ['a variant that is closed', { properties: { t: { type: 'null' } }, required: ['t'], anyOf: [{ properties: { a: { type: 'null' } } }, { properties: { b: { type: 'null' } }, additionalProperties: false }] }, [{ t: null }, { t: null, a: null }], ['{"t":null,"b":null}']], // prettier-ignore
+  ['a record', { type: 'object', propertyNames: { type: 'string' }, additionalProperties: { type: 'integer' } }, [{}, { a: 1 }], ['{"a":"b"}']], // prettier-ignore
+  ['whole multiples of alternatives', { anyOf: [{ type: 'integer' }], multipleOf: 1 }, [3], ['1.5']],
   ['whole multiples', { type: ['integer', 'null'], multipleOf: 1 }, [1, null], ['1.5']],
   ['no unevaluated properties', { type: 'object', unevaluatedProperties: false }, [{}], ['{"a":1}']],
   ['no unevaluated items', { prefixItems: [{ type: 'null' }], unevaluatedItems: false }, [[], [null]], ['[null,1]']],
@@ -84,6 +90,16 @@ describe.each(schemas)('%s', (_, schema, values, others) => {
       expect([text, fits(value), fits.errors]).toEqual([text, true, null]);
     }
   });
+});
+
+test('closed objects that apply at once are joined, as in an intersection of Zod', () => {
+  const closed = (name: string) => ({ type: 'object', properties: { [name]: { type: 'null' } }, required: [name], additionalProperties: false }); // prettier-ignore
+  const { whole } = fitting(schemaRules({ allOf: [closed('foo'), closed('bar')] }));
+  expect(['{"foo":null,"bar":null}', '{"foo":null}', '{"foo":null,"bar":null,"c":1}'].map(whole)).toEqual([true, false, false]); // prettier-ignore
+});
+
+test('a keyword that is null is as one that is missing', () => {
+  expect(fitting(schemaRules({ type: 'integer', enum: null })).whole('7')).toBe(true);
 });
 
 test('any object is JSON, however it is drawn', () => {
