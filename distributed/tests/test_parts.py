@@ -322,16 +322,3 @@ def test_a_writer_that_was_killed_between_two_files_leaves_what_they_say_true(tm
     Checkpoint(checkpoint_job(tmp_path)).close()
     assert read_progress(tmp_path / "exits.safetensors") == {"step": 2}
     assert [file.name for file in tmp_path.glob(".*")] == [".lock.123.tmp"]
-
-
-def test_a_run_without_its_optimisers_state_goes_on_from_the_exits(tmp_path):
-    checkpoint = Checkpoint(checkpoint_job(tmp_path))
-    checkpoint.save_exits({"exits.1.norm.head.weight": torch.ones(2, 1)}, {"step": 1})
-    checkpoint.close()
-    (tmp_path / "state/state.json").write_text(json.dumps({"file": None, "metricsBytes": 0, "updates": 0, "position": SAVED}))
-    state = read_saved(checkpoint_job(tmp_path)).state
-    assert {name: value.flatten().tolist() for name, value in state.items()} == {
-        "parameter.exits.1.norm.head.weight": [1, 1],
-        "first.exits.1.norm.head.weight": [0, 0],
-        "second.exits.1.norm.head.weight": [0, 0],
-    }
