@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from early_exit_distributed.checkpoint import Checkpoint, read_progress, read_saved, write_tensors  # noqa: E402
+from early_exit_distributed.checkpoint import Checkpoint, read_progress, write_tensors  # noqa: E402
 from early_exit_distributed.clock import Clock  # noqa: E402
 from early_exit_distributed.initial import _normal_numbers, correction, first_values, solve  # noqa: E402
 from early_exit_distributed.job import Exit, JobError, Limits, Mesh, Parameter, Sample  # noqa: E402
