@@ -15,16 +15,25 @@ export function merged(schemas: readonly Schema[]): Schema {
   return schemas.reduce(joined, {});
 }
 
-/** Whether something may fit a schema that was joined, as far as its parts exclude each other. `resolve`: follows references at the top. */
-export function isPossible(one: Schema, resolve: (part: unknown) => Schema): boolean {
+/** Schemas that are looked at, one within the other, before one is taken to be possible. */
+const mostLookedAt = 100;
+
+/**
+ * Whether something may fit a schema that was joined, as far as its parts exclude each other. `resolve`: follows references at the top;
+ * `seen`: the schemas around it and those before it, which may lead back to themselves.
+ */
+export function isPossible(one: Schema, resolve: (part: unknown) => Schema, seen = new Set<string>()): boolean {
+  const name = JSON.stringify(one);
+  if (seen.has(name) || seen.size >= mostLookedAt) return true;
+  seen.add(name);
   if (typesOf(one)?.length === 0) return false;
   if (isLiteral(one) && wordsOf(one).length === 0) return false;
   const properties = recordIn(one, 'properties') ?? {};
-  return (listIn(one, 'required') ?? []).every((name) => {
-    const property = Object.hasOwn(properties, String(name)) ? properties[String(name)] : true;
+  return (listIn(one, 'required') ?? []).every((needed) => {
+    const property = Object.hasOwn(properties, String(needed)) ? properties[String(needed)] : true;
     if (property === false) return false;
     const parts = partsOf(property);
-    return parts.length < 2 || isPossible(merged(parts.map(resolve)), resolve);
+    return parts.length < 2 || isPossible(merged(parts.map(resolve)), resolve, seen);
   });
 }
 

@@ -98,6 +98,20 @@ test('closed objects that apply at once are joined, as in an intersection of Zod
   expect(['{"foo":null,"bar":null}', '{"foo":null}', '{"foo":null,"bar":null,"c":1}'].map(whole)).toEqual([true, false, false]); // prettier-ignore
 });
 
+test('variants that lead back to themselves are looked at once', () => {
+  const node = (name: string) => ({
+    type: 'object',
+    properties: { next: { $ref: `#/$defs/${name}` } },
+    required: ['next'],
+  });
+  const schema = {
+    $defs: { a: { ...node('a') }, b: { ...node('b'), minProperties: 0 } },
+    $ref: '#/$defs/a',
+    anyOf: [{ $ref: '#/$defs/b' }],
+  };
+  expect(fitting(schemaRules(schema)).whole('{}')).toBe(false);
+});
+
 test('a keyword that is null is as one that is missing', () => {
   expect(fitting(schemaRules({ type: 'integer', enum: null })).whole('7')).toBe(true);
 });
