@@ -23,7 +23,7 @@ export function createDoctor(context: vscode.ExtensionContext, backend: Backend)
   const look = async (install: string | null): Promise<void> => {
     const title =
       install === null
-        ? vscode.l10n.t('Early Exit looks at what this machine offers …')
+        ? vscode.l10n.t('Early Exit examines this machine …')
         : vscode.l10n.t('Early Exit installs {0}', install);
     const found = await withJobProgress({ backend }, JOB, title, (token) =>
       backend.send(protocol.doctor, { job: JOB, install }, token),

@@ -88,14 +88,14 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       const folder = folderNow();
       if (!exits || folder === undefined) return;
       const items = exits.exits.map((label) => ({ label }));
-      const picked = await showPick(items, { title: vscode.l10n.t('Which exit becomes a model of its own') });
+      const picked = await showPick(items, { title: vscode.l10n.t('Choose the exit to export') });
       if (!picked) return;
       const exit = picked.label;
       const base = modelTitle(await modelOf(app, exits));
       const out = path.join(folder, `${base}-exit-${exit.replace(':', '-')}`);
       const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, { exit, out });
       if (!outcomes) return;
-      const text = vscode.l10n.t('The exit {0} is a model of its own now, in {1}.', exit, path.basename(out));
+      const text = vscode.l10n.t('Exported exit {0} as a model, in {1}.', exit, path.basename(out));
       offer(vscode.window.showInformationMessage, [text, saidOf(outcomes, ['warning'])].filter(Boolean).join(' '), [
         {
           title: vscode.l10n.t('Show in Explorer'),
@@ -122,7 +122,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       });
       if (!outcomes) return;
       changed.fire({ directory: out, outcomes });
-      const text = vscode.l10n.t('{0} has the exits.', path.basename(out));
+      const text = vscode.l10n.t('Imported the exits into {0}.', path.basename(out));
       offer(
         vscode.window.showInformationMessage,
         [text, saidOf(outcomes, ['note', 'warning'])].filter(Boolean).join(' '),

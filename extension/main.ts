@@ -245,7 +245,7 @@ function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Dis
       }
       const tunes = event.affectsConfiguration('earlyExit.tuning') || event.affectsConfiguration('earlyExit.exits');
       if (tunes && app.runs.running()) {
-        const message = vscode.l10n.t('Early Exit: the new settings hold from the next run on.');
+        const message = vscode.l10n.t('Early Exit: the new settings apply from the next run.');
         vscode.window.setStatusBarMessage(message, 8_000);
       }
     }),

@@ -82,7 +82,7 @@ export async function searchedModel(app: App): Promise<string | null> {
   );
   const picked = await showPick(choices.map(choiceItem), {
     title: model.name,
-    placeHolder: choices.length === 0 ? vscode.l10n.t('It has no file that can be opened here.') : '',
+    placeHolder: choices.length === 0 ? vscode.l10n.t('This model has no file that can be opened here.') : '',
   });
   return picked?.reference ?? null;
 }

@@ -23,14 +23,14 @@ export const completionOptions = {
     minimum: 50,
     maximum: 60_000,
     scope: 'window',
-    help: 'After half of this time a suggestion is shown if it has a whole line, after all of it if it has a word.',
+    help: 'Time limit of a suggestion. At half of it, a suggestion that has a whole line is shown; at all of it, one that has at least a word.',
   }),
   maxTokens: integer({
     default: 64,
     minimum: 1,
     maximum: 1024,
     scope: 'window',
-    help: 'Most tokens of a suggestion.',
+    help: 'Maximum number of tokens of a suggestion.',
   }),
   prefixTokens: integer({
     advanced: true,
@@ -54,7 +54,7 @@ export const completionOptions = {
     minimum: 0,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most tokens of other files: 64 lines around each of up to 16 places that you visited; 0 for none.',
+    help: 'Maximum number of tokens of other files: 64 lines around each of up to 16 places that you visited; 0 for none.',
   }),
   showExits: boolean({
     default: false,

@@ -44,7 +44,7 @@ export const decodingOptions = {
     minimum: 0,
     maximum: 64,
     scope: 'window',
-    help: 'Most tokens drafted and verified together, in all modes but full; drafts change the speed, never the text.',
+    help: 'Maximum number of tokens drafted and verified together, in all modes but full; drafts change the speed, never the text.',
   }),
   deferred: oneOf({
     advanced: true,
@@ -148,7 +148,7 @@ export const decodingOptions = {
     above: true,
     maximum: 100,
     scope: 'window',
-    help: 'Divides the logits of tokens that the text already has; 1 for no penalty.',
+    help: 'Makes tokens that the text already has less probable: their positive logits are divided by this, negative ones multiplied; 1 for no penalty.',
   }),
   stop: list({
     advanced: true,

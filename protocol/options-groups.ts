@@ -38,7 +38,7 @@ export const modelOptions = {
     default: shippedModel,
     scope: 'machine-overridable',
     placeholder: 'DIR|FILE.gguf|ID',
-    help: `The model: a Hugging Face directory, a GGUF file, a hub id, or ${shippedModel}, the one that ships.`,
+    help: `The model: a Hugging Face directory, a GGUF file, a hub id, or ${shippedModel}, the one that ships. On the command line the default is the model of the exits, else the one last used in this folder.`,
   }),
 };
 
@@ -55,7 +55,7 @@ export const exitsOptions = {
     expected: exitsNotation,
     parse: parseExits,
     guess: guessExits,
-    help: `At which layers exits are, and what they compute: LAYER[:ARCHITECTURE],…, by default lens; or auto: lenses at ${autoPlacesText} of the depth. ${architectureTexts}.`,
+    help: `The exits: LAYER or LAYER:ARCHITECTURE, separated by commas (lens if no architecture is named), or auto: lenses at ${autoPlacesText} of the depth. ${architectureTexts}.`,
   }),
 };
 
@@ -64,7 +64,7 @@ export const checkpointOptions = {
   exits: optionalText({
     scope: 'machine-overridable',
     placeholder: 'DIR',
-    help: 'The exits that tune wrote, a directory such as my.exits. If a command can do without, the model then runs at full depth.',
+    help: 'The exits that tune wrote, a directory such as my.exits. On the command line the default is what was used last in this folder. A command that runs without exits uses full depth.',
   }),
 };
 
@@ -109,7 +109,7 @@ export const calibrationOptions = {
     placeholder: 'agreement=SHARE|regret=NATS',
     expected: promiseNotation,
     parse: parsePromise,
-    help: `What new text must keep. agreement: at least this share of tokens is the full model's own choice. regret: on average the full model's log-probability of a token is at most this many nats below that of the full model's own choice, so that near ties count little; ${orDefault(promiseText(usualPromise.promise))}`,
+    help: `The promise for new text. agreement: at least this share of tokens is the full model's own choice. regret: a token's log-probability under the full model is on average at most this many nats below that of the model's best token, so near ties count little; ${orDefault(promiseText(usualPromise.promise))}`,
   }),
   certainty: optionalNumber({
     advanced: true,
@@ -228,7 +228,7 @@ export const serverOptions = {
     minimum: 1,
     maximum: 256,
     scope: 'window',
-    help: 'Most texts written at a time; free rows remember conversations.',
+    help: 'Maximum number of texts written at a time; free rows remember conversations.',
   }),
   cacheMegabytes: integer({
     advanced: true,
@@ -236,7 +236,7 @@ export const serverOptions = {
     minimum: 16,
     maximum: 1_048_576,
     scope: 'window',
-    help: 'Most memory for keys and values of texts. Together with the number of texts at a time it limits their length.',
+    help: 'Maximum memory for keys and values of texts. Together with the number of texts at a time it limits their length.',
   }),
   cacheScope: oneOf({
     advanced: true,
@@ -255,7 +255,7 @@ export const serverOptions = {
     minimum: 0,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most texts of one client that wait; further ones are refused for now. A client without open requests is always accepted.',
+    help: 'Maximum number of waiting texts per client; further ones are refused for now. A client without open requests is always accepted.',
   }),
   bodyMegabytes: number({
     advanced: true,
@@ -264,7 +264,7 @@ export const serverOptions = {
     above: true,
     maximum: 256,
     scope: 'window',
-    help: 'Largest request.',
+    help: 'Maximum size of a request body, in megabytes.',
   }),
   seconds: number({
     advanced: true,
@@ -273,7 +273,7 @@ export const serverOptions = {
     above: true,
     maximum: 86_400,
     scope: 'window',
-    help: 'Longest time of a request; what is written until then is its answer.',
+    help: 'Time limit of a request, in seconds; the answer is what is written by then.',
   }),
 };
 
@@ -283,7 +283,7 @@ export const servedOptions = {
     default: 2048,
     minimum: 1,
     maximum: 10_000_000,
-    help: 'Most new tokens of a request.',
+    help: 'Maximum number of new tokens of a request.',
   }),
   mode: decodingOptions.mode,
   tokenHealing: decodingOptions.tokenHealing,

@@ -43,21 +43,21 @@ export const taskOptions = {
   }),
   runCode: boolean({
     default: false,
-    help: 'Run the code that the model writes, to judge it: in a separate process, for a short time, without network and your files as far as the system can forbid them. It is still unchecked code.',
+    help: 'Run the code that the model writes, to judge it: in a separate process, for a short time, and, if the system can enforce it, without network and without access to your files. The code is still unchecked.',
   }),
-  first: optionalInteger({ minimum: 1, help: 'The number of tasks of each file that are evaluated; by default all.' }),
+  first: optionalInteger({ minimum: 1, help: 'Evaluate only the first N tasks of each file; by default all.' }),
   answerTokens: optionalInteger({
     advanced: true,
     minimum: 1,
     maximum: 1_000_000,
-    help: 'Most tokens of an answer; by default 8 to 384, depending on the form of the task.',
+    help: 'Maximum number of tokens of an answer; by default 8 to 384, depending on the form of the task.',
   }),
   margin: number({
     advanced: true,
     default: 2,
     minimum: 0,
     maximum: 100,
-    help: 'Points by which the score of a way of writing (--ways) may be below that of full depth.',
+    help: 'Points by which a way's score may be below full depth's and still count as not worse.',
   }),
   together: integer({
     advanced: true,

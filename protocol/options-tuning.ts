@@ -51,7 +51,7 @@ export const dataOptions = {
     minimum: 64,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Most held-out tokens that are evaluated; fewer if they take more than a tenth of the minutes.',
+    help: 'Maximum number of held-out tokens that are evaluated; fewer if that takes more than a tenth of the minutes.',
   }),
   seed: integer({
     advanced: true,
@@ -153,7 +153,7 @@ export const tuningOptions = {
     minimum: 256,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Most tokens that are read for a fit; fewer if they take more than two thirds of the minutes that evaluating and calibrating leave.',
+    help: 'Maximum number of tokens read for a fit; fewer if that takes more than two thirds of the minutes that evaluating and calibrating leave.',
   }),
   accumulation: integer({
     advanced: true,

@@ -262,7 +262,7 @@ export function wholeText(study: SweepStudy): string {
   const change = whole.final.mean - alone.final.mean;
   return paragraphs(
     table,
-    `Trained whole, the model’s own loss on held-out text ${change < 0 ? 'falls' : 'does not fall'}: ${spreadText(alone.final, 3, alone.seeds)} before, ${spreadText(whole.final, 3, whole.seeds)} after. Runs of the whole model began with exits that as many updates had tuned already, so compare them with exits alone that saw more tokens ([above](#how-many-tokens)).`,
+    `Trained whole, the model’s own loss on held-out text ${change < 0 ? 'falls' : 'does not fall'}: ${spreadText(alone.final, 3, alone.seeds)} before, ${spreadText(whole.final, 3, whole.seeds)} after. Runs of the whole model began with exits that as many updates had tuned already, so compare them with exits alone that saw more tokens ([How many tokens?](#how-many-tokens)).`,
   );
 }
 

@@ -23,7 +23,7 @@ export function mountDoctor(target: HTMLElement): void {
         'td',
         {},
         detail,
-        remedy !== null && part === null ? element('div', { class: 'remedy' }, t('To have it: {0}', remedy)) : null,
+        remedy !== null && part === null ? element('div', { class: 'remedy' }, t('To install it: {0}', remedy)) : null,
       ),
       element(
         'td',

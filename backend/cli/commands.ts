@@ -104,10 +104,10 @@ export const commands: readonly Command[] = [
     {
       summary: 'Find the thresholds of exits that keep a promise.',
       description:
-        "Lets the model continue beginnings of the held-out text, and finds for each exit the lowest threshold with which its text stays as near to the full model's as promised. " +
+        'Writes text with the exits at several sets of thresholds, from cautious to bold, on held-out text, and keeps the boldest set that keeps the promise. ' +
         'Thresholds are those of exits together with hints, the tokens that followed the same words before in the text. Exits that cost more than they save on this machine are not used. generate uses the result unless a threshold is given.',
       examples: [
-        ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", '99 % agreement'],
+        ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", 'a token loses at most 0.02 nats on average: the default promise'],
         [
           "early-exit calibrate --exits my.exits --data 'src/**/*.ts' --promise agreement=0.95",
           'more speed, less agreement',
@@ -125,7 +125,7 @@ export const commands: readonly Command[] = [
   recipeCommand(
     'generate',
     {
-      summary: 'Generate text with exits, never worse than was promised.',
+      summary: 'Generate text with a model and its exits.',
       description:
         "Streams the continuation of a prompt. By default the text is the full model's. With calibrated exits (tune calibrates when its minutes suffice) tokens may leave early if that is faster; " +
         'the text keeps the promise of the calibration, by default that a token loses at most 0.02 nats on average: see --mode. ' +
@@ -235,9 +235,9 @@ export const commands: readonly Command[] = [
   recipeCommand(
     'import',
     {
-      summary: 'Take the exits of a model that was trained to leave early with its own head.',
+      summary: 'Import exits: of a model that was trained to leave early, or an exit that export wrote.',
       description:
-        'Models like LayerSkip leave after some layers with their own norm and head: their exits have no parameters to tune. Writes them as exits that every other command takes.',
+        'Models like LayerSkip leave after some layers with their own norm and head, so their exits need no tuning. --from turns a model that export wrote into the exit that it was. Every other command takes the result.',
       examples: [
         ['early-exit import --model facebook/layerskip-llama3.2-1B --layers 4,8 --out layerskip.exits', 'two exits'],
       ],

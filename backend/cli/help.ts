@@ -41,13 +41,13 @@ export function overview(stream: Stream, commands: readonly CommandHelp[]): stri
   const width = Math.max(...commands.map(({ name }) => name.length));
   return [
     `${bold('early-exit')} tunes early exits on a frozen language model and decodes with them: each token leaves at the`,
-    'first layer that is sure enough.',
+    'first exit that is sure enough.',
     '',
     bold('Commands'),
     ...commands.map(({ name, summary }) => `  ${bold(name.padEnd(width))}  ${summary}`),
     '',
-    dim('early-exit help COMMAND shows examples and the options that most need, early-exit help COMMAND all every'),
-    dim('option; early-exit version the version; early-exit completion bash what a shell completes with.'),
+    dim('early-exit help COMMAND shows examples and the most used options; with all, every option.'),
+    dim('early-exit version prints the version; early-exit completion bash prints a completion script.'),
     '',
   ].join('\n');
 }

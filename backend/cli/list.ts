@@ -19,7 +19,7 @@ import type { Stream } from './terminal.ts';
 const help: CommandHelp = {
   name: 'list',
   usage: '[--json]',
-  summary: 'Models, exits and runs at hand, with what they bring.',
+  summary: 'Models, exits and runs on this machine, with the speed that exits bring.',
   description:
     'Lists the models that other programs and this one have on this machine, the exits below this folder and those used last anywhere, with what their calibration brings, and runs that can go on.',
   examples: [

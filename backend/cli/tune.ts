@@ -97,7 +97,7 @@ export async function showTune(
         calibrated ? afterCalibration(calibrated, naming) : afterTuning(before, after, naming, lacksText),
       );
     }
-    if (tuned.stopped) err.write(`Stopped early; go on with ${resumeLine(tuned.directory)}\n`);
+    if (tuned.stopped) err.write(`Stopped before its end; continue with ${resumeLine(tuned.directory)}\n`);
   }
   return tuned && { ...tuned, calibrated: calibrated !== null };
 }

@@ -134,7 +134,7 @@ export function promptLayerOf(options: GenerateOptions, calibration: Calibration
   if (mode === 'fast' && options.exits !== null) return promptExit;
   throw userError(
     'bad-argument',
-    `A prompt that stops at layer ${promptExit} changes the text, and the mode is ${mode}, which changes none.`,
+    `--prompt-exit ${promptExit} needs exits and the mode fast, since it changes the text; the mode is ${mode}.`,
     'Give --mode fast and --exits, or leave --prompt-exit out.',
   );
 }

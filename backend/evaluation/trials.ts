@@ -62,7 +62,7 @@ const shown = (value: unknown): string => (typeof value === 'string' ? value : (
 
 function checkTrial(path: string, given: Readonly<Record<string, unknown>>): void {
   const own = notOfTrials.find((name) => name in given);
-  if (own) throw userError('bad-config', `${own} in ${path} is the sweep's own to say.`, 'Leave it out.');
+  if (own) throw userError('bad-config', `${path} sets ${own}, which the sweep sets itself.`, 'Leave it out.');
   const { on } = parseOptions('tune', given, configOrigin(path));
   if (on.kind === 'slurm')
     throw userError(

@@ -48,6 +48,6 @@ export function* warnUncalibrated(options: TuneOptions): Generator<TuneEvent, vo
   const { promise, certainty, calibrationTokens } = options;
   if ([promise, certainty, calibrationTokens].every((each) => each === null)) return;
   const message =
-    'The exits will not be calibrated: that takes a run with --minutes here, or early-exit calibrate afterwards.';
+    'This run does not calibrate its exits, so --promise, --certainty and --calibration-tokens have no effect: run early-exit calibrate afterwards.';
   yield { type: 'warning', message };
 }

@@ -16,7 +16,7 @@ export function* keepLean(directory: string, keepState: boolean): Generator<Note
     if (bytes === 0) return;
     yield {
       type: 'note',
-      message: `The optimiser's state (${bytesText(bytes)}) is dropped, since the run is finished and calibrated: --resume still goes on from these exits, with moments anew. --keep-state keeps it.`,
+      message: `The optimiser's state (${bytesText(bytes)}) was deleted, since the run is finished and calibrated: --resume still continues from these exits, with new moments. --keep-state keeps the state.`,
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -28,7 +28,7 @@ export function requireState(directory: string): void {
   if (!isCheckpoint(directory) || hasState(directory)) return;
   throw userError(
     'unsupported',
-    `The optimiser's state of ${directory} was dropped when it was finished and calibrated, and PyTorch goes on with that alone.`,
+    `PyTorch resumes a run only with its optimiser's state; that of ${directory} was deleted when the run was finished and calibrated.`,
     'Go on here (--on here), or begin a new run with another --out.',
   );
 }

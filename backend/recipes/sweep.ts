@@ -20,7 +20,7 @@ import { tuneAnywhere } from './tune-anywhere.ts';
 export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
   const { file } = options;
   if (file === null)
-    throw userError('bad-argument', 'There is no sweep.', 'Name its file: early-exit sweep FILE.json.');
+    throw userError('bad-argument', 'No sweep file is named.', 'Name its file: early-exit sweep FILE.json.');
   const trials = readTrials(file);
   const directory = options.out ?? `${basename(file).replace(/\.json$/, '')}.sweep`;
   makeFolder(directory);

@@ -108,7 +108,7 @@ export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitti
 /** @throws UserError if there is no run in `directory`, or it cannot be read. */
 export function readEarlier(directory: string | null): Earlier {
   if (directory === null) {
-    throw userError('bad-argument', 'There is nothing to go on with.', 'Name the folder of the run with --out.');
+    throw userError('bad-argument', 'There is no run to resume.', 'Name the folder of the run with --out.');
   }
   const info = openInfo(directory);
   const position = readPosition(directory);
