@@ -11,7 +11,7 @@ const longest = [
   'parity/resume-recipe',
   'parity/cpu-variants',
   'install/release',
-  'unit/recipes/tune',
+  'unit/recipes/training/tune',
   'unit/trial/small',
   'golden/exits',
   'parity/step',
@@ -28,16 +28,18 @@ const sharing = globSync(
     'test/unit/{docs,guide,imports,packaging}.test.ts',
     'test/unit/cli/{advice,drawing,examples,flags,shown-events}.test.ts',
     'test/unit/cluster/{follow,plan,reported}.test.ts',
-    'test/unit/data/{byte-pairs,chat,encoding,fuzz,gap-prompt,healing,hub-answers,hub-search,tokenizer}.test.ts',
+    'test/unit/data/{byte-pairs,chat,encoding,fuzz,gap-prompt,healing,tokenizer}.test.ts',
     'test/unit/decoding/{credit,lookup,mode,pace,pooled,repetition,sampler,turns}.test.ts',
-    'test/unit/evaluation/{calibration,calibration-texts,gates,promise,race,reliability,scores,trials}.test.ts',
+    'test/unit/evaluation/{calibration,calibration-texts,gates,promise,race,reliability,scores,sweep-file}.test.ts',
     'test/unit/evaluation/tasks/{judge,read,record,statistics}.test.ts',
     'test/unit/exits/{parameters,ridge}.test.ts',
-    'test/unit/formats/{dequantise,fuzz,installed,safetensors,tfevents,widen}.test.ts',
+    'test/unit/formats/{dequantise,fuzz,safetensors,tfevents,widen}.test.ts',
     'test/unit/ggml/{arena,staging,threads}.test.ts',
+    'test/unit/hub/{answers,search}.test.ts',
     'test/unit/model/{families,fuzz,stored-values}.test.ts',
     'test/unit/recipes/{catalogue,first-prompt,installation,measured-text,place-end,reporting}.test.ts',
     'test/unit/runtime/{progress,tiles}.test.ts',
+    'test/unit/system/installed.test.ts',
     'test/unit/trial/report.test.ts',
     'test/unit/tuning/{best,plan,schedule,trainer}.test.ts',
     'test/unit/worker/inbox.test.ts',
@@ -46,7 +48,7 @@ const sharing = globSync(
     cwd: import.meta.dirname,
     ignore: [
       // Mocks of modules, and settings of the editor.
-      'test/unit/extension/{backend,chat-provider,trust,completions/asking}.test.ts',
+      'test/unit/extension/{backend,chat-provider,workspace-trust,completions/asking}.test.ts',
       // Processes and threads of their own.
       'test/unit/language-server/{runs,serving,stdio}.test.ts',
     ],
@@ -69,7 +71,7 @@ const together = [
   'test/unit/export/{export,formats,transformers}.test.ts',
   'test/unit/ggml/{library,products,types,weights}.test.ts',
   'test/unit/model/mixture.test.ts',
-  'test/unit/recipes/{explained,export,generate,opened,tune-plan}.test.ts',
+  'test/unit/recipes/{explained,export,generate,opened,training/plan}.test.ts',
   'test/unit/runtime/{batch-bits,cut-bits,last-only,memory,open,pass-bits,stored-types}.test.ts',
 ];
 

@@ -15,7 +15,7 @@ import { offer } from './messages.ts';
 import { chosenModel, listExits, useExits } from './model-and-exits.ts';
 import { showPick } from './pick.ts';
 import { recipeSettings } from './settings.ts';
-import { requireTrust } from './trust.ts';
+import { requireTrust } from './workspace-trust.ts';
 
 export interface ExitsJobs {
   calibrate(exits: ExitsSummary | null): Promise<void>;

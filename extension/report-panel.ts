@@ -8,7 +8,7 @@ import { carryOut } from './exits-jobs.ts';
 import { listExits, listStudies } from './model-and-exits.ts';
 import { showPick } from './pick.ts';
 import { inTheme } from './report-theme.ts';
-import { requireTrust } from './trust.ts';
+import { requireTrust } from './workspace-trust.ts';
 import { panelIcon } from './webview-page.ts';
 
 /** What the editor calls the view. */

@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { RunEvent, RunSummary } from '../protocol/server.ts';
 import type { Backend } from './backend.ts';
-import { requireTrust } from './trust.ts';
+import { requireTrust } from './workspace-trust.ts';
 
 export interface Runs {
   /** Newest first; empty until the first `refresh`. */

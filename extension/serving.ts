@@ -7,7 +7,7 @@ import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
 import { generateOptions, withoutGpu } from './generating.ts';
 import { recipeSettings } from './settings.ts';
-import { requireTrustToServe } from './trust.ts';
+import { requireTrustToServe } from './workspace-trust.ts';
 
 export interface Serving {
   /** Null if the folder is not trusted, and if the loading was stopped. */

@@ -14,7 +14,7 @@ import { askModel } from './model-pick.ts';
 import { showPick } from './pick.ts';
 import { runTitle } from './run-title.ts';
 import { explicit, recipeSettings } from './settings.ts';
-import { requireTrust } from './trust.ts';
+import { requireTrust } from './workspace-trust.ts';
 
 /** With `overrides` nothing is asked; null if the user dismissed it, or if it failed, which was shown. */
 export async function tune(app: App, overrides: RecipeOptions | null = null): Promise<RunSummary | null> {

@@ -57,7 +57,7 @@ export const taskOptions = {
     default: 2,
     minimum: 0,
     maximum: 100,
-    help: 'Points by which a way's score may be below full depth's and still count as not worse.',
+    help: "Points by which a way's score may be below full depth's and still count as not worse.",
   }),
   together: integer({
     advanced: true,

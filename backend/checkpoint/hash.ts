@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { fileError, fileIdentity, openRegular, writeFileAtomically } from '../formats/files.ts';
+import { fileError, fileIdentity, openRegular, writeFileAtomically } from '../system/files.ts';
 
 export interface HashOptions {
   /** Folder in which hashes are remembered; null remembers none. */

@@ -5,8 +5,8 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder } from '../formats/files.ts';
-import { lockOrRefuse, type Lock } from '../formats/lock.ts';
+import { fileError, makeFolder } from '../system/files.ts';
+import { lockOrRefuse, type Lock } from '../system/lock.ts';
 import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
 import { memoryFile } from './memory.ts';
 

@@ -5,7 +5,7 @@
  */
 import * as path from 'node:path';
 import { shippedModel } from '../../protocol/options-groups.ts';
-import { packageRoot } from '../formats/installed.ts';
+import { packageRoot } from '../system/installed.ts';
 
 type Tuning = Readonly<Record<string, unknown>>;
 

@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { ExitScore } from '../../protocol/events.ts';
-import { readText, statOf, writeFileAtomically } from '../formats/files.ts';
+import { readText, statOf, writeFileAtomically } from '../system/files.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { bad, formatVersion, parametersFile, positionFile, stateFolder, type StepState } from './checkpoint.ts';
 import { bestFile } from './continued.ts';

@@ -5,8 +5,8 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
-import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../formats/files.ts';
-import type { Lock } from '../formats/lock.ts';
+import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../system/files.ts';
+import type { Lock } from '../system/lock.ts';
 import { bytesOf, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { modelCard } from './card.ts';
 import {

@@ -4,7 +4,7 @@ import type { OptionTable } from '../../protocol/options.ts';
 import { shown } from '../../protocol/shown.ts';
 import { modelOfExits } from '../recipes/exits-model.ts';
 import { lastUsed } from '../recipes/last-used.ts';
-import { resolveModel } from '../worker/shipped.ts';
+import { resolveModel } from '../recipes/shipped-model.ts';
 import type { Context } from './context.ts';
 import { shorter } from './naming.ts';
 

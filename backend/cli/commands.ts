@@ -3,7 +3,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import type { CommandOptions } from '../../protocol/options.ts';
 import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
-import { resolveModel } from '../worker/shipped.ts';
+import { resolveModel } from '../recipes/shipped-model.ts';
 import { showCalibrate } from './calibrate.ts';
 import { optionsCommand, recipeCommand, type Command } from './command.ts';
 import type { Context } from './context.ts';

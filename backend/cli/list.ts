@@ -8,7 +8,7 @@ import { jsonLine, shown } from '../../protocol/shown.ts';
 import { exitsAtHand, modelsAtHand, type ExitsAtHand, type ModelAtHand } from '../recipes/at-hand.ts';
 import { exitsFolders } from '../recipes/catalogue.ts';
 import { lastExits } from '../recipes/last-used.ts';
-import { resolveModel } from '../worker/shipped.ts';
+import { resolveModel } from '../recipes/shipped-model.ts';
 import type { Command } from './command.ts';
 import { parseFlags } from './flags.ts';
 import { commandHelp, type CommandHelp } from './help.ts';

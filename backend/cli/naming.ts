@@ -4,7 +4,7 @@ import { shippedModel } from '../../protocol/options-groups.ts';
 import { optionTables } from '../../protocol/options.ts';
 import { firstPrompt } from '../recipes/first-prompt.ts';
 import { commandOf, thisInstallation } from '../recipes/installation.ts';
-import { resolveModel } from '../worker/shipped.ts';
+import { resolveModel } from '../recipes/shipped-model.ts';
 import type { Advice, Naming } from './advice.ts';
 import type { Stream } from './terminal.ts';
 

@@ -12,7 +12,7 @@ import { createEngine, runIn, runInWorker } from '../worker/engine.ts';
 import { scoresOfExits } from '../recipes/at-hand.ts';
 import { packageRoot } from '../recipes/installation.ts';
 import { rememberUsed } from '../recipes/last-used.ts';
-import { resolveModel, shippedExits } from '../worker/shipped.ts';
+import { resolveModel, shippedExits } from '../recipes/shipped-model.ts';
 import { afterStart, type FirstSpeeds } from './advice.ts';
 import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';

@@ -1,7 +1,7 @@
 /** Following a job: the lines that its ranks report, as they come in a file that grows. Knows no launcher. */
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
-import { openRangeFile, statOf } from '../formats/files.ts';
+import { openRangeFile, statOf } from '../system/files.ts';
 import { readEvent, type FailedEvent, type FinishedEvent, type RankEvent } from './reported.ts';
 
 /** A job that runs elsewhere. */

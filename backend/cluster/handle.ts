@@ -3,8 +3,8 @@ import path from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
 import { parsePlace } from '../../protocol/options-place.ts';
 import { list, oneOf, readMessage, record, simple, text, type Shape } from '../../protocol/shapes.ts';
-import { openRangeFile, statOf, writeFileAtomically } from '../formats/files.ts';
-import { processShape, type ProcessIdentity } from '../formats/processes.ts';
+import { openRangeFile, statOf, writeFileAtomically } from '../system/files.ts';
+import { processShape, type ProcessIdentity } from '../system/processes.ts';
 
 export interface ProcessesHandle {
   readonly kind: 'processes';

@@ -10,7 +10,7 @@ import { jobFolder, type BaseModel } from '../checkpoint/checkpoint.ts';
 import { exitParameters, frozenParameters, type ParameterShapes } from '../exits/parameters.ts';
 import { architectures, exitCut, hasBranch } from '../exits/architectures.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { copyFile, fileError, makeFolder, writeFileAtomically } from '../formats/files.ts';
+import { copyFile, fileError, makeFolder, writeFileAtomically } from '../system/files.ts';
 import { layerPath } from '../model/layer.ts';
 import type { FileSample } from './model-files.ts';
 import { parameterPlaces } from '../model/sources.ts';

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import path from 'node:path';
-import { fileError, openRegular } from '../formats/files.ts';
+import { fileError, openRegular } from '../system/files.ts';
 
 export interface FileSample {
   readonly bytes: number;

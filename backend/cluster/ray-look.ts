@@ -8,7 +8,7 @@ import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import { flag, list, number, readMessage, record, text, type TypeOf } from '../../protocol/shapes.ts';
-import { writeFileAtomically } from '../formats/files.ts';
+import { writeFileAtomically } from '../system/files.ts';
 import { zip } from '../formats/zip.ts';
 import { packageName } from './job.ts';
 import type { FileSample } from './model-files.ts';

@@ -1,7 +1,7 @@
 /** The models that PyTorch can tune: Hugging Face directories of dense models. Checked before anything is read or written. */
 import { userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
-import { statOf } from '../formats/files.ts';
+import { statOf } from '../system/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { modelTypeOf, readSpec } from '../model/sources.ts';
 import { isMixture, type ModelSpec } from '../model/spec.ts';

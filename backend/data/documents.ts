@@ -3,8 +3,8 @@ import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, openRegular, statOf } from '../formats/files.ts';
-import { isWritten } from '../formats/written.ts';
+import { fileError, openRegular, statOf } from '../system/files.ts';
+import { isWritten } from '../formats/our-folders.ts';
 import type { Message } from './chat.ts';
 
 export type Document =

@@ -8,8 +8,8 @@
 import { closeSync, fsyncSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, openForWriting, openRangeFile, writeWhole } from '../formats/files.ts';
-import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
+import { fileError, makeFolder, openForWriting, openRangeFile, writeWhole } from '../system/files.ts';
+import { removeLeftovers, temporaryName } from '../system/leftovers.ts';
 
 /** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 if there is none. */
 export interface TokenWindow {

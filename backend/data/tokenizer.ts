@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { readText, statOf } from '../formats/files.ts';
+import { readText, statOf } from '../system/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { BytePairs } from './byte-pairs.ts';
 import { stepEncoder, type StepEncoder } from './encoding.ts';

@@ -5,7 +5,7 @@
 import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { makeFolder } from '../formats/files.ts';
+import { makeFolder } from '../system/files.ts';
 import {
   packageVersion,
   gpuFolder,

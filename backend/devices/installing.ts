@@ -6,7 +6,7 @@ import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { userError } from '../../protocol/errors.ts';
-import { processIsAlive } from '../formats/processes.ts';
+import { processIsAlive } from '../system/processes.ts';
 import { programPath, startedIn } from './programs.ts';
 
 /** What is about to be done, as a phrase, and how many steps are over. */

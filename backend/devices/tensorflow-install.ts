@@ -7,7 +7,7 @@
 import { existsSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { makeFolder } from '../formats/files.ts';
+import { makeFolder } from '../system/files.ts';
 import {
   npmEnvironment,
   removeLeftovers,

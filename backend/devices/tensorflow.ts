@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { userCache } from '../formats/user-cache.ts';
+import { userCache } from '../system/user-cache.ts';
 import { probe, resolvePackage, type Probe } from './probe.ts';
 
 export type TensorFlowKind = 'tensorflow' | 'tensorflow-gpu';

@@ -2,7 +2,7 @@
 import type { ExitScore } from '../../protocol/events.ts';
 import { basename } from 'node:path';
 import { exitId, shortlistOf } from '../exits/spec.ts';
-import { cardTag } from '../formats/written.ts';
+import { cardTag } from '../formats/our-folders.ts';
 import { plural } from '../../protocol/plural.ts';
 import { shown } from '../../protocol/shown.ts';
 import type { Model } from '../model/open.ts';

@@ -4,9 +4,9 @@
  */
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { copyFile, fileError, makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
-import { removeLeftovers, temporaryName } from '../formats/leftovers.ts';
-import { cardFile } from '../formats/written.ts';
+import { copyFile, fileError, makeFolder, readText, writeFileAtomically } from '../system/files.ts';
+import { removeLeftovers, temporaryName } from '../system/leftovers.ts';
+import { cardFile } from '../formats/our-folders.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { companions, withType } from './write.ts';
 

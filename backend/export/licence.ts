@@ -1,7 +1,7 @@
 /** What a model's files call its licence. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readText } from '../formats/files.ts';
+import { readText } from '../system/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import type { Model } from '../model/open.ts';
 

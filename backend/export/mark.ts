@@ -3,7 +3,7 @@ import { openGguf } from '../formats/gguf.ts';
 import { textEntry, type GgufEntry } from '../formats/gguf-writer.ts';
 import { join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { readText } from '../formats/files.ts';
+import { readText } from '../system/files.ts';
 import { exitArchitectures, exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
 import { formatOf } from './families.ts';

@@ -2,14 +2,14 @@
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, readText, statOf, writeFileAtomically } from '../formats/files.ts';
+import { fileError, makeFolder, readText, statOf, writeFileAtomically } from '../system/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
 import type { QuantisedType } from '../formats/quantise-blocks.ts';
 import { writeSafetensors } from '../formats/safetensors.ts';
 import { huggingFaceSource } from '../model/families/family.ts';
 import type { Model } from '../model/open.ts';
-import { cardFile } from '../formats/written.ts';
+import { cardFile } from '../formats/our-folders.ts';
 import { convertedTensors } from './converted.ts';
 import { directoryForm } from './directory-form.ts';
 import { formatOf, textConfig, type PlainFormat } from './families.ts';

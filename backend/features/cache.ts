@@ -8,8 +8,8 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { makeFolder, openForWriting } from '../formats/files.ts';
-import { isHeld, takeLock, type Lock } from '../formats/lock.ts';
+import { makeFolder, openForWriting } from '../system/files.ts';
+import { isHeld, takeLock, type Lock } from '../system/lock.ts';
 import { createHash, randomUUID } from 'node:crypto';
 import { decodeHalf, encodeHalf } from './cache-half.ts';
 

@@ -3,7 +3,7 @@
  * since a vocabulary is large, a hostile array may be enormous, and most readers need neither. Knows no key.
  */
 import { userError, type UserError } from '../../protocol/errors.ts';
-import type { RangeFile } from './files.ts';
+import type { RangeFile } from '../system/files.ts';
 import { shorten } from './safetensors.ts';
 
 type NumericArray =

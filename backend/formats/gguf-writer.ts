@@ -1,5 +1,5 @@
 /** Writes a GGUF file (version 3, little-endian): entries as they are encoded, tensors one after the other. Knows no model. */
-import { writeFileAtomically } from './files.ts';
+import { writeFileAtomically } from '../system/files.ts';
 import { tensorCode } from './gguf.ts';
 import { typeBytes } from './dequantise.ts';
 import { elementCount, type TensorData } from './safetensors.ts';

@@ -4,7 +4,7 @@
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
  */
 import { userError } from '../../protocol/errors.ts';
-import { foreignKind, openRangeFile, statOf, type RangeFile } from './files.ts';
+import { foreignKind, openRangeFile, statOf, type RangeFile } from '../system/files.ts';
 import { blockInfo, typeBytes } from './dequantise.ts';
 import {
   badGguf as bad,

@@ -15,7 +15,7 @@ import {
   type Access,
   type Allocate,
   type RangeFile,
-} from './files.ts';
+} from '../system/files.ts';
 import { typeBytes } from './dequantise.ts';
 import type { TensorInfo, TensorSource, TensorType } from './tensor-source.ts';
 

@@ -1,5 +1,5 @@
 /** Named tensors in files, read by range. Knows bytes and types, no model. */
-import type { Allocate } from './files.ts';
+import type { Allocate } from '../system/files.ts';
 
 /** Element types; the quantised ones are GGML blocks (`Q4_0` … `MXFP4`) along the last axis. */
 export type TensorType =

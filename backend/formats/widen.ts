@@ -1,6 +1,6 @@
 /** Blocks as wider blocks of the same numbers, bit for bit: for processors that multiply faster with those. */
 import { blockInfo } from './dequantise.ts';
-import { freshMemory, type Allocate } from './files.ts';
+import { freshMemory, type Allocate } from '../system/files.ts';
 import type { TensorType } from './tensor-source.ts';
 
 /** The type of the wider blocks; null if there is none. */

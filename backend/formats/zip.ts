@@ -1,7 +1,7 @@
 /** A zip archive as a stream of bytes, its files stored as they are: what is packed here does not get smaller. Below 4 GiB. */
 import { closeSync, readSync } from 'node:fs';
 import { crc32 } from './crc.ts';
-import { fileError, openRegular } from './files.ts';
+import { fileError, openRegular } from '../system/files.ts';
 
 export interface ZipEntry {
   /** With slashes. */

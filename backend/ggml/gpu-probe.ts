@@ -2,7 +2,7 @@
  * The program that finds graphics cards through ggml, in a process of its own: it opens each card, multiplies on it and reports its memory.
  * A driver that fails an assertion ends only that process.
  */
-import { nativePackage } from '../formats/installed.ts';
+import { nativePackage } from '../system/installed.ts';
 import { libraryFolder } from './packages.ts';
 
 export interface SeenGpu {

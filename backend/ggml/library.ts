@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import type * as koffiTypes from 'koffi';
 import { userError } from '../../protocol/errors.ts';
-import { missingLibraries, nativePackage } from '../formats/installed.ts';
+import { missingLibraries, nativePackage } from '../system/installed.ts';
 import { packageName, packageVersion } from './packages.ts';
 
 declare const kind: unique symbol;

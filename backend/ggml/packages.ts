@@ -5,8 +5,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import { nativePackage } from '../formats/installed.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { nativePackage } from '../system/installed.ts';
+import { userCache } from '../system/user-cache.ts';
 
 /** Versions of the package whose functions have been compared with the prototypes above. */
 export const packageVersion = '3.21.1';

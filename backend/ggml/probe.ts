@@ -7,9 +7,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { makeFolder } from '../formats/files.ts';
-import { missingLibraries, nativePackage, platformPackage } from '../formats/installed.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { makeFolder } from '../system/files.ts';
+import { missingLibraries, nativePackage, platformPackage } from '../system/installed.ts';
+import { userCache } from '../system/user-cache.ts';
 import { libraryFolder, packageName, packageVersion } from './packages.ts';
 
 /** The folder of the libraries, or one sentence about why they cannot be used. */

@@ -3,7 +3,7 @@
  * than reading. Knows no matrices.
  */
 import { MessageChannel } from 'node:worker_threads';
-import type { Allocate } from '../formats/files.ts';
+import type { Allocate } from '../system/files.ts';
 
 export interface Staging {
   /** Memory for one matrix, until it is released. */

@@ -4,7 +4,7 @@
  */
 import { userError } from '../../protocol/errors.ts';
 import { blockInfo } from '../formats/dequantise.ts';
-import { freshMemory, type Allocate } from '../formats/files.ts';
+import { freshMemory, type Allocate } from '../system/files.ts';
 import type { TensorType } from '../formats/tensor-source.ts';
 import { widen, widerBlocks } from '../formats/widen.ts';
 import type { Parameters } from '../model/parameters.ts';

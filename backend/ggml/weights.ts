@@ -1,7 +1,7 @@
 /**
  * A model's parameters in the buffers of a device, each uploaded on first use; weight-form.ts has their types and bytes. Knows no layer.
  */
-import { freshMemory } from '../formats/files.ts';
+import { freshMemory } from '../system/files.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { newArena } from './arena.ts';
 import { newStaging } from './staging.ts';

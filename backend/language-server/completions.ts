@@ -6,7 +6,7 @@ import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/completion.ts';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
-import { resolveModel } from '../worker/shipped.ts';
+import { resolveModel } from '../recipes/shipped-model.ts';
 import { modelName, ruleOf, type GenerationReport } from './generations.ts';
 
 export interface CompletionParams {

@@ -1,12 +1,12 @@
 /** Models for an editor: those on this machine, those of the hub, downloads, and exits by their base's hash. */
 import { totalmem } from 'node:os';
 import * as protocol from '../../protocol/server.ts';
-import { localModel, resolveModel as resolveReference } from '../data/hub.ts';
-import { hubChoices, searchHub } from '../data/hub-search.ts';
-import { cachedModels, placesHere } from '../data/model-caches.ts';
+import { localModel, resolveModel as resolveReference } from '../hub/hub.ts';
+import { hubChoices, searchHub } from '../hub/search.ts';
+import { cachedModels, placesHere } from '../hub/model-caches.ts';
 import { exitsOfBase } from '../recipes/catalogue.ts';
 import { modelHash } from '../recipes/model-hash.ts';
-import { resolveModel } from '../worker/shipped.ts';
+import { resolveModel } from '../recipes/shipped-model.ts';
 import type { Incoming } from './incoming.ts';
 
 export interface Answering {

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
-import { readText, statOf } from '../formats/files.ts';
+import { readText, statOf } from '../system/files.ts';
 import { dequantise } from '../formats/dequantise.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';

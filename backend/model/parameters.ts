@@ -1,7 +1,7 @@
 /** The parameters of a model under our names, whatever their names and types in the checkpoint. Read on demand, never kept. */
 import { userError } from '../../protocol/errors.ts';
 import { blockInfo, dequantise } from '../formats/dequantise.ts';
-import type { Allocate } from '../formats/files.ts';
+import type { Allocate } from '../system/files.ts';
 import type { TensorInfo, TensorSource, TensorType } from '../formats/tensor-source.ts';
 import { elementCount, shorten } from '../formats/safetensors.ts';
 import { expectedParameters, type ExpectedParameter } from './expected-parameters.ts';

@@ -1,7 +1,7 @@
 /** The places of a Hugging Face directory's parameters, as data, so that a program that knows no families can read them under our names. */
 import { join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { readText } from '../formats/files.ts';
+import { readText } from '../system/files.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { Config } from './families/config.ts';
 import { familyOf } from './families/index.ts';

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type * as Ort from 'onnxruntime-node';
 import { userError, type UserError } from '../../protocol/errors.ts';
-import { missingLibraries, nativePackage } from '../formats/installed.ts';
+import { missingLibraries, nativePackage } from '../system/installed.ts';
 import type { BuiltGraph } from './builder.ts';
 import { withoutTelemetry } from './telemetry.ts';
 

@@ -6,9 +6,9 @@ import type { ExitScore } from '../../protocol/events.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { openCheckpoint, type Calibration } from '../checkpoint/checkpoint.ts';
 import { hasState, readPosition } from '../checkpoint/state.ts';
-import { cachedModels, placesHere } from '../data/model-caches.ts';
+import { cachedModels, placesHere } from '../hub/model-caches.ts';
 import { exitId } from '../exits/spec.ts';
-import { fileError, statOf } from '../formats/files.ts';
+import { fileError, statOf } from '../system/files.ts';
 
 /** A model on this machine. */
 export interface ModelAtHand {

@@ -4,7 +4,7 @@ import type { EvaluateOptions, GenerateOptions } from '../../protocol/options.ts
 import type { OpenScorer } from '../evaluation/scores.ts';
 import { exitCut } from '../exits/architectures.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { userCache } from '../system/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, type Cut, type ModelSpec } from '../model/spec.ts';
 import { placeExitScorer, placeFeatureModel, placeTeacher, type Running } from '../devices/fallback.ts';

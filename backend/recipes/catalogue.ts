@@ -5,9 +5,9 @@ import path from 'node:path';
 import { plural } from '../../protocol/plural.ts';
 import type { ExitsSummary, ModelSummary, StudySummary } from '../../protocol/server.ts';
 import { evaluationFile, sweepFile } from '../../protocol/tasks.ts';
-import { isGguf } from '../data/model-caches.ts';
-import { readTextBeside } from '../formats/files.ts';
-import { infoFile, parametersFile } from '../formats/written.ts';
+import { isGguf } from '../hub/model-caches.ts';
+import { readTextBeside } from '../system/files.ts';
+import { infoFile, parametersFile } from '../formats/our-folders.ts';
 
 /** Depth of folders in which models of a workspace are searched. */
 const DEPTH = 4;

@@ -25,7 +25,7 @@ import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
 import { timeWays } from '../evaluation/tasks/times.ts';
 import { findWays, inReadingOrder, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
-import { statOf } from '../formats/files.ts';
+import { statOf } from '../system/files.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import { positionsWithin } from '../runtime/staged-model.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';

@@ -3,7 +3,7 @@ import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
 import type { EvaluateOptions } from '../../protocol/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
-import { sweep } from '../evaluation/sweep.ts';
+import { sweep } from '../evaluation/by-threshold.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitId } from '../exits/spec.ts';
 import { finalCut } from '../model/spec.ts';

@@ -4,10 +4,10 @@ import path from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
 import { readInfo, type BaseModel } from '../checkpoint/checkpoint.ts';
-import { localModel } from '../data/hub.ts';
-import { cachedModels, placesHere, type CachedModel, type Places } from '../data/model-caches.ts';
-import { statOf } from '../formats/files.ts';
-import { isContinued } from './continued.ts';
+import { localModel } from '../hub/hub.ts';
+import { cachedModels, placesHere, type CachedModel, type Places } from '../hub/model-caches.ts';
+import { statOf } from '../system/files.ts';
+import { isContinued } from './training/continued.ts';
 import { lastModels } from './last-used.ts';
 import { modelHash } from './model-hash.ts';
 

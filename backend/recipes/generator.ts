@@ -9,7 +9,7 @@ import type { Tokenizer } from '../data/tokenizer.ts';
 import { newPace } from '../decoding/pace.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import type { ExitSpec } from '../exits/spec.ts';
-import { statOf } from '../formats/files.ts';
+import { statOf } from '../system/files.ts';
 import type { Model } from '../model/open.ts';
 import { placeOn, placeStagedModel } from '../devices/fallback.ts';
 import { chooseDevice, type Device } from '../devices/devices.ts';

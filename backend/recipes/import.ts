@@ -11,12 +11,12 @@ import { createCheckpoint } from '../checkpoint/writer.ts';
 import { exitParameters } from '../exits/parameters.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { takeBack, type TakenBack } from '../export/taken-back.ts';
-import { statOf } from '../formats/files.ts';
+import { statOf } from '../system/files.ts';
 import { openModel, type Model } from '../model/open.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import { measureAgreement } from './agreement.ts';
 import { identify } from './opened.ts';
-import { modelText } from './tune-options.ts';
+import { modelText } from './training/options.ts';
 
 /** @throws UserError for layers that the model does not have, a plain model of another base, and a folder that exists. */
 export async function* importExits(options: ImportOptions, signal: AbortSignal): AsyncGenerator<ExportEvent, void> {

@@ -7,7 +7,7 @@ import { locateModel } from './model-location.ts';
 
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
-    const { tuneAnywhere } = await import('./tune-anywhere.ts');
+    const { tuneAnywhere } = await import('./training/anywhere.ts');
     yield* tuneAnywhere(options, signal);
   },
   async *evaluate(options, signal) {
@@ -29,7 +29,7 @@ export const recipes: RecipeTable = {
     const { calibrate } = await import('./calibrate.ts');
     yield* calibrate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
     if (options.exits !== null && !signal.aborted)
-      yield* (await import('./lean.ts')).keepLean(options.exits, options.keepState);
+      yield* (await import('./training/lean.ts')).keepLean(options.exits, options.keepState);
   },
   async *generate(options, signal) {
     const { generate } = await import('./generate.ts');
@@ -40,7 +40,7 @@ export const recipes: RecipeTable = {
     yield* complete({ ...options, model: yield* locateModel(options.model, signal) }, signal);
   },
   async *serve(options, signal, inbox) {
-    const { serve } = await import('./serve.ts');
+    const { serve } = await import('./serving/serve.ts');
     yield* serve({ ...options, model: yield* locateModel(options.model, signal) }, signal, inbox);
   },
   async *export(options, signal) {

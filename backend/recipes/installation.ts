@@ -1,7 +1,7 @@
 /** How this copy of the program was installed, and so which command calls it or adds a package to it. */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { packageRoot, platformPackage, versionIn } from '../formats/installed.ts';
+import { packageRoot, platformPackage, versionIn } from '../system/installed.ts';
 
 export { packageRoot, versionIn };
 

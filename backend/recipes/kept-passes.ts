@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import { measurePasses } from '../decoding/costs.ts';
 import type { PassRatios, PassTable } from '../decoding/pace.ts';
-import { fileIdentity, writeFileAtomically } from '../formats/files.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { fileIdentity, writeFileAtomically } from '../system/files.ts';
+import { userCache } from '../system/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 

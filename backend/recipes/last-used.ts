@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { readText, writeFileAtomically } from '../formats/files.ts';
-import { userCache } from '../formats/user-cache.ts';
-import { localModel } from '../data/hub.ts';
+import { readText, writeFileAtomically } from '../system/files.ts';
+import { userCache } from '../system/user-cache.ts';
+import { localModel } from '../hub/hub.ts';
 
 export interface LastUsed {
   /** A path or a name on the hub. */

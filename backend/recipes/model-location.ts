@@ -1,6 +1,6 @@
 /** The location of a model that an option names: a path as it is, a hub id after its download. */
 import type { ProgressEvent, WarningEvent } from '../../protocol/events.ts';
-import { resolveModel } from '../data/hub.ts';
+import { resolveModel } from '../hub/hub.ts';
 import { reporting } from './reporting.ts';
 
 /** Yields the download, if there is one, and what could not be checked of it. @throws UserError if the model does not exist. */

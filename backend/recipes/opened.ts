@@ -6,7 +6,7 @@ import { checkVocabulary, loadTokenizer, type Tokenizer } from '../data/tokenize
 import { checkShapes, exitParameters } from '../exits/parameters.ts';
 import { exitCut } from '../exits/architectures.ts';
 import { exitId } from '../exits/spec.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { userCache } from '../system/user-cache.ts';
 import { openModel, type Model } from '../model/open.ts';
 import { cutWidth } from '../model/spec.ts';
 import type { ParameterValues } from '../model/overlay.ts';

@@ -9,10 +9,10 @@ import { chooseMesh, planOn, usableBytes, type PlannedRun } from '../cluster/pla
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec, HeadSpec } from '../exits/spec.ts';
 import { originOf, requireDense, requireTrainable } from '../cluster/trainable.ts';
-import { statOf } from '../formats/files.ts';
+import { statOf } from '../system/files.ts';
 import { openModel } from '../model/open.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { requireReplicas } from './continued.ts';
+import { requireReplicas } from './training/continued.ts';
 
 /** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks. */
 export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, void> {

@@ -9,7 +9,7 @@ import { csv, latex, markdown } from '../evaluation/report/formats.ts';
 import { page, sectionsOf } from '../evaluation/report/page.ts';
 import { findRuns } from '../evaluation/report/runs.ts';
 import { svg } from '../evaluation/report/svg.ts';
-import { writeFileAtomically } from '../formats/files.ts';
+import { writeFileAtomically } from '../system/files.ts';
 
 /** @throws UserError if there are no runs, or a file cannot be written. */
 export async function* report(options: ReportOptions, signal: AbortSignal): AsyncGenerator<ReportEvent, void> {

@@ -10,11 +10,11 @@ import { isCheckpoint, jobFolder } from '../checkpoint/checkpoint.ts';
 import { readPosition } from '../checkpoint/state.ts';
 import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
-import { readTrials, type Trial } from '../evaluation/trials.ts';
-import { makeFolder, readText, writeFileAtomically } from '../formats/files.ts';
-import { lockOrRefuse } from '../formats/lock.ts';
+import { readTrials, type Trial } from '../evaluation/sweep-file.ts';
+import { makeFolder, readText, writeFileAtomically } from '../system/files.ts';
+import { lockOrRefuse } from '../system/lock.ts';
 import { packageRoot } from './installation.ts';
-import { tuneAnywhere } from './tune-anywhere.ts';
+import { tuneAnywhere } from './training/anywhere.ts';
 
 /** @throws UserError if the file is no sweep, or the folder belongs to another; the signal's reason if it was aborted. */
 export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {

@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import { openForWriting, writeWhole } from '../formats/files.ts';
+import { openForWriting, writeWhole } from '../system/files.ts';
 import { fileHead, scalarRecord } from '../formats/tfevents.ts';
 
 /**

@@ -6,7 +6,7 @@ import { readDocuments, type Documents } from '../data/documents.ts';
 import { packDocuments, type Part, type TokenSets } from '../data/packing.ts';
 import type { TokenSet } from '../data/token-file.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { userCache } from '../system/user-cache.ts';
 import type { Windows } from '../features/features.ts';
 import { reporting } from './reporting.ts';
 

@@ -15,7 +15,7 @@ import { layerPath, linearsTogether, stage } from '../model/layer.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { Model } from '../model/open.ts';
 import { compareCuts, cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
-import { memoryGraph } from './ggml-memory.ts';
+import { memoryGraph } from './ggml-fill.ts';
 import { openGgmlSlots } from './ggml-slots.ts';
 import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml-store.ts';
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';

@@ -6,8 +6,8 @@ import type { Processor } from '../ggml/processor.ts';
 import { loadScreen, roughBytes, roughCopy, screenOf, type Screen } from '../ggml/ops/screened.ts';
 import { fewBits } from '../ggml/weight-form.ts';
 import type { Weights } from '../ggml/weights.ts';
-import { fileIdentity, writeFileAtomically } from '../formats/files.ts';
-import { userCache } from '../formats/user-cache.ts';
+import { fileIdentity, writeFileAtomically } from '../system/files.ts';
+import { userCache } from '../system/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import type { GgmlOptions } from './ggml-runtime.ts';
 

@@ -5,7 +5,7 @@ import { chatRequest } from './chat-request.ts';
 import { ofWritten } from './completions.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 import type { Body } from './fields.ts';
-import { wantsExits } from './how.ts';
+import { wantsExits } from './text-options.ts';
 import type { Served } from './served.ts';
 import { callId, turnOf, type CallReader, type ToolCall } from './tools.ts';
 

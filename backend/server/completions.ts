@@ -4,7 +4,7 @@ import type { PromptToken, ServedPrompt, TextEvent } from '../../protocol/servin
 import type { TokenRecord } from '../../protocol/trace.ts';
 import { exitsOf, finishReason, usageOf, type WrittenText } from './answers.ts';
 import { countField, flagField, refuseFields, type Body } from './fields.ts';
-import { wantsExits } from './how.ts';
+import { wantsExits } from './text-options.ts';
 import { requestedTokens, checkModel, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';

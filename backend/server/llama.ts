@@ -4,7 +4,7 @@ import { exitsOf, type WrittenText } from './answers.ts';
 import { chatOf } from './chat-request.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
 import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
-import { wantsExits } from './how.ts';
+import { wantsExits } from './text-options.ts';
 import { requestedTokens, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import type { Caller, Writer } from './writer.ts';

@@ -3,7 +3,7 @@ import { userError } from '../../protocol/errors.ts';
 import type { ServedGrammar, ServedPrompt, WriteRequest } from '../../protocol/serving.ts';
 import { refusal } from './failures.ts';
 import { badField, countField, isIds, textField, type Body } from './fields.ts';
-import { changesOf, optionsOf } from './how.ts';
+import { changesOf, optionsOf } from './text-options.ts';
 import type { Served } from './served.ts';
 import { grammarOf } from './structure.ts';
 

@@ -6,5 +6,5 @@ rank runs `tune` (tune.py, over what run.py holds), and the first one writes the
 
 import os
 
-# What a run writes contains its user's text, so only the user can read it, as on the TypeScript side (backend/formats/files.ts).
+# What a run writes contains its user's text, so only the user can read it, as on the TypeScript side (backend/system/files.ts).
 os.umask(0o077)

@@ -12,7 +12,7 @@ import { planOn } from '../../backend/cluster/plan.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { plannedRun } from '../../backend/recipes/plan.ts';
 import { recipes } from '../../backend/recipes/index.ts';
-import { tuneElsewhere } from '../../backend/recipes/tune-elsewhere.ts';
+import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { isWhole, metricsOf, pythonWithTorch, runInRanks, tinyModel, tuned, worstDifference } from './ranks.ts';
 
 const python = pythonWithTorch();

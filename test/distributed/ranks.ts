@@ -7,7 +7,7 @@ import { expect } from 'vitest';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import { recipes } from '../../backend/recipes/index.ts';
-import { tuneElsewhere } from '../../backend/recipes/tune-elsewhere.ts';
+import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { fixtures } from '../support/golden.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');

@@ -8,7 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../protocol/options.ts';
 import { submitRayJob } from '../../backend/cluster/ray.ts';
-import { tuneElsewhere } from '../../backend/recipes/tune-elsewhere.ts';
+import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { follow, isWhole, pythonWithTorch, sameMetrics, shortRun, tinyModel, tuned } from './ranks.ts';
 
 const python = pythonWithTorch();

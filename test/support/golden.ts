@@ -1,7 +1,7 @@
 /** Where reference data and models lie, and small helpers to compare with them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { packageRoot } from '../../backend/formats/installed.ts';
+import { packageRoot } from '../../backend/system/installed.ts';
 
 /** From a bundle, too. */
 const root = packageRoot();

@@ -8,7 +8,7 @@ import { evaluationFile, fullDepth, type TaskScores } from '../../../protocol/ta
 import { isCheckpoint, metricsFile, openCheckpoint, positionFile, stateFolder } from '../../checkpoint/checkpoint.ts';
 import { readPosition, type RunCost } from '../../checkpoint/state.ts';
 import { exitId } from '../../exits/spec.ts';
-import { fileError, readText } from '../../formats/files.ts';
+import { fileError, readText } from '../../system/files.ts';
 import { readEvaluation, type Evaluation } from '../tasks/record.ts';
 import { scoresOf } from '../tasks/scores.ts';
 

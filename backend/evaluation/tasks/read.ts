@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { userError, UserError } from '../../../protocol/errors.ts';
 import { anyRecord, count, flag, list, number, oneOf, readMessage, record, text } from '../../../protocol/shapes.ts';
-import { fileError, openRegular } from '../../formats/files.ts';
+import { fileError, openRegular } from '../../system/files.ts';
 import { languages, type Language } from './sandbox.ts';
 import { letterOf, measureOf, textMetrics, type Task, type TaskForm, type TaskSet, type TextMetric } from './task.ts';
 

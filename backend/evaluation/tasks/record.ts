@@ -20,8 +20,8 @@ import {
   text,
   type Shape,
 } from '../../../protocol/shapes.ts';
-import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../formats/files.ts';
-import { lockOrRefuse } from '../../formats/lock.ts';
+import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../system/files.ts';
+import { lockOrRefuse } from '../../system/lock.ts';
 import type { Timed } from '../side-by-side.ts';
 
 export const answersFile = 'answers.jsonl';

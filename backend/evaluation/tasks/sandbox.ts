@@ -9,7 +9,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { userError } from '../../../protocol/errors.ts';
-import { fileError } from '../../formats/files.ts';
+import { fileError } from '../../system/files.ts';
 import { nodeJudge } from './node-judge.ts';
 import { pythonJudge } from './python-judge.ts';
 

@@ -5,7 +5,7 @@ import { describeError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import * as clocks from '../../../protocol/run-clock.ts';
 import type { RunEvent, RunSummary } from '../../../protocol/server.ts';
-import { identityOf } from '../../formats/processes.ts';
+import { identityOf } from '../../system/processes.ts';
 import { withClock, type Live } from './live.ts';
 import { snapshotText } from './snapshot.ts';
 import type { RunStore } from './store.ts';

@@ -7,7 +7,7 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { once } from 'node:events';
 import { readDocuments, type Document } from '../../data/documents.ts';
-import { modes } from '../../formats/files.ts';
+import { modes } from '../../system/files.ts';
 
 /** Milliseconds of copying between two looks at the editor's messages. */
 const SLICE_MILLISECONDS = 8;

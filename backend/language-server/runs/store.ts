@@ -17,8 +17,8 @@ import {
   text,
   type Shape,
 } from '../../../protocol/shapes.ts';
-import { modes, readTextBeside } from '../../formats/files.ts';
-import { isRunning, processShape, type ProcessIdentity } from '../../formats/processes.ts';
+import { modes, readTextBeside } from '../../system/files.ts';
+import { isRunning, processShape, type ProcessIdentity } from '../../system/processes.ts';
 
 export interface RunRecord {
   summary: RunSummary;

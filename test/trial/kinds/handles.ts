@@ -4,7 +4,7 @@ import { lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { identityOf, isRunning, type ProcessIdentity } from '../../../backend/formats/processes.ts';
+import { identityOf, isRunning, type ProcessIdentity } from '../../../backend/system/processes.ts';
 import { judge } from '../judge.ts';
 import { shippedTuning, wordsOf } from '../material.ts';
 import { runProgram, type Ended, type Program } from '../program.ts';

@@ -7,7 +7,7 @@ import * as path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { readHandle, writeHandle, type JobHandle } from '../../../backend/cluster/handle.ts';
 import { findJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
-import { identityOf } from '../../../backend/formats/processes.ts';
+import { identityOf } from '../../../backend/system/processes.ts';
 import { describeError } from '../../../protocol/errors.ts';
 import type { Place } from '../../../protocol/options-place.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';

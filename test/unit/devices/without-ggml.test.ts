@@ -3,7 +3,7 @@ import { expect, test, vi } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
 import type { Device } from '../../../backend/devices/devices.ts';
 import { placeOn } from '../../../backend/devices/fallback.ts';
-import { platformPackage } from '../../../backend/formats/installed.ts';
+import { platformPackage } from '../../../backend/system/installed.ts';
 import type * as Packages from '../../../backend/ggml/packages.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { tinyModel } from '../../support/models.ts';

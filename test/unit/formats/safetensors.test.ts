@@ -222,7 +222,7 @@ describe('writeSafetensors', () => {
   });
 
   it.runIf(existsSync('/dev/full'))('says that the disk is full', async () => {
-    const { writeWhole, fileError } = await import('../../../backend/formats/files.ts');
+    const { writeWhole, fileError } = await import('../../../backend/system/files.ts');
     const { openSync, closeSync } = await import('node:fs');
     const descriptor = openSync('/dev/full', 'w');
     try {

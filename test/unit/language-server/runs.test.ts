@@ -3,10 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { identityOf } from '../../../backend/formats/processes.ts';
+import { identityOf } from '../../../backend/system/processes.ts';
 import { isOrphaned, runStore, type RunRecord } from '../../../backend/language-server/runs/store.ts';
 import { createRuns, type Runs } from '../../../backend/language-server/runs/runs.ts';
-import { resolveModel } from '../../../backend/worker/shipped.ts';
+import { resolveModel } from '../../../backend/recipes/shipped-model.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
 import { doneShare, secondsLeft } from '../../../protocol/run-clock.ts';

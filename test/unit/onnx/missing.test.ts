@@ -3,7 +3,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { GraphBuilder } from '../../../backend/onnx/builder.ts';
 import { openSession } from '../../../backend/onnx/session.ts';
 
-vi.mock('../../../backend/formats/installed.ts', () => ({
+vi.mock('../../../backend/system/installed.ts', () => ({
   nativePackage: () => null,
   missingLibraries: () => 'the package @early-exit/linux-x64 is not installed',
 }));

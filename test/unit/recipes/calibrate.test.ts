@@ -14,7 +14,7 @@ import { calibrateShort } from '../../../backend/recipes/calibrate-short.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { openGenerator, closeGenerators } from '../../../backend/recipes/generator.ts';
 import { openWithTokenizer } from '../../../backend/recipes/opened.ts';
-import { tune } from '../../../backend/recipes/tune.ts';
+import { tune } from '../../../backend/recipes/training/tune.ts';
 import type { Calibration } from '../../../backend/checkpoint/calibration.ts';
 import { openCheckpoint, saveCalibration } from '../../../backend/checkpoint/checkpoint.ts';
 import { memoryFile } from '../../../backend/checkpoint/memory.ts';

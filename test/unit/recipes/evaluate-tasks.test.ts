@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { EvaluateEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { evaluateTasks } from '../../../backend/recipes/evaluate-tasks.ts';
-import { tune } from '../../../backend/recipes/tune.ts';
+import { tune } from '../../../backend/recipes/training/tune.ts';
 import { shippedModel } from '../../support/golden.ts';
 
 let root: string;

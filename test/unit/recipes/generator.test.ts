@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { plainRequest } from '../../support/decoding.ts';
 import { afterAll, expect, test } from 'vitest';
 import { openGenerator, closeGenerators } from '../../../backend/recipes/generator.ts';
-import { tune } from '../../../backend/recipes/tune.ts';
+import { tune } from '../../../backend/recipes/training/tune.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';

@@ -4,7 +4,7 @@ import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
 import { exitParameters } from '../../../backend/exits/parameters.ts';
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
-import { openWhole, storedValues } from '../../../backend/recipes/whole-model.ts';
+import { openWhole, storedValues } from '../../../backend/recipes/training/whole-model.ts';
 import { finalId } from '../../../backend/tuning/whole-graph.ts';
 import { createWholeStep, type WindowBatch } from '../../../backend/tuning/whole-step.ts';
 import type { StepSettings, TuningStep } from '../../../backend/tuning/types.ts';

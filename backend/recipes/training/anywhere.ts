@@ -1,0 +1,45 @@
+/** A tuning run in any place: what is trained, in which folder, here or on PyTorch. */
+import type { TuneEvent } from '../../../protocol/events.ts';
+import type { TuneOptions } from '../../../protocol/options.ts';
+import { shippedModel } from '../../../protocol/options-groups.ts';
+import { locateModel } from '../model-location.ts';
+
+/** @throws as the recipe that runs. */
+export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
+  const { isWholeRun, modelToContinue } = await import('./continued.ts');
+  const named = modelToContinue(options);
+  if (options.plan !== null) {
+    const { plan } = await import('../plan.ts');
+    return yield* plan({ ...options, model: yield* locateModel(named, signal) });
+  }
+  const { defaultDirectory, lastDirectory } = await import('./options.ts');
+  const { isCheckpoint } = await import('../../checkpoint/checkpoint.ts');
+  const earlier = options.resume ? (options.out ?? lastDirectory(named)) : null;
+  // A resumed run knows its own model, unless another path is given.
+  const isOwn = earlier !== null && options.model === shippedModel && isCheckpoint(earlier);
+  const model = isOwn
+    ? await (await import('../exits-model.ts')).modelOfExits(earlier, signal)
+    : yield* locateModel(named, signal);
+  const out = options.resume ? earlier : (options.out ?? defaultDirectory(named));
+  const { keepLean, requireState } = await import('./lean.ts');
+  if (earlier !== null && options.on.kind !== 'here') requireState(earlier);
+  const placed = { ...options, model, out };
+  const run =
+    options.on.kind !== 'here'
+      ? (await import('./elsewhere.ts')).tuneElsewhere
+      : isWholeRun(placed)
+        ? (await import('./pretrain.ts')).pretrain
+        : (await import('./tune.ts')).tune;
+  try {
+    const events = run(placed, signal);
+    const written = options.tensorboard && out !== null;
+    yield* written ? (await import('../tensorboard.ts')).forTensorboard(events, out) : events;
+    if (out !== null && !signal.aborted) yield* keepLean(out, options.keepState);
+  } catch (error) {
+    // A job that Slurm has still learns what it can.
+    const isLost = options.on.kind !== 'slurm' && (out === null || !isCheckpoint(out));
+    if (signal.aborted && isLost)
+      yield { type: 'warning', message: 'Nothing was saved: the run was stopped before it learned anything.' };
+    throw error;
+  }
+}
