@@ -7,7 +7,7 @@ import * as path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder } from '../system/files.ts';
 import { lockOrRefuse, type Lock } from '../system/lock.ts';
-import { cardFile, isCheckpoint, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
+import { cardFile, isCheckpoint, jobFile, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
 import { memoryFile } from './memory.ts';
 
 const lockFile = '.lock';
@@ -81,8 +81,10 @@ function requireFree(directory: string, begun: boolean): void {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw fileError(error, 'write', directory);
   }
-  const isBegun = begun && names.includes(lockFile);
-  const isOurs = (name: string): boolean => isOfLock(name) || name === jobFolder || (isBegun && isOfBeginning(name));
+  // A job of PyTorch that failed has left its folder, perhaps with half a checkpoint, and no lock.
+  const isJob = fs.existsSync(path.join(directory, jobFolder, jobFile));
+  const isBegun = isJob || (begun && names.includes(lockFile));
+  const isOurs = (name: string): boolean => isOfLock(name) || (isBegun && isOfBeginning(name));
   const others = names.filter((name) => !isOurs(name));
   if (isCheckpoint(directory))
     throw userError(

@@ -10,6 +10,8 @@ export interface RunningJob {
   lines(): Promise<string>;
   /** Null while it runs; else why it ended, as a sentence. */
   ended(): Promise<string | null>;
+  /** Whether it has saved a state to go on from. */
+  hasState(): boolean;
 }
 
 const pollMilliseconds = 200;
@@ -43,7 +45,8 @@ export async function* followJob(
         if (event?.type === 'failed') throw userError('device', event.message);
         if (event) yield event;
       }
-      if (end !== null) throw userError('device', end, 'Go on from its last state with --resume.');
+      if (end !== null)
+        throw userError('device', end, job.hasState() ? 'Go on from its last state with --resume.' : 'Start it again.');
       await setTimeout(pollMilliseconds);
     }
   } finally {

@@ -1,4 +1,5 @@
 /** The file by which a job is found again. It lies in the run's folder, which others may have written. Parsed here, trusted inside. */
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
 import { parsePlace } from '../../protocol/options-place.ts';
@@ -10,6 +11,8 @@ export interface ProcessesHandle {
   readonly kind: 'processes';
   /** Launchers that were started on this machine, each at the head of a process group. */
   readonly processes: readonly ProcessIdentity[];
+  /** The name of that machine; earlier versions did not write it. */
+  readonly host?: string;
 }
 
 export interface RayHandle {
@@ -35,7 +38,7 @@ const launcher: Shape<ProcessIdentity> = {
 const anyOther = simple('above 1', (pid): pid is number => (pid as number) > 1);
 
 const shapes: { readonly [Kind in JobHandle['kind']]: Shape<Extract<JobHandle, { readonly kind: Kind }>> } = {
-  processes: record({ kind: oneOf('processes'), processes: list(launcher) }),
+  processes: record({ kind: oneOf('processes'), processes: list(launcher) }, { host: text }),
   ray: record({ kind: oneOf('ray'), url: simple('the address of a Ray cluster', isRayUrl), id: text }),
   slurm: record({ kind: oneOf('slurm') }),
 };
@@ -43,20 +46,25 @@ const shapes: { readonly [Kind in JobHandle['kind']]: Shape<Extract<JobHandle, {
 const kindShape = record({ kind: oneOf('processes', 'ray', 'slurm') });
 
 const handleFile = 'running.json';
+const handlePath = (folder: string): string => path.join(folder, handleFile);
 /** Bytes; a launcher a host is more than there are. */
 const largestHandle = 2 ** 20;
 
 /** `folder`: the job's own. */
 export const writeHandle = (folder: string, handle: JobHandle): void =>
-  writeFileAtomically(path.join(folder, handleFile), [`${JSON.stringify(handle)}\n`]);
+  writeFileAtomically(handlePath(folder), [`${JSON.stringify(handle)}\n`]);
+
+export const hasHandle = (folder: string): boolean => statOf(handlePath(folder)) !== null;
+
+export const removeHandle = (folder: string): void => rmSync(handlePath(folder), { force: true });
 
 /**
  * Null if no job was started.
  * @throws UserError `bad-data` if this version cannot follow what the file names.
  */
 export function readHandle(folder: string): JobHandle | null {
-  const file = path.join(folder, handleFile);
-  if (statOf(file) === null) return null;
+  if (!hasHandle(folder)) return null;
+  const file = handlePath(folder);
   try {
     const value: unknown = JSON.parse(textOf(file));
     return readMessage<JobHandle>(file, shapes[readMessage(file, kindShape, value).kind], value);

@@ -6,7 +6,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { TuneOptions } from '../../protocol/options.ts';
 import type { Mesh } from '../../protocol/options-place.ts';
-import { jobFolder, type BaseModel } from '../checkpoint/checkpoint.ts';
+import { jobFile, jobFolder, type BaseModel } from '../checkpoint/checkpoint.ts';
 import { exitParameters, frozenParameters, type ParameterShapes } from '../exits/parameters.ts';
 import { architectures, exitCut, hasBranch } from '../exits/architectures.ts';
 import type { ExitSpec } from '../exits/spec.ts';
@@ -133,7 +133,7 @@ export function writeJob(job: NewJob): void {
     const files = readdirSync(job.sources).filter((name) => name.endsWith('.py'));
     makeFolder(path.join(folder, packageName));
     for (const name of files) copyFile(path.join(job.sources, name), path.join(folder, packageName, name));
-    writeFileAtomically(path.join(folder, 'job.json'), [`${JSON.stringify(json, null, 1)}\n`]);
+    writeFileAtomically(path.join(folder, jobFile), [`${JSON.stringify(json, null, 1)}\n`]);
   } catch (error) {
     throw fileError(error, 'write', folder);
   }

@@ -3,19 +3,21 @@
  * folder has everything needed to find a job again, so the process that started it may end. Knows nothing of what the ranks compute.
  */
 import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { PhaseEvent } from '../../protocol/events.ts';
 import { placeText, ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts';
-import { jobFolder } from '../checkpoint/checkpoint.ts';
+import { shown } from '../../protocol/shown.ts';
+import { isCheckpoint, jobFolder } from '../checkpoint/checkpoint.ts';
 import { openRangeFile, statOf, writeFileAtomically } from '../system/files.ts';
 import { isCertainlyRunning, isRunning, type ProcessIdentity } from '../system/processes.ts';
 import { newLinesOf, once, type RunningJob } from './follow.ts';
-import { readHandle, writeHandle, type JobHandle } from './handle.ts';
+import { hasHandle, readHandle, removeHandle, writeHandle, type JobHandle, type RayHandle } from './handle.ts';
 import { packageName } from './job.ts';
-import { rayJobEnd, stopRayJob, submitRayJob } from './ray.ts';
-import { eventType, type RankEvent } from './reported.ts';
+import { hasRayJob, newRayJobId, rayJobEnd, stopRayJob, submitRayJob } from './ray.ts';
+import { eventOrNull, type FinishedEvent } from './reported.ts';
 import { hasSlurmJob, slurmJobNumber, slurmScript } from './slurm.ts';
 import { startLaunchers } from './torchrun.ts';
 
@@ -48,11 +50,14 @@ export async function startJob(directory: string, ranks: Ranks, signal: AbortSig
   return handle;
 }
 
+/** Whether a job was started in a folder, or may have been. */
+export const isStarted = (directory: string): boolean => hasHandle(folderOf(directory));
+
 /**
  * The job of a folder that runs, or that reached its end while no command followed it; null if there is none to follow. If one was asked to
  * stop, its end is awaited. `place`: where the user says that it runs.
  * @throws the signal's reason if it was aborted meanwhile.
- * @throws UserError if the folder does not say what runs, or names a cluster that the user does not.
+ * @throws UserError if the folder does not say what runs, or names a cluster that the user does not, or another machine.
  */
 export async function* findJob(
   directory: string,
@@ -70,36 +75,99 @@ export async function* findJob(
       `If that is yours, name it: --on ${placeText(handle)}.`,
     );
   const job = runningJob(directory, handle);
+  const reported = endReports(job);
   const isOver = async (): Promise<boolean> => (await job.ended()) !== null;
-  const reported = new Set<RankEvent['type'] | null>();
-  const reports = async (type: RankEvent['type']): Promise<boolean> => {
-    for (const line of (await job.lines()).split('\n')) reported.add(eventType(line));
-    return reported.has(type);
-  };
-  if (existsSync(path.join(folder, stopFile)) || (await reports('failed'))) {
+  const { finished, failed } = await reported();
+  if (finished === null && !failed) requireThisMachine(directory, handle);
+  if (existsSync(path.join(folder, stopFile)) || failed) {
     yield { type: 'phase', phase: 'load', detail: 'the job that was stopped, once it has ended' };
-    while (!(await isOver()) && !(await reports('finished'))) await setTimeout(200, undefined, { signal });
-    return null;
+    while (!(await isOver()) && (await reported()).finished === null) await setTimeout(200, undefined, { signal });
+    const last = (await reported()).finished;
+    return last !== null && !last.stopped ? handle : null;
   }
   // Checked before the lines are read, as in following.
-  return !(await isOver()) || (await reports('finished')) ? handle : null;
+  return !(await isOver()) || (await reported()).finished !== null ? handle : null;
 }
 
-export function runningJob(directory: string, handle: JobHandle): RunningJob {
+/**
+ * For a run that is computed by other means than its folder's job: two must not write there.
+ * @throws UserError `busy` unless the job has reported its end, or its processes, or its job of Slurm, are certainly over.
+ */
+export async function requireNoJob(directory: string): Promise<void> {
+  const handle = readHandle(folderOf(directory));
+  if (handle === null) return;
+  const job = runningJob(directory, handle);
+  const { finished, failed } = await endReports(job)();
+  if (finished !== null || failed) return;
+  requireThisMachine(directory, handle);
+  // A cluster that only the folder names is not asked.
+  if (handle.kind !== 'ray' && (await job.ended()) !== null) return;
+  const place = handle.kind === 'processes' ? 'torchrun' : placeText(handle);
+  throw userError(
+    'busy',
+    `A job of PyTorch is under way in ${directory}.`,
+    `Follow it with --resume --on ${place}. ${ifOver(directory)}`,
+  );
+}
+
+/**
+ * The processes of another machine, which shares the folder, cannot be seen here.
+ * @throws UserError `busy`
+ */
+function requireThisMachine(directory: string, handle: JobHandle): void {
+  if (handle.kind !== 'processes' || handle.host === undefined || handle.host === hostname()) return;
+  // A machine may have another name by now.
+  if (handle.processes.some(isCertainlyRunning)) return;
+  throw userError(
+    'busy',
+    `The job in ${directory} was started on ${shown(handle.host)}.`,
+    `Follow it from there. ${ifOver(directory)}`,
+  );
+}
+
+const ifOver = (directory: string): string => `If it is certainly over, remove ${folderOf(directory)}.`;
+
+/** How a job has reported its end, as far as it has; every call reads what is new. */
+function endReports(
+  job: RunningJob,
+): () => Promise<{ readonly finished: FinishedEvent | null; readonly failed: boolean }> {
+  let [finished, failed]: [FinishedEvent | null, boolean] = [null, false];
+  return async () => {
+    for (let lines = await job.lines(); lines !== ''; lines = await job.lines())
+      for (const line of lines.split('\n')) {
+        const event = eventOrNull(line);
+        if (event?.type === 'finished') finished = event;
+        if (event?.type === 'failed') failed = true;
+      }
+    return { finished, failed };
+  };
+}
+
+export function runningJob(directory: string, handle: JobHandle, kill: Kill = killGroup): RunningJob {
   const folder = folderOf(directory);
   const newLines = newLinesOf(path.join(folder, eventsFile));
-  const lines = async (): Promise<string> => newLines();
+  const known = { lines: async (): Promise<string> => newLines(), hasState: () => isCheckpoint(directory) };
   switch (handle.kind) {
     case 'ray':
-      return { lines, ended: once(rayMilliseconds, () => rayJobEnd(handle.url, handle.id)) };
+      return { ...known, ended: once(rayMilliseconds, () => rayJobEnd(handle.url, handle.id)) };
     case 'slurm':
-      return { lines, ended: slurmEnd(folder) };
+      return { ...known, ended: slurmEnd(folder) };
     case 'processes':
-      return {
-        lines,
-        ended: async () => (handle.processes.some(isRunning) ? null : lastWords(path.join(folder, logFile))),
-      };
+      return { ...known, ended: () => processesEnd(folder, handle.processes, kill) };
   }
+}
+
+/**
+ * Before the first report all launchers wait for each other, for minutes. If one has ended by then, such as that of a host which ssh cannot
+ * reach, there is no run, and the others are ended.
+ */
+async function processesEnd(folder: string, processes: readonly ProcessIdentity[], kill: Kill): Promise<string | null> {
+  const running = processes.filter(isRunning);
+  const hasBegun = existsSync(path.join(folder, eventsFile));
+  if (running.length > 0 && (hasBegun || running.length === processes.length)) return null;
+  const end = lastWords(path.join(folder, logFile));
+  await endProcesses(running, kill);
+  return end;
 }
 
 /** Stopping a job that is still in the queue does not wait: once it begins, it ends on its own. */
@@ -116,12 +184,14 @@ function slurmEnd(folder: string): RunningJob['ended'] {
 /** Sends a signal to a process group, given as a negative number. */
 export type Kill = (group: number, signal: NodeJS.Signals) => unknown;
 
+const killGroup: Kill = (group, signal) => process.kill(group, signal);
+
 /** Asks a job to keep its work and end at its next update; before its first checkpoint there is nothing to keep. */
 export async function stopJob(
   directory: string,
   handle: JobHandle,
   hasWork: boolean,
-  kill: Kill = (group, signal) => process.kill(group, signal),
+  kill: Kill = killGroup,
 ): Promise<void> {
   writeFileAtomically(path.join(folderOf(directory), stopFile), []);
   if (handle.kind === 'ray' && !hasWork) return stopRayJob(handle.url, handle.id);
@@ -141,18 +211,36 @@ async function start(folder: string, { place, mesh }: Ranks, signal: AbortSignal
   switch (place.kind) {
     case 'here':
       throw new Error('a job that is tuned here needs no launcher');
-    case 'ray': {
-      const words = [path.dirname(folder), String(ranksOf(mesh))];
-      const environment = { env_vars: { PYTHONPATH: folder } };
-      const id = await submitRayJob(place.url, `${packageName}.on_ray`, words, environment);
-      return { kind: 'ray', url: place.url, id };
-    }
+    case 'ray':
+      return submit(folder, { kind: 'ray', url: place.url, id: newRayJobId() }, mesh);
     case 'slurm':
       writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh)]);
       return { kind: 'slurm' };
     case 'torchrun':
-      return { kind: 'processes', processes: await startLaunchers(folder, logFile, place.hosts, mesh, signal) };
+      return {
+        kind: 'processes',
+        processes: await startLaunchers(folder, logFile, place.hosts, mesh, signal),
+        host: hostname(),
+      };
   }
+}
+
+/**
+ * Submits a job of Ray whose handle is there before: its answer may be late, or lost, and the job begins all the same. Unless the cluster
+ * says that it has no such job, the handle stays.
+ */
+async function submit(folder: string, handle: RayHandle, mesh: Mesh): Promise<RayHandle> {
+  const { url, id } = handle;
+  const words = [path.dirname(folder), String(ranksOf(mesh))];
+  writeHandle(folder, handle);
+  try {
+    await submitRayJob(url, id, `${packageName}.on_ray`, words, { env_vars: { PYTHONPATH: folder } });
+  } catch (error) {
+    const has = await hasRayJob(url, id).catch(() => null);
+    if (has === false) removeHandle(folder);
+    if (has !== true) throw error;
+  }
+  return handle;
 }
 
 /** Size of the end of a log in which its last line is searched, in bytes. */

@@ -4,9 +4,11 @@
  */
 import { exitParameters, parameterSize, type ParameterShapes } from '../exits/parameters.ts';
 import type { ExitSpec } from '../exits/spec.ts';
+import { userError } from '../../protocol/errors.ts';
+import { plural } from '../../protocol/plural.ts';
 import { expectedParameters, modelSize, sizeOf } from '../model/expected-parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import { meshText, ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import type { ParameterMemory, Traffic } from './reported.ts';
 
 export interface PlannedRun {
@@ -42,8 +44,11 @@ export interface Plan {
   readonly hours: number;
 }
 
-/** Sustained, of one H100: products of the backbone in 16 bits, and of exits in TF32. Assumptions, not measurements. */
-const assumedSpeeds = { backbone: 400e12, exits: 150e12 };
+/**
+ * Sustained, of one H100: products of the backbone in 16 bits, and of exits in float32, which PyTorch does not round to TF32. Assumptions,
+ * not measurements.
+ */
+const assumedSpeeds = { backbone: 400e12, exits: 50e12 };
 /** Of an 80 GB card, what may be filled. */
 export const usableBytes = 72e9;
 
@@ -54,8 +59,8 @@ const chunkBytes = 50e6;
 const chunkArrays = 6;
 
 /** First and last layer of each stage while exits learn, as `layout_of` of pipeline.py has them. */
-export function stages({ spec, exits, distils }: PlannedRun, pp: number): { first: number; last: number }[] {
-  const depth = distils ? spec.layers.length : deepest(exits);
+export function stages(run: PlannedRun, pp: number): { first: number; last: number }[] {
+  const depth = depthOf(run);
   const ends = Array.from({ length: pp }, (_, stage) => Math.floor((depth * (stage + 1)) / pp));
   return ends.map((last, stage) => ({ first: (ends[stage - 1] ?? 0) + 1, last }));
 }
@@ -72,11 +77,11 @@ export function planOn(run: PlannedRun, mesh: Mesh): Plan {
  */
 export function chooseMesh(run: PlannedRun, gpus: number): Plan {
   const divides = (size: number): boolean => gpus % size === 0;
-  const depth = run.distils ? run.spec.layers.length : deepest(run.exits);
+  const depth = depthOf(run);
   const sizes = Array.from({ length: gpus }, (_, i) => i + 1).filter(divides);
   // A model that is trained is whole on every rank.
   if (run.whole) return planOn(run, { pp: 1, dp: gpus, tp: 1, shard: false });
-  const tps = [1, 2, 4, 8].filter((tp) => divides(tp) && run.spec.kvHeads % tp === 0);
+  const tps = [1, 2, 4, 8].filter((tp) => divides(tp) && canShareHeads(run.spec, tp));
   const meshes = tps.flatMap((tp) =>
     sizes
       .filter((pp) => pp <= depth && gpus % (pp * tp) === 0)
@@ -90,13 +95,53 @@ export function chooseMesh(run: PlannedRun, gpus: number): Plan {
   return plans.find(({ total }) => total <= usableBytes) ?? plans.reduce((a, b) => (b.total < a.total ? b : a));
 }
 
-/** The mesh for at most `gpus` GPUs among which the windows of an update can be divided evenly; one rank if there is no GPU. */
-export function chooseEvenMesh(run: PlannedRun, gpus: number): Mesh {
-  for (let count = gpus; count > 1; count--) {
+/**
+ * The mesh for at most `gpus` GPUs, as many on each of the hosts, among which the windows of an update can be divided evenly; one rank a
+ * host if there is no GPU.
+ */
+export function chooseEvenMesh(run: PlannedRun, gpus: number, hosts = 1): Mesh {
+  for (let count = Math.max(hosts, gpus - (gpus % hosts)); count > 1; count -= hosts) {
     const { mesh } = chooseMesh(run, count);
     if (run.windows % mesh.dp === 0) return mesh;
   }
   return { pp: 1, dp: 1, tp: 1, shard: false };
+}
+
+/** The machines of a run. */
+export interface Hosts {
+  readonly count: number;
+  /** Of each; 0 if it has none, or that is not known. */
+  readonly gpus: number;
+}
+
+/** @throws UserError `bad-argument` for a mesh on which no ranks could compute the run. */
+export function requireRunnable(run: PlannedRun, mesh: Mesh, hosts: Hosts = { count: 1, gpus: 0 }): void {
+  const { spec, whole, windows } = run;
+  const [ranks, depth] = [ranksOf(mesh), depthOf(run)];
+  const refuse = (problem: string, wayOut: string): never => {
+    throw userError('bad-argument', `--mesh ${meshText(mesh)} cannot be used: ${problem}.`, wayOut);
+  };
+  if (!whole && mesh.pp > depth)
+    refuse(`${plural(depth, 'layer')} cannot be cut into ${mesh.pp} stages`, 'Take a smaller pp.');
+  if (!whole && mesh.tp > 1 && spec.qkNorm === 'heads')
+    refuse('each head of this model has a norm of its own, which is not divided among ranks', 'Take tp=1.');
+  if (!whole && !canShareHeads(spec, mesh.tp))
+    refuse(
+      `${plural(spec.kvHeads, 'key head')} cannot be shared evenly among ${mesh.tp} tensor parallel ranks`,
+      'Take a smaller tp.',
+    );
+  if (windows % mesh.dp !== 0)
+    refuse(
+      `an update has ${plural(windows, 'window')}, which ${mesh.dp} data parallel ranks cannot share evenly`,
+      'Change --batch-size or --accumulation, or choose another --mesh.',
+    );
+  if (ranks % hosts.count !== 0)
+    refuse(`${plural(ranks, 'rank')} cannot be shared evenly among ${hosts.count} hosts`, 'Choose another --mesh.');
+  if (hosts.gpus > 0 && ranks / hosts.count > hosts.gpus)
+    refuse(
+      `PyTorch sees ${plural(hosts.gpus, 'GPU')} for ${plural(ranks / hosts.count, 'rank')}`,
+      `Name at most ${plural(hosts.gpus * hosts.count, 'rank')}.`,
+    );
 }
 
 /**
@@ -222,7 +267,13 @@ function wholeHours(run: PlannedRun, { dp }: Mesh): number {
   return (1e9 * seconds) / dp / 3600;
 }
 
-const deepest = (exits: readonly ExitSpec[]): number => Math.max(...exits.map(({ layer }) => layer));
+/** Layers that are divided among stages. */
+const depthOf = ({ spec, exits, distils }: PlannedRun): number =>
+  distils ? spec.layers.length : Math.max(...exits.map(({ layer }) => layer));
+
+/** Whether ranks can have equally many heads each; a norm with a gain for each head is not divided. */
+const canShareHeads = (spec: ModelSpec, tp: number): boolean =>
+  tp === 1 || (spec.qkNorm !== 'heads' && spec.kvHeads % tp === 0);
 
 const exitsOf = (exits: readonly ExitSpec[], first: number, last: number): ExitSpec[] =>
   exits.filter(({ layer }) => layer >= first && layer <= last);

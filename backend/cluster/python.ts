@@ -8,12 +8,24 @@ import { programPath } from '../devices/programs.ts';
 /** The variable that names another Python than the one on PATH, such as that of a virtual environment. */
 const pythonVariable = 'EARLY_EXIT_PYTHON';
 
-const wanted = ['torch', 'transformers', 'safetensors', 'numpy'];
-const wayOut = `Install them with "pip install ${wanted.join(' ')}", or name a Python that has them in ${pythonVariable}.`;
+/** As in distributed/pyproject.toml; look_on_ray.py wants the same. */
+const wanted = ['torch>=2.8', 'transformers>=5.0', 'safetensors>=0.5', 'numpy'];
+const wayOut = `Install them with "pip install ${wanted.map((each) => `'${each}'`).join(' ')}", or name a Python that has them in ${pythonVariable}.`;
+
+/** Prints what is missing, or older than wanted. */
+const missingScript = `
+import importlib.metadata, importlib.util, re
+def numbers(version): return [int(number) for number in re.findall(r"\\d+", version)[:2]]
+def lacks(wanted):
+    name, _, least = wanted.partition(">=")
+    if importlib.util.find_spec(name) is None: return True
+    try: return numbers(importlib.metadata.version(name)) < numbers(least)
+    except importlib.metadata.PackageNotFoundError: return False
+print(*[each for each in ${JSON.stringify(wanted)} if lacks(each)])`;
 
 /**
  * The absolute path of a Python that has PyTorch.
- * @throws UserError `not-found` if there is none, or a package is missing.
+ * @throws UserError `not-found` if there is none, or a package is missing or too old.
  */
 export async function findPython(signal: AbortSignal): Promise<string> {
   const named = process.env[pythonVariable];
@@ -24,10 +36,9 @@ export async function findPython(signal: AbortSignal): Promise<string> {
       named ? `${pythonVariable} is ${named}, which cannot be started.` : 'There is no python3 on this machine.',
       `Install Python 3.10 or newer. ${wayOut}`,
     );
-  const script = `import importlib.util as u; print(*[m for m in ${JSON.stringify(wanted)} if u.find_spec(m) is None])`;
   let missing: string;
   try {
-    missing = (await outputOf(python, script, signal)).trim();
+    missing = (await outputOf(python, missingScript, signal)).trim();
   } catch (cause) {
     signal.throwIfAborted();
     throw userError('not-found', `${python} cannot be started.`, `Install Python 3.10 or newer. ${wayOut}`, cause);
@@ -41,7 +52,7 @@ export async function findPython(signal: AbortSignal): Promise<string> {
  * of PYTHONPATH, too.
  */
 async function outputOf(python: string, script: string, signal: AbortSignal): Promise<string> {
-  const elsewhere = `import sys; sys.path = [place for place in sys.path if place]; ${script}`;
+  const elsewhere = `import sys; sys.path = [place for place in sys.path if place]\n${script}`;
   return (await promisify(execFile)(python, ['-c', elsewhere], { signal })).stdout;
 }
 

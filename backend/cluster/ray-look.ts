@@ -12,7 +12,7 @@ import { writeFileAtomically } from '../system/files.ts';
 import { zip } from '../formats/zip.ts';
 import { packageName } from './job.ts';
 import type { FileSample } from './model-files.ts';
-import { rayJobEnd, rayJobLog, sendRayPackage, stopRayJob, submitRayJob } from './ray.ts';
+import { newRayJobId, rayJobEnd, rayJobLog, sendRayPackage, stopRayJob, submitRayJob } from './ray.ts';
 
 export interface RayCluster {
   readonly gpus: number;
@@ -38,7 +38,8 @@ export async function lookAtRay(
   try {
     const question = JSON.stringify({ file, text: mark, model: path.resolve(model.path), files: model.files });
     const working_dir = await sendSources(url, sources);
-    const id = await submitRayJob(url, `${packageName}.look_on_ray`, [question], { working_dir });
+    const id = newRayJobId();
+    await submitRayJob(url, id, `${packageName}.look_on_ray`, [question], { working_dir });
     let end: string | null = null;
     while (end === null) {
       if (signal.aborted) await stopRayJob(url, id);

@@ -1,7 +1,7 @@
 /**
  * Ray's interface over HTTP: jobs and their packages. If the cluster needs a token, it comes from the environment, never from an option.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { UserError, userError } from '../../protocol/errors.ts';
@@ -33,17 +33,22 @@ const jobShape = record(
 );
 const submittedShape = record({ submission_id: text });
 
+/** Of a job that is submitted here: it is known before the cluster has answered. */
+export const newRayJobId = (): string => `early-exit-${randomBytes(8).toString('hex')}`;
+
 /**
- * Submits a job and returns its id. The words of its command are quoted, so that the job's shell leaves them as they are.
+ * Submits a job. The words of its command are quoted, so that the job's shell leaves them as they are.
  * @throws UserError `network` if the cluster does not answer or refuses.
  */
 export async function submitRayJob(
   url: string,
+  id: string,
   module: string,
   words: readonly string[],
   environment: RuntimeEnvironment,
-): Promise<string> {
-  const { submission_id: id } = await ask(url, submittedShape, 'POST', '/api/jobs/', {
+): Promise<void> {
+  await ask(url, submittedShape, 'POST', '/api/jobs/', {
+    submission_id: id,
     entrypoint: ['python', '-m', module, ...words.map(quoted)].join(' '),
     runtime_env: {
       ...environment,
@@ -51,22 +56,29 @@ export async function submitRayJob(
     },
     metadata: { name: 'early-exit' },
   });
-  return id;
 }
 
 /** Null while the job runs; else how it ended, as a sentence; `before` says what it had to do. */
 export async function rayJobEnd(url: string, id: string, before = 'its run did'): Promise<string | null> {
-  let info: TypeOf<typeof jobShape>;
-  try {
-    info = await ask(url, jobShape, 'GET', jobRoute(id));
-  } catch (error) {
-    if (isAbsent(error)) return `The Ray cluster at ${url} does not know the job ${id} any more.`;
-    throw error;
-  }
+  const info = await rayJob(url, id);
+  if (info === null) return `The Ray cluster at ${url} does not know the job ${id} any more.`;
   const { status, message } = info;
   if (status === 'PENDING' || status === 'RUNNING') return null;
   const reason = message ? `: ${(lastError(message) ?? message.trim().split('\n')[0]!).slice(0, 300)}` : '';
   return `The Ray job ${id} ${status === 'STOPPED' ? 'was stopped' : 'ended'} before ${before}${reason}.`;
+}
+
+/** @throws UserError `network` if the cluster does not answer, or refuses to say. */
+export const hasRayJob = async (url: string, id: string): Promise<boolean> => (await rayJob(url, id)) !== null;
+
+/** Null if the cluster has no such job. */
+async function rayJob(url: string, id: string): Promise<TypeOf<typeof jobShape> | null> {
+  try {
+    return await ask(url, jobShape, 'GET', jobRoute(id));
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  }
 }
 
 const jobRoute = (id: string): string => `/api/jobs/${encodeURIComponent(id)}`;

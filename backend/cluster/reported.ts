@@ -119,10 +119,10 @@ export function readEvent(line: string): RankEvent | null {
   }
 }
 
-/** The type of an event; null for what is none or cannot be read. */
-export function eventType(line: string): RankEvent['type'] | null {
+/** Null for what is no event, or cannot be read. */
+export function eventOrNull(line: string): RankEvent | null {
   try {
-    return readEvent(line)?.type ?? null;
+    return readEvent(line);
   } catch {
     return null;
   }

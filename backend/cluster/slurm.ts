@@ -12,6 +12,7 @@ import { quoted, quotedPythonPath } from './shell.ts';
 import { meetingPorts } from './torchrun.ts';
 
 const gpusOfNode = 8;
+/** At most. */
 /** There once the job has begun: its number. */
 const numberFile = 'slurm.job';
 
@@ -37,13 +38,14 @@ export async function countSlurmGpus(signal: AbortSignal): Promise<number | null
 export function slurmScript(folder: string, log: string, mesh: Mesh): string {
   const ranks = ranksOf(mesh);
   const { first, count } = meetingPorts;
+  const nodes = nodesFor(ranks);
   return `#!/bin/bash
 #SBATCH --job-name=early-exit
 #SBATCH --output=${filePattern(path.join(folder, log))}
 #SBATCH --ntasks-per-node=1
 # Nodes and GPUs: together ${ranks}. Change both numbers for nodes of another size.
-#SBATCH --nodes=${Math.max(1, Math.ceil(ranks / gpusOfNode))}
-#SBATCH --gpus-per-node=${Math.min(ranks, gpusOfNode)}
+#SBATCH --nodes=${nodes}
+#SBATCH --gpus-per-node=${ranks / nodes}
 
 echo "$SLURM_JOB_ID" > ${quoted(path.join(folder, numberFile))}
 export PYTHONPATH=${quotedPythonPath(folder)}
@@ -54,6 +56,13 @@ srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${rank
 }
 
 /**
+/** The fewest nodes among which ranks can be shared evenly. */
+function nodesFor(ranks: number): number {
+  let nodes = Math.ceil(ranks / gpusOfNode);
+  while (ranks % nodes !== 0) nodes++;
+  return nodes;
+}
+
  * A path as a directive of `sbatch` has it: one word in quotes, in which a backslash takes the next character as it is, and a percent sign
  * begins a replacement unless it is doubled (https://slurm.schedmd.com/sbatch.html, "filename pattern"). A backslash of the path's own would
  * end all replacements, and a directive is one line.

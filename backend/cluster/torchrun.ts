@@ -29,7 +29,7 @@ export const newMeeting = (): Meeting => ({
 
 /**
  * Starts the launchers of a run; without hosts, only on this machine.
- * @throws UserError if Python or ssh is missing, or the ranks cannot be divided among the hosts.
+ * @throws UserError if Python or ssh is missing.
  */
 export async function startLaunchers(
   folder: string,
@@ -56,22 +56,15 @@ export async function startLaunchers(
  */
 const sshWords = ['-tt', '-oBatchMode=yes', '-oLogLevel=ERROR'];
 
-/** What is run on each host; all see the run's folder under the same path. */
+/** What is run on each host, with its part of the ranks; all see the run's folder under the same path. */
 export function hostCommands(
   folder: string,
   hosts: readonly string[],
   mesh: Mesh,
   { id, port }: Meeting,
 ): readonly { readonly host: string; readonly command: string }[] {
-  const ranks = ranksOf(mesh);
-  if (ranks % hosts.length !== 0)
-    throw userError(
-      'bad-argument',
-      `${ranks} ranks cannot be shared evenly among ${hosts.length} hosts.`,
-      'Choose another --mesh.',
-    );
   const meeting = [`--nodes=${hosts.length}`, `--endpoint=${hosts[0]!}:${port}`, `--id=${id}`];
-  const words = launcherWords(folder, ranks / hosts.length, meeting);
+  const words = launcherWords(folder, ranksOf(mesh) / hosts.length, meeting);
   const command = `exec env PYTHONPATH=${quotedPythonPath(folder)} python3 ${words.map(quoted).join(' ')}`;
   // The login shell of a host may be none that knows these words.
   return hosts.map((host) => ({ host, command: `sh -c ${quoted(command)}` }));

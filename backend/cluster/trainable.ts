@@ -6,18 +6,25 @@ import { openGguf } from '../formats/gguf.ts';
 import { modelTypeOf, readSpec } from '../model/sources.ts';
 import { isMixture, type ModelSpec } from '../model/spec.ts';
 
+/** Models with vision by their `model_type`; their language part alone has another one. */
+const withVision: ReadonlyMap<string, string> = new Map([
+  ['mistral3', 'Mistral 3'],
+  ['gemma3', 'Gemma 3'],
+]);
+
 /**
  * The configuration of the model; its weights need not exist.
- * @throws UserError for a GGUF file, a mixture of experts, a Mistral with vision, and a configuration that cannot be used.
+ * @throws UserError for a GGUF file, a mixture of experts, a model with vision, and a configuration that cannot be used.
  */
 export function requireTrainable(path: string): ModelSpec {
   if (!statOf(path)?.isDirectory()) throw notADirectory(path);
   const spec = readSpec(path);
   requireDense(spec, path);
-  if (modelTypeOf(path) === 'mistral3')
+  const seeing = withVision.get(modelTypeOf(path));
+  if (seeing !== undefined)
     throw userError(
       'unsupported',
-      `${path} has vision, and Transformers makes no language model of a Mistral 3 that has.`,
+      `${path} has vision, and Transformers makes no language model of a ${seeing} that has.`,
       'Tune it here (--on here).',
     );
   return spec;

@@ -5,7 +5,7 @@ import type { TuneEvent } from '../../protocol/events.ts';
 import { placeExits } from '../../protocol/options-notations.ts';
 import { meshText, ranksOf } from '../../protocol/options-place.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
-import { chooseMesh, planOn, usableBytes, type PlannedRun } from '../cluster/plan.ts';
+import { chooseMesh, planOn, requireRunnable, usableBytes, type PlannedRun } from '../cluster/plan.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec, HeadSpec } from '../exits/spec.ts';
 import { originOf, requireDense, requireTrainable } from '../cluster/trainable.ts';
@@ -14,7 +14,7 @@ import { openModel } from '../model/open.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { requireReplicas } from './training/continued.ts';
 
-/** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks. */
+/** @throws UserError for a configuration that cannot be used, and a mesh of another number of ranks, or on which nothing could run. */
 export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, void> {
   const gpus = options.plan!;
   const { mesh } = options.mesh;
@@ -32,6 +32,7 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
       message: `PyTorch tunes the model that ${gguf.name} was made of${gguf.origin === null ? '' : `, ${gguf.origin}`}: the plan is of that one, in its own precision.`,
     };
   const run = plannedRun(options, gguf?.spec);
+  if (mesh) requireRunnable(run, mesh);
   const chosen = mesh ? planOn(run, mesh) : chooseMesh(run, gpus);
   const tokens = options.steps === null ? null : options.steps * run.windows * run.tokens;
   yield {

@@ -1,13 +1,13 @@
 /** Finds out about the machines on which the ranks of a run will be: how many ranks, and where they find the model. */
 import path from 'node:path';
-import { userError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import type { TuneOptions } from '../../protocol/options.ts';
 import { plural } from '../../protocol/plural.ts';
 import { jobFolder } from '../checkpoint/checkpoint.ts';
 import { packageName } from '../cluster/job.ts';
 import { sampleFiles, type FileSample } from '../cluster/model-files.ts';
-import { chooseEvenMesh } from '../cluster/plan.ts';
+import { chooseEvenMesh, requireRunnable, type Hosts } from '../cluster/plan.ts';
 import { countGpus, findPython } from '../cluster/python.ts';
 import { lookAtRay } from '../cluster/ray-look.ts';
 import { countSlurmGpus } from '../cluster/slurm.ts';
@@ -17,7 +17,7 @@ import { plannedRun } from './plan.ts';
 
 export interface Remote {
   readonly mesh: Mesh;
-  /** Why there is a single rank although the user did not choose that, or why none has a GPU; null if there is no reason to report. */
+  /** Why there is a single rank (a host) although the user did not choose that, or why none has a GPU; null if there is no reason to report. */
   readonly note: string | null;
   readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
 }
@@ -39,9 +39,11 @@ export async function inspectRemote(
     case 'here':
       throw new Error('a run that is tuned here has no ranks elsewhere');
     case 'torchrun': {
-      const gpus = await countGpus(await findPython(signal), signal);
-      const note = 'One rank: PyTorch sees no GPU here. Name more with --mesh.';
-      return { ...meshFor(options, gpus * Math.max(1, on.hosts.length), note), model: own };
+      const hosts = Math.max(1, on.hosts.length);
+      const isElsewhere = on.hosts.length > 0;
+      const gpus = isElsewhere && options.mesh.mesh !== null ? 0 : await gpusHere(isElsewhere, signal);
+      const note = `One rank${isElsewhere ? ' a host' : ''}: PyTorch sees no GPU here. Name more with --mesh.`;
+      return { ...meshFor(options, gpus * hosts, note, { count: hosts, gpus }), model: own };
     }
     case 'slurm': {
       const gpus = await countSlurmGpus(signal);
@@ -77,9 +79,24 @@ const tooFewGpus = (gpus: number, ranks: number): string | null =>
     ? null
     : `The Ray cluster has ${plural(gpus, 'GPU')} for ${ranks} ranks, so that all of them run on CPUs. Name at most ${plural(gpus, 'rank')} with --mesh.`;
 
-/** The mesh that is named; else one of these GPUs, as a plan would divide them. */
-function meshFor(options: TuneOptions, gpus: number, note: string): Pick<Remote, 'mesh' | 'note'> {
-  const { mesh } = options.mesh;
-  if (mesh) return { mesh, note: null };
-  return { mesh: chooseEvenMesh(plannedRun(options), Math.max(1, gpus)), note: gpus > 0 ? null : note };
+/** GPUs that PyTorch sees on this machine. `mayLack`: ranks are on other machines, which have a Python of their own. */
+async function gpusHere(mayLack: boolean, signal: AbortSignal): Promise<number> {
+  try {
+    return await countGpus(await findPython(signal), signal);
+  } catch (error) {
+    if (mayLack && error instanceof UserError && error.code === 'not-found') return 0;
+    throw error;
+  }
+}
+
+/**
+ * The mesh that is named; else one of these GPUs, as a plan would divide them.
+ * @throws UserError for a mesh on which nothing could run, before there is any work.
+ */
+function meshFor(options: TuneOptions, gpus: number, note: string, hosts?: Hosts): Pick<Remote, 'mesh' | 'note'> {
+  const run = plannedRun(options);
+  const named = options.mesh.mesh;
+  const mesh = named ?? chooseEvenMesh(run, gpus, hosts?.count);
+  requireRunnable(run, mesh, hosts);
+  return { mesh, note: named !== null || gpus > 0 ? null : note };
 }

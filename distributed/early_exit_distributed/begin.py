@@ -39,7 +39,7 @@ def begin(run: Run, judge: Judge) -> Reached:
         run.step.load({**plain, **chosen})
         progress = merged(progress, better, {"step": 0, "tokens": 0, "scores": now}, "fit")
     seconds = run.elapsed()
-    held_out = {"tokens": run.held_out.count * run.held_out.length, "backbone": "exact" if run.dtype == torch.float32 else "learning"}
+    held_out = {"tokens": run.held_out.count * run.held_out.length}
     position = Position(0, 0, 0, seconds, mean_loss(progress["scores"]), before, job.data, False, seconds, others={"heldOut": held_out})
     run.emit({"type": "phase", "phase": "save", "detail": str(job.directory)})
     kept = gathered(run, run.step.parameters)

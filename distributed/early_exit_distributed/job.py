@@ -13,6 +13,8 @@ from pathlib import Path
 
 FOLDER = "distributed"
 JOB_FILE = "job.json"
+INFO_FILE = "exits.json"
+"""Of the run's directory; with it, the directory is a checkpoint."""
 VERSION = 3
 
 
@@ -126,6 +128,7 @@ class Job:
     shard: bool
     """Whether frozen weights are sharded over data parallel ranks."""
     resume: bool
+    """Whether it goes on from an earlier sitting's state, as a job does that Slurm has requeued."""
 
     @property
     def distils(self) -> bool:
@@ -184,8 +187,17 @@ def read_job(directory: str | Path) -> Job:
         limits=Limits(**text["limits"]),
         mesh=Mesh(**text["mesh"]),
         shard=text["shard"],
-        resume=text["resume"],
+        resume=text["resume"] or has_checkpoint(directory),
     )
+
+
+def has_checkpoint(directory: str | Path) -> bool:
+    return (Path(directory) / INFO_FILE).exists()
+
+
+def way_on(directory: str | Path) -> str:
+    """What a person can do if a rank fails, without the full stop."""
+    return "Go on from its last state with --resume" if has_checkpoint(directory) else "Start it again"
 
 
 def _beside(file: Path, name: str) -> Path:

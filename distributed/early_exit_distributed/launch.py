@@ -13,11 +13,12 @@ import socket
 import sys
 from pathlib import Path
 
+import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from .job import FOLDER, JobError, read_job
+from .job import FOLDER, JobError, read_job, way_on
 from .rank import report
 
 
@@ -38,7 +39,10 @@ def main(words: list[str]) -> int:
 
 
 def _launch(folder: Path, ranks: int, nodes: int, endpoint: str, meeting: str) -> int:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threads = 1 if torch.cuda.is_available() else max(1, _cores() // ranks)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # A rank that is asked to stop saves its work first. Versions of PyTorch that do not know this variable wait 30 seconds.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     config = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
@@ -49,8 +53,6 @@ def _launch(folder: Path, ranks: int, nodes: int, endpoint: str, meeting: str) -
         max_restarts=0,
         monitor_interval=0.2,
         logs_specs=DefaultLogsSpecs(),
-        # A rank that is asked to stop saves its work first.
-        shutdown_timeout=600,
     )
     try:
         elastic_launch(config, sys.executable)("-m", "early_exit_distributed.rank", str(folder.parent))
@@ -59,9 +61,14 @@ def _launch(folder: Path, ranks: int, nodes: int, endpoint: str, meeting: str) -
         rank, failure = _first(error)
         if failure.exitcode == 2:
             return 2  # The rank has reported the reason.
-        return report_failure(folder, _sentence(rank, ranks * nodes, failure))
+        return report_failure(folder, _sentence(folder, rank, ranks * nodes, failure))
     except SignalException:
         return 0
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first(error: ChildFailedError) -> tuple[int, ProcessFailure]:
@@ -70,11 +77,11 @@ def _first(error: ChildFailedError) -> tuple[int, ProcessFailure]:
     return killed[0] if killed else error.get_first_failure()
 
 
-def _sentence(rank: int, ranks: int, failure: ProcessFailure) -> str:
+def _sentence(folder: Path, rank: int, ranks: int, failure: ProcessFailure) -> str:
     code = failure.exitcode
     end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed{_reason(failure)}"
     place = f"process {failure.pid} on {socket.gethostname()}"
-    return f"Rank {rank} of {ranks} ({place}) {end}. Go on from its last state with --resume; its output is in {FOLDER}/launch.log."
+    return f"Rank {rank} of {ranks} ({place}) {end}. {way_on(folder.parent)}; its output is in {FOLDER}/launch.log."
 
 
 def _reason(failure: ProcessFailure) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import ray
 
-from .job import FOLDER, JobError
+from .job import FOLDER, JobError, way_on
 from .rank import report
 
 
@@ -36,7 +36,6 @@ class Rank:
 
     def run(self, rank: int, ranks: int, address: str, port: int) -> str | None:
         """None if it ended well; else one sentence with the reason."""
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
         # Ray shows each actor its own card, as the first.
         here = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": ranks, "MASTER_ADDR": address, "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in here.items()})
@@ -56,20 +55,24 @@ def main(directory: str, ranks: int) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= ranks else 0
     actors = [Rank.options(num_gpus=gpus, num_cpus=0 if gpus else 0.01).remote(directory) for _ in range(ranks)]
-    # Waits for all actors first: ranks that already meet would give up on those for which the cluster has no room yet.
-    (address, port), *_ = ray.get([actor.address.remote() for actor in actors])
     folder = Path(directory) / FOLDER
+    addresses = [actor.address.remote() for actor in actors]
+    # Waits for all actors first: ranks that already meet would give up on those for which the cluster has no room yet.
+    while ray.wait(addresses, num_returns=len(addresses), timeout=1)[1]:
+        if stopping.is_set() or (folder / "stop").exists():
+            return 1
+    (address, port), *_ = ray.get(addresses)
     waiting = {actor.run.remote(rank, ranks, address, port): rank for rank, actor in enumerate(actors)}
     while waiting:
         finished, _ = ray.wait(list(waiting), num_returns=1, timeout=1)
         if stopping.is_set():
             stopping.clear()
             (folder / "stop").touch()
-        failures = _failures(finished, waiting, ranks)
+        failures = _failures(finished, waiting, directory, ranks)
         if failures and not any(failure.is_cause for failure in failures):
             # If one rank has ended, the others fail, too, and Ray may report those first.
             finished, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=GRACE) if waiting else ([], [])
-            failures += _failures(finished, waiting, ranks)
+            failures += _failures(finished, waiting, directory, ranks)
         if failures:
             cause = next((failure for failure in failures if failure.is_cause), failures[0])
             report(folder, {"type": "failed", "message": cause.sentence})
@@ -84,20 +87,20 @@ class Failure:
     """Whether it reports its own reason: others may have failed because of it."""
 
 
-def _failures(finished: list[ray.ObjectRef], waiting: dict[ray.ObjectRef, int], ranks: int) -> list[Failure]:
+def _failures(finished: list[ray.ObjectRef], waiting: dict[ray.ObjectRef, int], directory: str, ranks: int) -> list[Failure]:
     """Failures among ranks that have ended, which are removed from those that are waited for."""
-    found = (_failure(done, waiting.pop(done), ranks) for done in finished)
+    found = (_failure(done, waiting.pop(done), directory, ranks) for done in finished)
     return [failure for failure in found if failure]
 
 
-def _failure(done: ray.ObjectRef, rank: int, ranks: int) -> Failure | None:
+def _failure(done: ray.ObjectRef, rank: int, directory: str, ranks: int) -> Failure | None:
     try:
         sentence = ray.get(done)
         return None if sentence is None else Failure(sentence, True)
     except ray.exceptions.RayError as error:
         was_killed = isinstance(error, ray.exceptions.RayActorError)
         reason = "was killed" if was_killed else f"failed ({type(getattr(error, 'cause', error)).__name__})"
-        return Failure(f"Rank {rank} of {ranks} {reason}. Go on from its last state with --resume.", was_killed)
+        return Failure(f"Rank {rank} of {ranks} {reason}. {way_on(directory)}.", was_killed)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def _begin(run: Sitting, model: WholeModel, learner: WholeLearner) -> Reached:
     origins = read_progress(job.continues).get("origins", {})
     progress = {"step": 0, "tokens": 0, "scores": before, "origins": origins}
     seconds = run.elapsed()
-    held_out = {"tokens": run.held_out.count * run.held_out.length, "backbone": "exact"}
+    held_out = {"tokens": run.held_out.count * run.held_out.length}
     position = Position(0, 0, 0, seconds, _mean(before), before, job.data, False, seconds, others={"heldOut": held_out})
     run.emit({"type": "phase", "phase": "save", "detail": str(job.directory)})
     checkpoint = Checkpoint(job) if run.ranks.is_writer else None

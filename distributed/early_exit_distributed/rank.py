@@ -27,7 +27,6 @@ def report(folder: Path, event: dict) -> None:
 
 def run(directory: str) -> None:
     """Raises JobError for what a person can mend."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     is_first = int(os.environ.get("RANK", 0)) == 0
 
     def emit(event: dict) -> None:

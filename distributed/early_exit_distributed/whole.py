@@ -40,9 +40,14 @@ class WholeModel:
         attention = "eager" if job.spec["attentionSoftcap"] is not None else "sdpa"
         self._model = AutoModelForCausalLM.from_pretrained(weights.model, dtype=torch.float32, attn_implementation=attention).to(ranks.device).eval()
         self._frame = self._model.base_model
+        if job.spec["tied"]:
+            # Transformers leaves two matrices apart if the files have both.
+            self._model.get_output_embeddings().weight = self._model.get_input_embeddings().weight
         self._tensors = _by_stored_name(self._model, self._frame, weights)
         own = {name: tensor for name, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)}
-        # A matrix that is tied is trained once, however often the files have it.
+        # A matrix that is tied is trained once, however often the files have it, under the name by which the engine here knows it.
+        known = {tensor for source in job.sources.values() for tensor in source.tensors}
+        own = dict(sorted(own.items(), key=lambda item: item[0] not in known))
         shapes = {name: tuple(p.shape) for name, p in {id(p): (n, p) for n, p in reversed(own.items())}.values()}
         self.model_shapes = dict(sorted(shapes.items()))
         self.shapes = {**self.model_shapes, **{p.name: p.shape for exit in job.exits for p in exit.parameters}}

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from early_exit_distributed.checkpoint import Checkpoint, read_progress, write_tensors  # noqa: E402
 from early_exit_distributed.clock import Clock  # noqa: E402
 from early_exit_distributed.initial import _normal_numbers, correction, first_values, solve  # noqa: E402
-from early_exit_distributed.job import Exit, JobError, Limits, Mesh, Parameter, Sample  # noqa: E402
+from early_exit_distributed.job import Exit, JobError, Limits, Mesh, Parameter, Sample, read_job, way_on  # noqa: E402
 from early_exit_distributed.model_files import find_model  # noqa: E402
 from early_exit_distributed.objective import Head, HeadTask, Objective, Teacher, head_losses  # noqa: E402
 from early_exit_distributed.pipeline import Layout  # noqa: E402
@@ -181,6 +181,18 @@ def test_a_model_of_the_hub_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
     with pytest.raises(JobError, match="someone/model-7B could not be downloaded on .*: no network here. Name a folder"):
         find_model("someone/model-7B", {})
+
+
+def test_a_job_with_a_checkpoint_goes_on_from_it(tmp_path):
+    (tmp_path / "distributed").mkdir()
+    nothing = dict.fromkeys(("model", "spec", "base", "continues", "train", "heldOut", "heldOutTokens", "data", "tuning", "options", "shard"), "")
+    limits, mesh = {"steps": 1, "epochs": None, "seconds": None}, {"pp": 1, "dp": 1, "tp": 1}
+    job = {**nothing, "version": 3, "files": {}, "sources": {}, "exits": [], "limits": limits, "mesh": mesh, "resume": False}
+    (tmp_path / "distributed" / "job.json").write_text(json.dumps(job))
+    assert (read_job(tmp_path).resume, way_on(tmp_path)) == (False, "Start it again")
+    # As Slurm requeues it.
+    (tmp_path / "exits.json").write_text("{}")
+    assert (read_job(tmp_path).resume, way_on(tmp_path)) == (True, "Go on from its last state with --resume")
 
 
 LIMITS = Limits(steps=1000, epochs=None, seconds=None)

@@ -7,7 +7,7 @@ import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseOptions } from '../../protocol/options.ts';
-import { submitRayJob } from '../../backend/cluster/ray.ts';
+import { newRayJobId, submitRayJob } from '../../backend/cluster/ray.ts';
 import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { follow, isWhole, pythonWithTorch, sameMetrics, shortRun, tinyModel, tuned } from './ranks.ts';
 
@@ -165,7 +165,7 @@ async function startRay(python: string, more: Record<string, string>): Promise<C
 }
 
 const takesJobs = (url: string): Promise<boolean> =>
-  submitRayJob(url, 'this', [], {}).then(
+  submitRayJob(url, newRayJobId(), 'this', [], {}).then(
     () => true,
     () => false,
   );

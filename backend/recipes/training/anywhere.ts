@@ -4,7 +4,7 @@ import type { TuneOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
 import { locateModel } from '../model-location.ts';
 
-/** @throws as the recipe that runs. */
+/** @throws as the recipe that runs, and UserError `busy` if a job of PyTorch is still under way in the folder of a run here. */
 export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const { isWholeRun, modelToContinue } = await import('./continued.ts');
   const named = modelToContinue(options);
@@ -23,6 +23,10 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   const out = options.resume ? earlier : (options.out ?? defaultDirectory(named));
   const { keepLean, requireState } = await import('./lean.ts');
   if (earlier !== null && options.on.kind !== 'here') requireState(earlier);
+  if (out !== null && options.on.kind === 'here') {
+    const { requireNoJob } = await import('../../cluster/launch.ts');
+    await requireNoJob(out);
+  }
   const placed = { ...options, model, out };
   const run =
     options.on.kind !== 'here'

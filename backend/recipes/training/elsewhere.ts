@@ -2,7 +2,7 @@
  * Tuning on PyTorch, on this machine or others. Everything is prepared as for a run here (text, exits, heads, options), written as a job,
  * and the job is followed. The result is a checkpoint like any other.
  */
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserError, userError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
@@ -12,24 +12,24 @@ import type { TuneOptions } from '../../../protocol/options.ts';
 import { modelCard } from '../../checkpoint/card.ts';
 import {
   cardFile,
-  infoFile,
   jobFolder,
   openCheckpoint,
   parametersFile,
   readInfo,
   requireSameBase,
 } from '../../checkpoint/checkpoint.ts';
+import { memoryFile } from '../../checkpoint/memory.ts';
 import { lockCheckpoint, reservePlace } from '../../checkpoint/place.ts';
 import { writtenTuning } from '../../checkpoint/portable.ts';
 import { followJob } from '../../cluster/follow.ts';
 import type { JobHandle } from '../../cluster/handle.ts';
 import { writeJob } from '../../cluster/job.ts';
 import { learningRateOf } from '../../tuning/schedule.ts';
-import { findJob, runningJob, startJob, stopJob } from '../../cluster/launch.ts';
+import { findJob, isStarted, runningJob, startJob, stopJob } from '../../cluster/launch.ts';
 import { findPython } from '../../cluster/python.ts';
 import type { FinishedEvent } from '../../cluster/reported.ts';
 import { exitId } from '../../exits/spec.ts';
-import { writeFileAtomically } from '../../system/files.ts';
+import { statOf, writeFileAtomically } from '../../system/files.ts';
 import { requireTrainable } from '../../cluster/trainable.ts';
 import { inStreamOrder } from '../backbone.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
@@ -38,7 +38,15 @@ import { findText, readText, windowsOf } from '../text.ts';
 import { inspectRemote, sourcesFolder, type Remote } from '../remote.ts';
 import { warnUncalibrated } from '../calibrate-short.ts';
 import { untilLate } from '../deadline.ts';
-import { settingOf, trainingRun, type Learner, type RunSetting, type Sitting, type Trained } from './training-run.ts';
+import {
+  otherText,
+  settingOf,
+  trainingRun,
+  type Learner,
+  type RunSetting,
+  type Sitting,
+  type Trained,
+} from './training-run.ts';
 import { endOf, optionsText, resumedEnd } from './options.ts';
 import { bare, withHeads } from './parts.ts';
 
@@ -97,7 +105,9 @@ async function* sit(
   following.directory = directory;
   const ended = yield* follow(directory, handle, signal);
   following.directory = null;
-  return finish(directory, ended, given);
+  const trained = await finish(directory, ended, given);
+  if (lacksMemories(directory)) yield { type: 'warning', message: withoutMemories };
+  return trained;
 }
 
 async function* follow(
@@ -105,9 +115,9 @@ async function* follow(
   handle: JobHandle,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, FinishedEvent> {
-  const hasWork = (): boolean => existsSync(path.join(directory, infoFile));
+  const job = runningJob(directory, handle);
   try {
-    return yield* followJob(runningJob(directory, handle), signal, () => stopJob(directory, handle, hasWork()));
+    return yield* followJob(job, signal, () => stopJob(directory, handle, job.hasState()));
   } catch (error) {
     // A user who stops a job that still waits in a queue learns that it is still there.
     if (signal.aborted && handle.kind === 'slurm' && error instanceof UserError)
@@ -135,18 +145,16 @@ async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<Tun
     );
   const place = earlier ? null : reservePlace(directory);
   const lock = place?.lock ?? lockCheckpoint(directory);
-  let handle: JobHandle | null = null;
   atEnd(() => {
     // Files that the job has written belong to it, also if it failed: its log has the reason.
-    if (!handle) place?.abandon();
+    if (!isStarted(directory)) place?.abandon();
     lock.release();
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);
   yield* warnUncalibrated(options);
   const { mesh } = yield* prepare(setting, sitting, signal);
   signal.throwIfAborted();
-  handle = await startJob(directory, { place: options.on, mesh }, signal);
-  return { directory, handle };
+  return { directory, handle: await startJob(directory, { place: options.on, mesh }, signal) };
 }
 
 /** Writes the job of a run; returns what is known of the machines that run it. */
@@ -186,14 +194,8 @@ async function* prepare(
   const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
+  if (earlier && earlier.position.data !== windows.hash) throw otherText(directory);
   const exits = tuned ? places : withHeads(places, options, model, windows);
-  const perUpdate = options.batchSize * options.accumulation;
-  if (perUpdate % mesh.dp !== 0)
-    throw userError(
-      'bad-argument',
-      `An update has ${perUpdate} windows, which ${mesh.dp} data parallel ranks cannot share evenly.`,
-      'Change --batch-size or --accumulation, or choose another --mesh.',
-    );
   const limits = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   writeJob({
     directory,
@@ -244,3 +246,12 @@ async function finish(directory: string, ended: FinishedEvent, given: TuneOption
     ...(newModel !== undefined && { newModel, whole: true }),
   };
 }
+
+/** Whether exits lack what a fit here would have given them. */
+function lacksMemories(directory: string): boolean {
+  const info = readInfo(directory);
+  return info.tuning['initialise'] === 'fit' && !isContinued(info) && statOf(path.join(directory, memoryFile)) === null;
+}
+
+const withoutMemories =
+  'PyTorch fits no memories of exits and no trust in the text, so these exits save less time than exits that are tuned here (--on here).';

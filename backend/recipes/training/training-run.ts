@@ -3,7 +3,7 @@
  * (tune.ts), a whole model (pretrain.ts), and either of them in PyTorch (tune-elsewhere.ts).
  */
 import { readdirSync } from 'node:fs';
-import { userError } from '../../../protocol/errors.ts';
+import { userError, type UserError } from '../../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
@@ -168,9 +168,13 @@ export function resumeRun(
   const further = { ...position, ...(position.finished && { finished: false, pool: null }), ...(end && { end }) };
   if (position.data === data) return { checkpoint: writer, state, position: further };
   writer.close();
-  throw userError(
+  throw otherText(directory);
+}
+
+/** For a run that is resumed with another text: the order of its windows would be another one, too. */
+export const otherText = (directory: string): UserError =>
+  userError(
     'bad-data',
     `The text is not the text that the run in ${directory} began with, or its tokenizer has changed.`,
     'Restore it, or begin a new run with another --out.',
   );
-}

@@ -254,6 +254,19 @@ describe('reservePlace', () => {
     expect(fs.readdirSync(at()).sort()).toContain('metrics.jsonl');
   });
 
+  it('takes over what a job of PyTorch began, and no other folder of that name', () => {
+    fs.mkdirSync(at('distributed'), { recursive: true });
+    fs.writeFileSync(at('distributed', 'notes.txt'), 'x');
+    expect(() => reservePlace(at())).toThrow(/is not empty/);
+    expect(fs.existsSync(at('distributed', 'notes.txt'))).toBe(true);
+    // A job that failed in its first checkpoint.
+    fs.writeFileSync(at('distributed', 'job.json'), '{}');
+    fs.mkdirSync(at('state'));
+    fs.writeFileSync(at('metrics.jsonl'), '{}');
+    reservePlace(at()).abandon();
+    expect(fs.readdirSync(at())).toEqual([]);
+  });
+
   it.skipIf(process.platform !== 'linux')('says so where no folder can be made', () => {
     expect(() => reservePlace('/proc/none/my.exits')).toThrow(withFields({ name: 'UserError' }));
   });

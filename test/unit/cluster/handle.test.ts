@@ -6,11 +6,12 @@ import type { AddressInfo } from 'node:net';
 import * as path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { readHandle, writeHandle, type JobHandle } from '../../../backend/cluster/handle.ts';
-import { findJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
-import { identityOf } from '../../../backend/system/processes.ts';
+import { findJob, requireNoJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
+import { identityOf, type ProcessIdentity } from '../../../backend/system/processes.ts';
 import { describeError } from '../../../protocol/errors.ts';
 import type { Place } from '../../../protocol/options-place.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
+import { finished } from './reports.ts';
 
 const torchrun: Place = { kind: 'torchrun', hosts: [] };
 const ray = { kind: 'ray', url: 'http://127.0.0.1:9', id: 'raysubmit_x' } as const;
@@ -45,6 +46,7 @@ describe('a handle', () => {
     expect(readHandle(folder)).toBeNull();
     for (const handle of [
       { kind: 'processes', processes: [identityOf(process.pid)] },
+      { kind: 'processes', processes: [], host: 'login1' },
       ray,
       { kind: 'slurm' },
     ] as const) {
@@ -113,6 +115,55 @@ describe.skipIf(process.platform === 'win32')('stopping a job', () => {
     const { directory } = runFolder();
     const processes = [{ pid: bystander(), started: 'another boot 17' }];
     expect(await runningJob(directory, { kind: 'processes', processes }).ended()).toMatch(/ended without a word/);
+  });
+});
+
+describe('a job that may be under way', () => {
+  const running = (): { kind: 'processes'; processes: ProcessIdentity[] } => ({
+    kind: 'processes',
+    processes: [identityOf(bystander())],
+  });
+  const folderOfJob = (handle: JobHandle, reports: readonly string[] = []): string => {
+    const { directory, folder } = runFolder(JSON.stringify(handle));
+    fs.writeFileSync(path.join(folder, 'events.jsonl'), reports.map((line) => `${line}\n`).join(''));
+    return directory;
+  };
+  const dead = { kind: 'processes', processes: [{ pid: 4711, started: 'another boot 17' }] } as const;
+
+  it('lets nothing else write into its folder, and says how to follow it', async () => {
+    for (const [handle, place] of [
+      [running(), 'torchrun'],
+      [ray, 'ray:http://127.0.0.1:9'],
+      [{ kind: 'slurm' }, 'slurm'],
+    ] as const) {
+      const directory = folderOfJob(handle);
+      const error: unknown = await requireNoJob(directory).catch((reason: unknown) => reason);
+      expect(describeError(error)).toBe(
+        `A job of PyTorch is under way in ${directory}. Follow it with --resume --on ${place}. ` +
+          `If it is certainly over, remove ${path.join(directory, 'distributed')}.`,
+      );
+    }
+  });
+
+  it('does so no more once it has reported its end, or its processes are over', async () => {
+    for (const handle of [running(), ray, { kind: 'slurm' }] as const)
+      for (const report of [finished(true), '{"type":"failed","message":"no"}'])
+        await requireNoJob(folderOfJob(handle, [report]));
+    await requireNoJob(folderOfJob(dead));
+    await requireNoJob(temporaryFolder());
+  });
+
+  it('on another machine that shares the folder is followed from there, until it has reported its end', async () => {
+    const handle = { ...dead, host: 'login1' };
+    const find = (directory: string) => findJob(directory, torchrun, new AbortController().signal).next();
+    const directory = folderOfJob(handle);
+    const message = `The job in ${directory} was started on login1.`;
+    await expect(find(directory)).rejects.toThrow(message);
+    await expect(requireNoJob(directory)).rejects.toThrow(message);
+    expect(await find(folderOfJob(handle, [finished(false)]))).toEqual({ done: true, value: handle });
+    // A machine that is called something else by now.
+    const renamed = { ...running(), host: 'login1' };
+    expect(await find(folderOfJob(renamed))).toEqual({ done: true, value: renamed });
   });
 });
 

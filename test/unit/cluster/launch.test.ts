@@ -1,13 +1,17 @@
 /** Commands for other machines hold in a shell, whatever a folder is called, and add up to the ranks of the mesh. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { followJob } from '../../../backend/cluster/follow.ts';
+import { writeHandle, type ProcessesHandle } from '../../../backend/cluster/handle.ts';
 import { findJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
 import { slurmJobNumber, slurmScript } from '../../../backend/cluster/slurm.ts';
 import { hostCommands, newMeeting } from '../../../backend/cluster/torchrun.ts';
+import { identityOf, isRunning, type ProcessIdentity } from '../../../backend/system/processes.ts';
+import type { UserError } from '../../../protocol/errors.ts';
+import { finished } from './reports.ts';
 
 const mesh = { pp: 2, dp: 4, tp: 2, shard: false };
 const folder = `/runs/it's "$(touch x)".exits/distributed`;
@@ -40,9 +44,6 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
         ]);
       }
     fs.rmSync(bin, { recursive: true });
-    expect(() => hostCommands(folder, ['a', 'b', 'c'], mesh, meeting)).toThrow(
-      '16 ranks cannot be shared evenly among 3 hosts.',
-    );
   });
 
   it('meets no other run', () => {
@@ -60,6 +61,10 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
     const script = slurmScript(own, 'launch.log', mesh);
     execFileSync('bash', ['-n'], { input: script });
     expect(script).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=8\n');
+    // As many on each node.
+    const [nine, twelve] = [9, 12].map((dp) => slurmScript(own, 'launch.log', { pp: 1, dp, tp: 1, shard: false }));
+    expect(nine).toContain('#SBATCH --nodes=3\n#SBATCH --gpus-per-node=3\n');
+    expect(twelve).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=6\n');
     const ran = execFileSync('bash', {
       input: `scontrol() { echo first; }\nsrun() { printf '%s\\n' "$@"; }\nSLURM_NNODES=2\nSLURM_JOB_ID=17\n${script}`,
       encoding: 'utf8',
@@ -158,5 +163,75 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
     const next = found.next();
     abort.abort();
     await expect(next).rejects.toThrow(/abort/i);
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('launchers', () => {
+  let root: string;
+  let children: ChildProcess[];
+  beforeEach(() => {
+    root = fs.mkdtempSync(path.join(os.tmpdir(), 'launchers-'));
+    fs.mkdirSync(path.join(root, 'distributed'));
+    children = [];
+  });
+  afterEach(() => {
+    for (const child of children) child.kill('SIGKILL');
+    fs.rmSync(root, { recursive: true, force: true });
+  });
+  const write = (name: string, text: string): void => fs.writeFileSync(path.join(root, 'distributed', name), text);
+  /** A launcher's stand-in, in a group of its own. */
+  const started = (script: string): ProcessIdentity => {
+    const child = spawn('sh', ['-c', script], { detached: true, stdio: 'ignore' });
+    children.push(child);
+    return identityOf(child.pid!);
+  };
+  /** Two launchers, the second of which ends at once. */
+  async function twoLaunchers(): Promise<ProcessesHandle> {
+    const processes = [started('exec sleep 60'), started('exec sleep 0.1')];
+    await new Promise((resolve) => children[1]!.on('close', resolve));
+    write('launch.log', 'waiting\nssh: connect to host b port 22: No route to host\n');
+    return { kind: 'processes', processes };
+  }
+  const findIn = async (handle: ProcessesHandle): Promise<unknown> => {
+    writeHandle(path.join(root, 'distributed'), handle);
+    const found = findJob(root, { kind: 'torchrun', hosts: [] }, new AbortController().signal);
+    for (;;) {
+      const { done, value } = await found.next();
+      if (done) return value;
+    }
+  };
+
+  it('of which one ends before the first report are ended together, with its reason', async () => {
+    const handle = await twoLaunchers();
+    expect(await runningJob(root, handle).ended()).toMatch(
+      /^The ranks ended without a word of how \(ssh: connect to host b port 22: No route to host\); see .*launch\.log\.$/,
+    );
+    expect(isRunning(handle.processes[0]!)).toBe(false);
+  }, 10_000);
+
+  it('of which one ends later are still a job', async () => {
+    const handle = await twoLaunchers();
+    write('events.jsonl', '');
+    expect(await runningJob(root, handle).ended()).toBeNull();
+    expect(isRunning(handle.processes[0]!)).toBe(true);
+  });
+
+  it('that were asked to stop and came to the end by themselves are followed to it, others are not', async () => {
+    const handle = { kind: 'processes', processes: [] } as const;
+    write('stop', '');
+    write('events.jsonl', `${finished(false)}\n`);
+    expect(await findIn(handle)).toEqual(handle);
+    write('events.jsonl', `${finished(true)}\n`);
+    expect(await findIn(handle)).toBeNull();
+  });
+
+  it('that end without a word are started again, or gone on with if there is a state', async () => {
+    const follow = (): Promise<unknown> =>
+      followJob(runningJob(root, { kind: 'processes', processes: [] }), new AbortController().signal, async () => {})
+        .next()
+        .catch((reason: unknown) => (reason as UserError).wayOut);
+    expect(await follow()).toBe('Start it again.');
+    fs.writeFileSync(path.join(root, 'exits.json'), '{}');
+    expect(await follow()).toBe('Go on from its last state with --resume.');
   });
 });

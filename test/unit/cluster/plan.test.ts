@@ -8,7 +8,7 @@ import { bytesText } from '../../../protocol/bytes-text.ts';
 import type { PlannedEvent, TuneEvent } from '../../../protocol/events.ts';
 import { writeExits } from '../../../backend/checkpoint/writer.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { chooseEvenMesh, type PlannedRun } from '../../../backend/cluster/plan.ts';
+import { chooseEvenMesh, chooseMesh, requireRunnable, type PlannedRun } from '../../../backend/cluster/plan.ts';
 import { plan, plannedRun } from '../../../backend/recipes/plan.ts';
 import { ggufTwin } from '../../support/gguf-twins.ts';
 import { fixtures } from '../../support/golden.ts';
@@ -155,6 +155,24 @@ describe('a plan', () => {
     await expect(planned('7B', 4, { mesh: 'pp=2' })).rejects.toThrow('--mesh pp=2,dp=1,tp=1 has 2 ranks, not 4.');
     expect((await planned('70B', 1)).fits).toBe(false);
     expect((await planned('7B', 1)).fits).toBe(true);
+  });
+
+  it('refuses a mesh on which nothing could run, and chooses none', async () => {
+    for (const [model, mesh, why] of [
+      ['7B', 'pp=64', '--mesh pp=64,dp=1,tp=1 cannot be used: 32 layers cannot be cut into 64 stages.'],
+      ['70B', 'tp=64', '8 key heads cannot be shared evenly among 64 tensor parallel ranks.'],
+    ] as const)
+      await expect(planned(model, 64, { mesh })).rejects.toThrow(why);
+    await expect(planned('7B', 3, { mesh: 'dp=3' })).rejects.toThrow(
+      'an update has 64 windows, which 3 data parallel ranks cannot share evenly.',
+    );
+    const run = { ...plannedRun(parseOptions('tune', { model: path.join(root, '7B') })), windows: 1 };
+    // As Command R+ has them.
+    const normed: PlannedRun = { ...run, spec: { ...run.spec, qkNorm: 'heads' } };
+    const parts = { pp: 1, dp: 1, tp: 2, shard: false };
+    requireRunnable(run, parts);
+    expect(() => requireRunnable(normed, parts)).toThrow(/each head of this model has a norm of its own/);
+    expect([run, normed].map((each) => chooseMesh(each, 64).mesh.tp)).toEqual([2, 1]);
   });
 });
 

@@ -4,11 +4,14 @@ import * as http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { UserError } from '../../../protocol/errors.ts';
+import { readHandle } from '../../../backend/cluster/handle.ts';
+import { isStarted, startJob } from '../../../backend/cluster/launch.ts';
 import { countGpus, findPython, pythonPath } from '../../../backend/cluster/python.ts';
 import { programPath } from '../../../backend/devices/programs.ts';
 import { rayJobEnd, submitRayJob } from '../../../backend/cluster/ray.ts';
+import { temporaryFolder } from '../formats/fixtures.ts';
 
 const signal = new AbortController().signal;
 
@@ -40,7 +43,7 @@ describe.skipIf(process.platform === 'win32')('Python', () => {
     process.env['EARLY_EXIT_PYTHON'] = path.join(folder, 'nowhere');
     const absent = await failure(findPython(signal));
     expect(absent.message).toBe(`EARLY_EXIT_PYTHON is ${folder}/nowhere, which cannot be started.`);
-    expect(absent.wayOut).toContain('pip install torch transformers safetensors numpy');
+    expect(absent.wayOut).toContain("pip install 'torch>=2.8' 'transformers>=5.0' 'safetensors>=0.5' 'numpy'");
     const file = python('exit 3');
     expect((await failure(findPython(signal))).message).toBe(`${file} cannot be started.`);
   });
@@ -73,6 +76,16 @@ describe.skipIf(process.platform === 'win32')('Python', () => {
       process.env['PYTHONPATH'] = packages;
       expect(await findPython(signal)).toBe(file);
       expect(await countGpus(file, signal)).toBe(3);
+      const install = (name: string, version: string): void => {
+        const about = path.join(packages, `${name}.dist-info`);
+        fs.mkdirSync(about, { recursive: true });
+        fs.writeFileSync(path.join(about, 'METADATA'), `Name: ${name}\nVersion: ${version}\n`);
+      };
+      install('torch', '2.10.0+cu128');
+      install('transformers', '4.57.1');
+      expect((await failure(findPython(signal))).message).toBe(`${file} has no transformers>=5.0.`);
+      install('transformers', '5.0.0');
+      expect(await findPython(signal)).toBe(file);
     } finally {
       if (before === undefined) delete process.env['PYTHONPATH'];
       else process.env['PYTHONPATH'] = before;
@@ -95,7 +108,7 @@ describe('a folder of packages', () => {
 
 describe('a Ray cluster', () => {
   it('that does not answer, refuses, wants a token or is none is named', async () => {
-    const closed = await failure(submitRayJob('http://127.0.0.1:9', 'm', [], {}));
+    const closed = await failure(submitRayJob('http://127.0.0.1:9', 'raysubmit_1', 'm', [], {}));
     expect(closed.message).toBe('The Ray cluster at http://127.0.0.1:9 does not answer.');
     const requests: { url: string; body: string; token: string | undefined }[] = [];
     let [status, text] = [200, '{"submission_id": "raysubmit_1"}'];
@@ -111,8 +124,9 @@ describe('a Ray cluster', () => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     process.env['RAY_AUTH_TOKEN'] = 'secret';
     try {
-      expect(await submitRayJob(url, 'early_exit_distributed.on_ray', ["/runs/it's", '2'], {})).toBe('raysubmit_1');
-      const { entrypoint } = JSON.parse(requests[0]!.body) as { entrypoint: string };
+      await submitRayJob(url, 'raysubmit_1', 'early_exit_distributed.on_ray', ["/runs/it's", '2'], {});
+      const { entrypoint, submission_id } = JSON.parse(requests[0]!.body) as Record<string, string>;
+      expect(submission_id).toBe('raysubmit_1');
       expect(requests[0]).toMatchObject({ url: '/api/jobs/', token: 'Bearer secret' });
       expect(entrypoint).toBe(`python -m early_exit_distributed.on_ray '/runs/it'\\''s' '2'`);
 
@@ -137,5 +151,36 @@ describe('a Ray cluster', () => {
       delete process.env['RAY_AUTH_TOKEN'];
       server.close();
     }
+  });
+
+  it('that does not answer in time has its job found again, unless it says that there is none', async () => {
+    const folder = temporaryFolder();
+    fs.mkdirSync(path.join(folder, 'distributed'));
+    const submitted: string[] = [];
+    let [status, text] = [200, '{"status": "RUNNING"}'];
+    const server = http.createServer((request, response) => {
+      let body = '';
+      request.on('data', (piece: Buffer) => (body += piece.toString()));
+      request.on('end', () => {
+        if (request.method === 'POST') submitted.push((JSON.parse(body) as { submission_id: string }).submission_id);
+        if (request.method === 'POST' || status === 0) request.socket.destroy();
+        else response.writeHead(status).end(text);
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const mesh = { pp: 1, dp: 2, tp: 1, shard: false };
+    const start = () => startJob(folder, { place: { kind: 'ray', url }, mesh }, signal);
+    const handle = { kind: 'ray', url, id: expect.any(String) as string };
+    expect(await start()).toEqual(handle);
+    expect(readHandle(path.join(folder, 'distributed'))).toEqual({ ...handle, id: submitted[0] });
+    [status, text] = [404, 'no such job'];
+    await expect(start()).rejects.toThrow(`The Ray cluster at ${url} does not answer.`);
+    expect(isStarted(folder)).toBe(false);
+    status = 0;
+    await expect(start()).rejects.toThrow(`The Ray cluster at ${url} does not answer.`);
+    expect(readHandle(path.join(folder, 'distributed'))).toEqual({ ...handle, id: submitted[2] });
+    expect(new Set(submitted).size).toBe(3);
   });
 });

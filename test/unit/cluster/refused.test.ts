@@ -42,6 +42,22 @@ describe.each(places)('%o', (place) => {
     );
   });
 
+  it.each([
+    ['gemma3', 'gemma3_text', 'Gemma 3'],
+    ['mistral3', 'ministral3', 'Mistral 3'],
+  ])('does not take a model with vision (%s)', async (type, language, called) => {
+    const model = path.join(root, type);
+    fs.cpSync(path.join(fixtures, 'tiny', language), model, { recursive: true });
+    const file = path.join(model, 'config.json');
+    const text_config: unknown = JSON.parse(
+      fs.readFileSync(path.join(fixtures, 'tiny', language, 'config.json'), 'utf8'),
+    );
+    fs.writeFileSync(file, JSON.stringify({ model_type: type, text_config }));
+    expect(await refusal(model, place)).toBe(
+      `${model} has vision, and Transformers makes no language model of a ${called} that has. Tune it here (--on here).`,
+    );
+  });
+
   // A plan can be made of one: test/unit/cluster/plan.test.ts.
   it.skipIf('plan' in place)('does not take a GGUF file, and says which model to give instead', async () => {
     const plain = ggufFile('plain.gguf', []);

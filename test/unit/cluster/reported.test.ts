@@ -1,6 +1,6 @@
 /** Lines of ranks are read, not believed. */
 import { describe, expect, it } from 'vitest';
-import { eventType, readEvent } from '../../../backend/cluster/reported.ts';
+import { eventOrNull, readEvent } from '../../../backend/cluster/reported.ts';
 import { caught } from '../formats/fixtures.ts';
 
 const score = { exit: '3:mlp', layer: 3, loss: 2.5, perplexity: 12.2, accuracy: 0.4, agreement: 0.5 };
@@ -21,7 +21,7 @@ describe('a line of a rank', () => {
     expect(readEvent(line)).toEqual(event);
     // A cluster's log puts something before it.
     expect(readEvent(`(Rank pid=1) ${line}`)).toEqual(event);
-    expect(eventType(line)).toBe(event.type);
+    expect(eventOrNull(line)).toEqual(event);
   });
 
   it('has null for a number that is not finite', () => {
@@ -55,6 +55,6 @@ describe('a line of a rank', () => {
     expect(error.code).toBe('bad-data');
     expect(error.message).toBe(`The job reports what cannot be read: ${why}`);
     expect(error.wayOut).not.toBeNull();
-    expect(eventType(line)).toBeNull();
+    expect(eventOrNull(line)).toBeNull();
   });
 });

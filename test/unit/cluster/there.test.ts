@@ -44,7 +44,7 @@ async function ray(seen: Record<string, unknown>): Promise<string> {
       [/^\/api\/packages\//, {}],
       [/\/logs$/, { logs: `${JSON.stringify(seen).replaceAll(':', ': ')}\n` }],
       [/^\/api\/jobs\/$/, { submission_id: 'look' }],
-      [/^\/api\/jobs\/look$/, { status: 'SUCCEEDED', message: null }],
+      [/^\/api\/jobs\/[\w-]+$/, { status: 'SUCCEEDED', message: null }],
     ];
     request.resume().on('end', () => {
       response.end(JSON.stringify(answers.find(([route]) => route.test(request.url!))?.[1]));
@@ -126,6 +126,46 @@ describe.skipIf(process.platform === 'win32')('Slurm', () => {
     fs.rmSync(path.join(root, 'sinfo'));
     expect((await remoteOf({ on: 'slurm' })).note).toBe(
       'One rank: there is no sinfo here to say which GPUs Slurm has. Name more with --mesh.',
+    );
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('torchrun', () => {
+  const before = process.env['EARLY_EXIT_PYTHON'];
+  afterEach(() => {
+    if (before === undefined) delete process.env['EARLY_EXIT_PYTHON'];
+    else process.env['EARLY_EXIT_PYTHON'] = before;
+  });
+  /** A Python whose PyTorch sees these GPUs; null: there is none. */
+  const gpusHere = (gpus: number | null): void => {
+    const file = path.join(root, 'python');
+    process.env['EARLY_EXIT_PYTHON'] = file;
+    const script = `case "$2" in *device_count*) echo ${gpus};; esac`;
+    if (gpus !== null) fs.writeFileSync(file, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  };
+
+  it('on hosts needs no PyTorch here if the mesh is named, and gets a rank on each if nothing says more', async () => {
+    gpusHere(null);
+    const named = await remoteOf({ on: 'torchrun:a,b', mesh: 'dp=4' });
+    expect([meshText(named.mesh), named.note]).toEqual(['pp=1,dp=4,tp=1', null]);
+    const least = await remoteOf({ on: 'torchrun:a,b' });
+    expect([meshText(least.mesh), least.note]).toEqual([
+      'pp=1,dp=2,tp=1',
+      'One rank a host: PyTorch sees no GPU here. Name more with --mesh.',
+    ]);
+    await expect(remoteOf({ on: 'torchrun', mesh: 'dp=4' })).rejects.toThrow(/cannot be started/);
+  });
+
+  it('gets as many ranks on each host as there are GPUs here, and no more', async () => {
+    gpusHere(3);
+    expect(meshText((await remoteOf({ on: 'torchrun:a,b', batchSize: 6 })).mesh)).toBe('pp=1,dp=6,tp=1');
+    // Four windows are shared evenly by neither six replicas nor three.
+    expect(meshText((await remoteOf({ on: 'torchrun:a,b', batchSize: 4 })).mesh)).toBe('pp=3,dp=2,tp=1');
+    await expect(remoteOf({ on: 'torchrun', mesh: 'dp=4' })).rejects.toThrow(
+      '--mesh pp=1,dp=4,tp=1 cannot be used: PyTorch sees 3 GPUs for 4 ranks.',
+    );
+    await expect(remoteOf({ on: 'torchrun:a,b,c', mesh: 'dp=4' })).rejects.toThrow(
+      '4 ranks cannot be shared evenly among 3 hosts',
     );
   });
 });

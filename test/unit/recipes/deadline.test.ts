@@ -58,6 +58,7 @@ it('asks a job to stop at once, and leaves it alone that does not answer', async
   const silent: RunningJob = {
     lines: async () => '',
     ended: () => never,
+    hasState: () => false,
   };
   const controller = new AbortController();
   let steps = 0;
