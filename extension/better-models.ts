@@ -3,13 +3,13 @@
  * it can ship with the extension.
  */
 import * as vscode from 'vscode';
+import { bytesText } from '../protocol/bytes-text.ts';
 import { shippedModel } from '../protocol/options-groups.ts';
 import { betterModels, fetchMinutes, type Recommended } from '../protocol/models.ts';
 import type { App } from './app.ts';
 import { offer } from './messages.ts';
 import { chosenModel, useModel } from './model-and-exits.ts';
 import { download } from './models-at-hand.ts';
-import { sizeText } from './sizes.ts';
 
 const SAID = 'earlyExit.saidBetterModels';
 
@@ -36,7 +36,7 @@ export function offerBetterModels(app: App): vscode.Disposable {
 
 /** Such as `530 MB, about 1 min`. */
 const sizeAndTime = ({ bytes }: Pick<Recommended, 'bytes'>): string =>
-  vscode.l10n.t('{0}, about {1} min', sizeText(bytes), fetchMinutes(bytes));
+  vscode.l10n.t('{0}, about {1} min', bytesText(bytes), fetchMinutes(bytes));
 
 async function fetch(app: App, { reference }: Recommended): Promise<void> {
   if (await download(app, reference)) await useModel(app, reference);

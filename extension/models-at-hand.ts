@@ -1,11 +1,11 @@
 /** The models on this machine, those recommended for it and those of the hub, as items of a pick; and a download with its progress. */
 import * as vscode from 'vscode';
+import { bytesText } from '../protocol/bytes-text.ts';
 import { fetchMinutes, fitsMemory, recommendedFor, type HubChoice, type MachineModel } from '../protocol/models.ts';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { showPick } from './pick.ts';
 import { fileInFolder } from './choices.ts';
-import { sizeText } from './sizes.ts';
 
 /** An item that names a model: `reference` becomes the setting, after a download if necessary. */
 export interface ModelItem extends vscode.QuickPickItem {
@@ -29,7 +29,7 @@ export async function machineItems(app: App, current: string): Promise<(vscode.Q
     ...recommended.map(({ reference, name, bytes, use }): ModelItem => ({
       label: `$(cloud-download) ${name}`,
       description: [
-        vscode.l10n.t('{0}, about {1} min', sizeText(bytes), fetchMinutes(bytes)),
+        vscode.l10n.t('{0}, about {1} min', bytesText(bytes), fetchMinutes(bytes)),
         use === 'chat' ? vscode.l10n.t('for chats') : vscode.l10n.t('for completions that fill in the middle'),
       ].join(' · '),
       reference,
@@ -47,7 +47,7 @@ function machineItem(model: MachineModel, memoryBytes: number, current: string):
   const unfit = fits ? '' : vscode.l10n.t('does not fit in memory');
   return {
     label: `$(${icon}) ${label}`,
-    description: [sizeText(bytes), type, unfit, cacheTexts()[cache], folder].filter((text) => text !== '').join(' · '),
+    description: [bytesText(bytes), type, unfit, cacheTexts()[cache], folder].filter((text) => text !== '').join(' · '),
     ...(problem !== null && { detail: problem }),
     reference,
     isHere: true,
@@ -89,7 +89,7 @@ export async function searchedModel(app: App): Promise<string | null> {
 
 const choiceItem = ({ reference, bytes, type }: HubChoice): vscode.QuickPickItem & { reference: string } => ({
   label: reference.split(':')[1] ?? reference,
-  description: [sizeText(bytes), type].filter((text) => text !== '').join(' · '),
+  description: [bytesText(bytes), type].filter((text) => text !== '').join(' · '),
   reference,
 });
 
@@ -103,7 +103,7 @@ export async function download(app: App, reference: string): Promise<boolean> {
       const watch = app.backend.listen(protocol.downloadProgressed, (now) => {
         if (now.reference !== reference || now.total === 0) return;
         const done = (100 * now.done) / now.total;
-        const message = `${sizeText(now.done)} / ${sizeText(now.total)}`;
+        const message = `${bytesText(now.done)} / ${bytesText(now.total)}`;
         progress.report({ increment: Math.max(0, done - percent), message });
         percent = Math.max(percent, done);
       });

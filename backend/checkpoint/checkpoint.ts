@@ -13,7 +13,7 @@ import { exitArchitectures, exitId, exitPath, shortlistOf, type ExitSpec, type H
 import { fileError, readText, statOf, writeFileAtomically } from '../system/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
-import { cardFile, infoFile, parametersFile } from '../formats/our-folders.ts';
+import { infoFile, parametersFile } from '../formats/our-folders.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { readCalibration, type Calibration } from './calibration.ts';
 import { bad, isCount, record } from './fields.ts';
@@ -85,7 +85,6 @@ export interface Checkpoint extends CheckpointInfo {
   close(): void;
 }
 
-export { cardFile, infoFile, parametersFile };
 export const metricsFile = 'metrics.jsonl';
 export const stateFolder = 'state';
 /** File in it with the position of the run. */

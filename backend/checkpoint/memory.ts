@@ -15,8 +15,6 @@ import type { ParameterValues } from '../model/overlay.ts';
 import { cutName, cutWidth, type ModelSpec } from '../model/spec.ts';
 import { bad } from './fields.ts';
 
-export { memoryFile };
-
 /** A memory with its errors on tokens that were kept apart from its fit, and trust in the text at its cut. */
 export interface KeptMemory extends MemoryMap {
   readonly errors: MemoryErrors | null;

@@ -7,8 +7,8 @@ import * as path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder } from '../system/files.ts';
 import { lockOrRefuse, type Lock } from '../system/lock.ts';
-import { cardFile, isCheckpoint, jobFile, jobFolder, metricsFile, parametersFile, stateFolder } from './checkpoint.ts';
-import { memoryFile } from './memory.ts';
+import { cardFile, memoryFile, parametersFile } from '../formats/our-folders.ts';
+import { isCheckpoint, jobFile, jobFolder, metricsFile, stateFolder } from './checkpoint.ts';
 
 const lockFile = '.lock';
 

@@ -6,8 +6,9 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { ExitScore } from '../../protocol/events.ts';
 import { readText, statOf, writeFileAtomically } from '../system/files.ts';
+import { parametersFile } from '../formats/our-folders.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
-import { bad, formatVersion, parametersFile, positionFile, stateFolder, type StepState } from './checkpoint.ts';
+import { bad, formatVersion, positionFile, stateFolder, type StepState } from './checkpoint.ts';
 import { bestFile } from './continued.ts';
 import { lockCheckpoint } from './place.ts';
 

@@ -7,14 +7,12 @@ import * as path from 'node:path';
 import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../system/files.ts';
 import type { Lock } from '../system/lock.ts';
+import { cardFile, infoFile, parametersFile } from '../formats/our-folders.ts';
 import { bytesOf, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
 import { modelCard } from './card.ts';
 import {
-  cardFile,
   formatVersion,
-  infoFile,
   metricsFile,
-  parametersFile,
   positionFile,
   shortlistName,
   stateFolder,

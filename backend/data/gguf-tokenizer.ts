@@ -127,9 +127,10 @@ export interface PreTokenizer {
 const gpt2: PreTokenizer = { splits: [gpt2Split] };
 const digitsThenGpt2: PreTokenizer = { splits: ['\\p{N}', gpt2Split] };
 const llama3: PreTokenizer = { splits: [llama3Split], ignoreMerges: true, addsBos: true };
+const dbrx: PreTokenizer = { splits: [llama3Split] };
 const qwen2: PreTokenizer = { splits: [qwen2Split] };
 
-/** By `tokenizer.ggml.pre`. */
+/** By `tokenizer.ggml.pre`; of equal ones the first is written. */
 export const preTokenizers: Readonly<Record<string, PreTokenizer | undefined>> = {
   default: { splits: ['[\\p{P}\\$\\+<=>\\^~\\|]+', gpt2Split, '\\p{N}+', '[0-9][0-9][0-9]'] },
   'gpt-2': gpt2,
@@ -153,8 +154,10 @@ export const preTokenizers: Readonly<Record<string, PreTokenizer | undefined>> =
   'falcon-h1': llama3,
   lfm2: llama3,
   pixtral: llama3,
-  dbrx: { splits: [llama3Split] },
-  'smaug-bpe': { splits: [llama3Split] },
+  dbrx,
+  'smaug-bpe': dbrx,
+  glm4: dbrx,
+  'chatglm-bpe': dbrx,
   qwen2,
   'deepseek-r1-qwen': qwen2,
   stablelm2: qwen2,

@@ -3,9 +3,10 @@
  * returns only devices that were tried in a process of their own.
  */
 import { totalmem } from 'node:os';
-import { userError } from '../../protocol/errors.ts';
+import { bytesText } from '../../protocol/bytes-text.ts';
+import { userError, type UserError } from '../../protocol/errors.ts';
 import type { GpuKind } from '../ggml/packages.ts';
-import { bytesOfLayers, gigabytes, layersThatFit, type Needs } from './fit.ts';
+import { bytesOfLayers, layersThatFit, type Needs } from './fit.ts';
 import { gpuKinds, probeGpus, type Gpu } from './gpus.ts';
 import { probeAdapter, type Adapter, type Probe } from './probe.ts';
 import { findTensorFlow, type TensorFlow } from './tensorflow.ts';
@@ -20,6 +21,8 @@ export interface Device {
   readonly reason: string;
   /** The user named it: it is not replaced if it fails. */
   readonly named: boolean;
+  /** Why the CPU cannot take over if the card fails; absent if it can. */
+  readonly noFallback?: UserError;
 }
 
 /** The engine that tunes exits: `compiled` on the CPU, or TensorFlow.js on a backend. */
@@ -52,6 +55,8 @@ export interface DeviceWish {
   readonly device: 'auto' | 'cpu' | GpuKind;
   /** Layers of the model on a card. */
   readonly gpuLayers: 'auto' | number;
+  /** For whole windows, which one processor reads: a card that does not get all layers gets none. */
+  readonly whole?: boolean;
 }
 
 /** What must fit a card; if there is no model yet, anything fits. */
@@ -70,33 +75,40 @@ export async function chooseDevice(
   probes: Probes = machine,
 ): Promise<Device> {
   const device = await deviceFor(wish, needs, signal, probes);
-  if (needs !== null) checkMemory(needs, device.share?.layers ?? 0, probes.memory());
-  return device;
+  if (needs === null) return device;
+  const memory = probes.memory();
+  const problem = memoryProblem(needs, device.share, memory);
+  if (problem !== null) throw problem;
+  const noFallback = memoryProblem(needs, null, memory);
+  return noFallback === null ? device : { ...device, noFallback };
 }
 
-/** @throws UserError `out-of-memory` if the layers that are not on the card need more memory than there is. */
-function checkMemory(needs: Needs, onCard: number, memory: number): void {
+/** An `out-of-memory` if what is not in a card's own memory needs more than the machine has; else null. */
+function memoryProblem(needs: Needs, share: Device['share'], memory: number): UserError | null {
+  const hasOwn = share !== null && !share.gpu.integrated && !share.gpu.software;
   const all = bytesOfLayers(needs, needs.layers.length);
-  const takes = onCard > 0 ? all - bytesOfLayers(needs, onCard) : all;
-  if (takes <= memory) return;
+  const takes = hasOwn ? all - bytesOfLayers(needs, share.layers) : all;
+  if (takes <= memory) return null;
   const { asStored } = needs;
-  throw userError(
+  return userError(
     'out-of-memory',
-    `${onCard > 0 ? 'The layers that the CPU computes take' : 'The model takes'} ${gigabytes(takes)} of memory, and this machine has ${gigabytes(memory)}.`,
+    `${hasOwn ? 'The layers that the CPU computes take' : 'The model takes'} ${bytesText(takes)} of memory, and this machine has ${bytesText(memory)}.`,
     asStored !== null && asStored <= memory
-      ? `With precision fast it takes ${gigabytes(asStored)}.`
+      ? `With precision fast it takes ${bytesText(asStored)}.`
       : 'Take a smaller model, or a GGUF file of it in smaller blocks, such as Q4_K_M.',
   );
 }
 
 async function deviceFor(
-  { device, gpuLayers }: DeviceWish,
+  { device, gpuLayers, whole = false }: DeviceWish,
   needs: Room,
   signal: AbortSignal | undefined,
   probes: Probes,
 ): Promise<Device> {
   if (device === 'cpu') return onCpu('The CPU was requested.', true);
   if (gpuLayers === 0) return onCpu('No layers on a GPU were requested.', true);
+  const all = needs?.layers.length ?? 0;
+  const fewest = whole ? Math.max(1, all) : 1;
   const problems: string[] = [];
   for (const kind of device === 'auto' ? probes.kinds : [device]) {
     const found = await probes.gpus(kind, signal);
@@ -105,7 +117,7 @@ async function deviceFor(
       continue;
     }
     const usable = device === 'auto' ? found.found.filter(({ software }) => !software) : found.found;
-    const least = gpuLayers === 'auto' ? 1 : Math.min(gpuLayers, needs?.layers.length ?? 0);
+    const least = gpuLayers === 'auto' ? fewest : Math.min(gpuLayers, all);
     const hasRoom = (each: Gpu): boolean => needs === null || layersThatFit(needs, each) >= least;
     const gpu = usable.find((each) => !each.software && hasRoom(each)) ?? usable[0];
     if (gpu === undefined) {
@@ -113,8 +125,10 @@ async function deviceFor(
       continue;
     }
     const layers = layersOn(gpu, gpuLayers, needs);
-    if (layers > 0) return onGpu(gpu, layers, needs, device !== 'auto');
-    problems.push(`${titles[kind]}: ${noRoom(gpu, needs!)}`);
+    if (layers >= fewest) return onGpu(gpu, layers, needs, device !== 'auto');
+    const inPart = `${gpu.description} would compute ${layers} of ${all} layers, and windows are read whole`;
+    if (layers > 0 && device !== 'auto') return onCpu(`${inPart}.`, true);
+    problems.push(`${titles[kind]}: ${layers > 0 ? inPart : noRoom(gpu, needs!)}`);
   }
   const why = problems.map((each) => `${each.replace(/\.$/, '')}.`).join(' ');
   if (device === 'auto') return onCpu(`There is no GPU to use. ${why}`, false);
@@ -128,10 +142,10 @@ const onCpu = (reason: string, named: boolean): Device => ({ kind: 'cpu', share:
 function onGpu(gpu: Gpu, layers: number, needs: Room, named: boolean): Device {
   const all = needs?.layers.length ?? 0;
   const name = `${gpu.kind}: ${gpu.description}`;
-  const free = `${gpu.description} has ${gigabytes(gpu.free)} free`;
+  const free = `${gpu.description} has ${bytesText(gpu.free)} free`;
   const sort = gpu.software ? 'It was requested' : `It is a real GPU`;
   if (needs === null) return { kind: gpu.kind, share: { gpu, layers }, name, reason: `${free}. ${sort}.`, named };
-  const takes = gigabytes(bytesOfLayers(needs, layers));
+  const takes = bytesText(bytesOfLayers(needs, layers));
   return layers >= all
     ? { kind: gpu.kind, share: { gpu, layers: all }, name, reason: `${free}, and the model takes ${takes}.`, named }
     : {
@@ -152,14 +166,14 @@ function layersOn(gpu: Gpu, wanted: 'auto' | number, needs: Room): number {
   if (layers > fitting && wanted !== 'auto')
     throw userError(
       'out-of-memory',
-      `${layers === all ? 'The model takes' : `${layers} layers take`} ${gigabytes(bytesOfLayers(needs, layers))}, but ${gpu.description} has ${gigabytes(gpu.free)} free.`,
+      `${layers === all ? 'The model takes' : `${layers} layers take`} ${bytesText(bytesOfLayers(needs, layers))}, but ${gpu.description} has ${bytesText(gpu.free)} free.`,
       fitting === 0 ? 'Use --device cpu.' : `${fitting} of ${all} layers would fit: use --gpu-layers ${fitting}.`,
     );
   return layers;
 }
 
 const noRoom = (gpu: Gpu, needs: Needs): string =>
-  `${gpu.description} has ${gigabytes(gpu.free)} free, too little for a layer of ${gigabytes(needs.layers[0] ?? 0)} and what passes compute in`;
+  `${gpu.description} has ${bytesText(gpu.free)} free, too little for a layer of ${bytesText(needs.layers[0] ?? 0)} and what passes compute in`;
 
 /**
  * The device on which exits are tuned. `auto` follows the model: if the model is on a GPU, a TensorFlow that sees one, or WebGPU; else the

@@ -2,7 +2,7 @@
  * Models on a device that may fail while it runs. A call that is complete in itself is repeated on the CPU; the contents of slots are
  * computed again from the token ids. A device that the user named is not replaced.
  */
-import { userError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { requireGgml } from '../ggml/probe.ts';
 import { ProcessorFailure } from '../ggml/processor.ts';
@@ -27,14 +27,16 @@ export interface Placement {
   readonly warn: (message: string) => void;
   /** As a person reads it. */
   readonly name: string;
+  /** Why the CPU cannot take over if the card fails; absent if it can. */
+  readonly noFallback?: UserError;
   /** Null: the CPU computes everything. */
   share: Device['share'];
 }
 
 /** @throws UserError `device` if ggml does not compute on this machine; checked before a job reads or writes anything. */
-export function placeOn({ share, name, named }: Device, warn: Placement['warn']): Placement {
+export function placeOn({ share, name, named, noFallback }: Device, warn: Placement['warn']): Placement {
   requireGgml();
-  return { share, name, named, warn };
+  return { share, name, named, warn, ...(noFallback && { noFallback }) };
 }
 
 /** Device and runtime options of the models of a recipe. */
@@ -116,7 +118,10 @@ interface Placed<M> {
   readonly dispose: () => Promise<void>;
 }
 
-/** Opens something on the placement's device, and again on the CPU once the device has failed. */
+/**
+ * Opens something on the placement's device, and again on the CPU once the device has failed.
+ * @throws UserError `device` if the device is named, or the CPU has no memory for what it computed.
+ */
 export async function place<M extends { dispose(): Promise<void> }>(
   placement: Placement,
   open: (gpu: Pick<RuntimeOptions, 'gpu'>) => Promise<M>,
@@ -137,6 +142,9 @@ export async function place<M extends { dispose(): Promise<void> }>(
       const problem = `The device ${placement.name} failed: ${error.message.replace(/\.?\s*$/, '')}.`;
       if (placement.named)
         throw userError('device', problem, 'Use --device auto or --device cpu to go on without it.', error);
+      const { noFallback } = placement;
+      if (noFallback)
+        throw new UserError('device', `${problem} ${noFallback.message}`, noFallback.wayOut, { cause: error });
       if (placement.share === share) placement.warn(`${problem} Going on with the CPU.`);
       placement.share = null;
       return attempt(call);

@@ -3,13 +3,14 @@ import type { Model } from '../model/open.ts';
 import { expectedParameters, type ExpectedParameter } from '../model/expected-parameters.ts';
 import { mostExpanded } from '../ggml/weight-form.ts';
 import { blockInfo } from '../formats/dequantise.ts';
-import { hasBranch } from '../exits/architectures.ts';
+import { exitCut, hasBranch } from '../exits/architectures.ts';
+import { memoryPath } from '../exits/memory.ts';
 import { exitPath } from '../exits/spec.ts';
 import { noExits, type ExitSet } from '../runtime/stage-tree.ts';
 
 /** Bytes that a model takes. */
 export interface Needs {
-  /** Of each layer: its weights, and keys, values and states of a text. */
+  /** Of each layer: its weights, those of its exits and of their memories, and keys, values and states of a text. */
   readonly layers: readonly number[];
   /** Bytes of the parts behind the last layer, and of the buffers for passes. */
   readonly rest: number;
@@ -24,7 +25,7 @@ const working = 256e6;
 /** Share of a card's memory that is left to others, its screen among them. */
 const spared = 0.05;
 
-/** `exact`: weights, keys and values in 32 bits. Exits are on the device of their layers, their matrices in bytes. */
+/** `exact`: weights, keys and values in 32 bits. Exits and memories are on the device of their layers, their matrices in bytes. */
 export function needsOf(model: Pick<Model, 'spec' | 'parameters'>, exact: boolean, exits: ExitSet = noExits): Needs {
   const { spec, parameters } = model;
   const element = exact ? 4 : 2;
@@ -46,15 +47,20 @@ export function needsOf(model: Pick<Model, 'spec' | 'parameters'>, exact: boolea
     if (layer) layers[Number(layer[1])]! += bytesOf(parameter);
     else rest += bytesOf(parameter);
   }
-  for (const exit of exits.specs) {
-    const at = exit.layer - 1;
-    if (hasBranch(exit)) layers[at]! += kept;
+  for (const exit of exits.specs) if (hasBranch(exit)) layers[exit.layer - 1]! += kept;
+  // Exits at the same cut share a memory.
+  const paths = new Map<string, number>(
+    exits.specs.flatMap((exit): [string, number][] => [
+      [exitPath(exit), exit.layer],
+      [memoryPath(exitCut(exit)), exit.layer],
+    ]),
+  );
+  for (const [path, layer] of paths)
     for (const [name, { shape }] of exits.parameters) {
-      if (!name.startsWith(`${exitPath(exit)}.`)) continue;
+      if (!name.startsWith(`${path}.`)) continue;
       const { bytes, elements } = blockInfo(exact || shape.length === 1 ? 'F32' : 'Q8_0');
-      layers[at]! += (shape.reduce((a, b) => a * b, 1) / elements) * bytes;
+      layers[layer - 1]! += (shape.reduce((a, b) => a * b, 1) / elements) * bytes;
     }
-  }
   const stored = exact ? needsOf(model, false, exits) : null;
   return { layers, rest, asStored: stored && bytesOfLayers(stored, layers.length) };
 }
@@ -70,5 +76,3 @@ export function layersThatFit({ layers, rest }: Needs, { free, total }: { free: 
 /** Bytes of the first `layers` layers; for all layers, with the parts behind them. */
 export const bytesOfLayers = ({ layers, rest }: Needs, count: number): number =>
   layers.slice(0, count).reduce((a, b) => a + b, 0) + (count === layers.length ? rest : working);
-
-export const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e10 ? 1 : 0)} GB`;

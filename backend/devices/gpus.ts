@@ -28,7 +28,11 @@ export async function probeGpus(kind: GpuKind, signal?: AbortSignal): Promise<Pr
   return 'problem' in seen && kind === 'cuda' && !hasNvidiaDriver() ? { problem: 'there is no NVIDIA driver' } : seen;
 }
 
-export const hasNvidiaDriver = (): boolean => existsSync('/proc/driver/nvidia/version') || process.platform === 'win32';
+/** Files of NVIDIA's driver: Linux's own, and that of Windows as Linux sees it in WSL 2. */
+const nvidiaDriver = ['/proc/driver/nvidia/version', '/usr/lib/wsl/lib/libcuda.so.1'];
+
+export const hasNvidiaDriver = (files: readonly string[] = nvidiaDriver): boolean =>
+  files.some((file) => existsSync(file)) || process.platform === 'win32';
 
 /** Those that one library finds. */
 export async function probeGpusOf(kind: GpuKind, file: string, signal?: AbortSignal): Promise<Probe<Gpu[]>> {

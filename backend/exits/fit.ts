@@ -1,6 +1,6 @@
 /**
  * The start of an exit in closed form: ridge regression (ridge.ts) from the state its head reads to the model's normed final
- * state, for which the model's head was made, and towards the copy (DESIGN: `fit`): few tokens leave an exit as it was. The
+ * state, for which the model's head was made. With little text, an exit stays near its copy. The
  * sums are tfjs functions that a step compiles. Knows no batches and no runtime.
  */
 import * as tf from '@tensorflow/tfjs-core';

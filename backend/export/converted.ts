@@ -5,15 +5,11 @@
 import { userError } from '../../protocol/errors.ts';
 import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
 import { bytesOf, type TensorData } from '../formats/safetensors.ts';
-import type { TensorType } from '../formats/tensor-source.ts';
 import { expectedParameters } from '../model/expected-parameters.ts';
 import type { ParameterSource } from '../model/families/family.ts';
 import type { Model } from '../model/open.ts';
 import type { PlainModel } from './plain-model.ts';
-import { isMatrix, lazily, rowsStored } from './tensors.ts';
-
-/** Types of numbers that both formats have. */
-const floats: readonly (TensorType | null)[] = ['F32', 'F16', 'BF16'];
+import { floats, isMatrix, lazily, rowsStored } from './tensors.ts';
 
 /**
  * Matrices of floats keep their type; blocks and vectors become F32. `place`: name of the tensor for a parameter.

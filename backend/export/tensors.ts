@@ -3,13 +3,13 @@ import { userError } from '../../protocol/errors.ts';
 import { quantiseBlocks, type QuantisedType } from '../formats/quantise-blocks.ts';
 import { dequantise } from '../formats/dequantise.ts';
 import { bytesOf, elementCount, type TensorData } from '../formats/safetensors.ts';
-import type { TensorInfo } from '../formats/tensor-source.ts';
+import type { TensorInfo, TensorType } from '../formats/tensor-source.ts';
 import type { Model } from '../model/open.ts';
 import type { ParameterValues } from '../model/overlay.ts';
 import type { PlainModel } from './plain-model.ts';
 
-/** Types of matrices that are numbers, one by one. */
-const floats: readonly string[] = ['F32', 'F16', 'BF16'];
+/** Types of numbers, one by one, that both formats have. */
+export const floats: readonly TensorType[] = ['F32', 'F16', 'BF16'];
 
 /**
  * In the order of the files, then new ones. `quantised`: type of matrices that are not quantised yet; null: unchanged.

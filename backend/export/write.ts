@@ -3,8 +3,9 @@ import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, makeFolder, readText, statOf, writeFileAtomically } from '../system/files.ts';
+import { removeLeftovers, temporaryName } from '../system/leftovers.ts';
 import { openGguf } from '../formats/gguf.ts';
-import { numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
+import { entryOfLayers, numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
 import type { QuantisedType } from '../formats/quantise-blocks.ts';
 import { writeSafetensors } from '../formats/safetensors.ts';
 import { huggingFaceSource } from '../model/families/family.ts';
@@ -68,9 +69,10 @@ export function writePlain(directory: string, writing: Writing): Written {
   if (statOf(directory) !== null)
     throw userError('bad-argument', `${directory} is there already.`, 'Give another folder with --out, or remove it.');
   const target = resolve(directory);
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+  const temporary = temporaryName(join(dirname(target), `.${basename(target)}`));
   try {
     makeFolder(temporary, 'umask');
+    removeLeftovers(dirname(target));
     const files = format === 'gguf' ? writeGgufModel(temporary, writing) : writeDirectory(temporary, writing);
     writeFileAtomically(join(temporary, cardFile), [writing.card], 'umask');
     renameSync(temporary, target);
@@ -120,13 +122,14 @@ const depthNames = ['num_hidden_layers', 'n_layer', 'num_layers', 'n_layers'];
 function shallower(config: Record<string, unknown>, { layers, parameters }: PlainModel): Record<string, unknown> {
   const depth = depthNames.find((name) => typeof config[name] === 'number') ?? depthNames[0]!;
   const perLayer = Object.entries(config).filter(([, value]) => Array.isArray(value) && value.length === config[depth]);
+  const { max_window_layers: windowed, mlp_only_layers: dense } = config;
   return {
     [depth]: layers,
     ...Object.fromEntries(perLayer.map(([name, value]) => [name, ofLength(value as unknown[], layers)])),
     ...(parameters.has('lm_head.weight') && { tie_word_embeddings: false }),
-    ...(typeof config['max_window_layers'] === 'number' && {
-      max_window_layers: Math.min(config['max_window_layers'], layers),
-    }),
+    ...(typeof windowed === 'number' && { max_window_layers: Math.min(windowed, layers) }),
+    // Places of layers, of a mixture of experts.
+    ...(Array.isArray(dense) && { mlp_only_layers: dense.filter((layer) => Number(layer) < layers) }),
   };
 }
 
@@ -185,7 +188,11 @@ function writeGgufModel(folder: string, writing: Writing): string[] {
     const family = metadata.get('general.architecture') as string;
     checkArchitecture(family, model, plain);
     const kept = [...metadata.keys()].filter((key) => !key.startsWith('split.'));
-    const entries = kept.map((key) => ({ key, encoded: metadata.encoded(key) }));
+    const layers = model.spec.layers.length;
+    const entries = kept.map((key) => {
+      const entry = { key, encoded: metadata.encoded(key) };
+      return key.startsWith(`${family}.`) ? entryOfLayers(entry, layers, plain.layers) : entry;
+    });
     write(entries, plainTensors(model, plain, quantised), family);
     return [file];
   } finally {

@@ -2,7 +2,7 @@
 import { writeFileAtomically } from '../system/files.ts';
 import { tensorCode } from './gguf.ts';
 import { typeBytes } from './dequantise.ts';
-import { elementCount, type TensorData } from './safetensors.ts';
+import { elementCount, tensorPieces, type TensorData } from './safetensors.ts';
 
 /** A key with the type and value of its entry, encoded. */
 export interface GgufEntry {
@@ -27,14 +27,9 @@ export function writeGguf(file: string, entries: readonly GgufEntry[], tensors: 
 
 function* pieces(header: readonly Uint8Array[], tensors: readonly TensorData[]): Generator<Uint8Array> {
   yield* header;
-  for (const { name, type, shape, bytes } of tensors) {
-    let length = 0;
-    for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
-      length += piece.byteLength;
-      yield piece;
-    }
-    if (length !== typeBytes(type, elementCount(shape))) throw new Error(`${name} has ${length} bytes`);
-    yield padding(length);
+  for (const tensor of tensors) {
+    yield* tensorPieces(tensor);
+    yield padding(typeBytes(tensor.type, elementCount(tensor.shape)));
   }
 }
 
@@ -65,6 +60,23 @@ export const wholesEntry = (key: string, values: Int32Array): GgufEntry => ({
   key,
   encoded: Buffer.concat([u32(9), u32(5), u64(values.length), ...Array.from(values, (value) => u32(value >>> 0))]),
 });
+
+/**
+ * An entry for a model of `to` layers instead of `from`: a list with one number for each is as long as the model is deep. A layer behind
+ * the last is like the last.
+ */
+export function entryOfLayers(entry: GgufEntry, from: number, to: number): GgufEntry {
+  const bytes = Buffer.from(entry.encoded);
+  const isPerLayer =
+    bytes.readUInt32LE(0) === 9 && bytes.readUInt32LE(4) !== 8 && bytes.readBigUInt64LE(8) === BigInt(from);
+  if (!isPerLayer) return entry;
+  const size = (bytes.length - 16) / from;
+  const numbers = Array.from({ length: to }, (_, i) => {
+    const at = 16 + size * Math.min(i, from - 1);
+    return bytes.subarray(at, at + size);
+  });
+  return { key: entry.key, encoded: Buffer.concat([bytes.subarray(0, 8), u64(to), ...numbers]) };
+}
 
 const aligned = (offset: number): number => Math.ceil(offset / alignment) * alignment;
 const padding = (length: number): Uint8Array => new Uint8Array(aligned(length) - length);

@@ -251,15 +251,18 @@ export function shorten(name: string): string {
 
 function* pieces(header: Uint8Array, tensors: readonly TensorData[]): Generator<Uint8Array> {
   yield header;
-  for (const { name, type, shape, bytes } of tensors) {
-    let written = 0;
-    for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
-      written += piece.length;
-      yield piece;
-    }
-    const expected = typeBytes(type, elementCount(shape));
-    if (written !== expected) throw new Error(`${name}: ${written} bytes given, its shape needs ${expected}`);
+  for (const tensor of tensors) yield* tensorPieces(tensor);
+}
+
+/** The bytes of a tensor to write. Throws, once all are given, if its type and shape need another number. */
+export function* tensorPieces({ name, type, shape, bytes }: TensorData): Generator<Uint8Array> {
+  let written = 0;
+  for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
+    written += piece.length;
+    yield piece;
   }
+  const expected = typeBytes(type, elementCount(shape));
+  if (written !== expected) throw new Error(`${name}: ${written} bytes given, its shape needs ${expected}`);
 }
 
 function weightsIn(directory: string): string {

@@ -47,7 +47,6 @@ export function openCpu(
     'void',
     'void *b, bool on',
   );
-  const freePool = extra<(p: ThreadPool) => void>('ggml_threadpool_free', 'void', 'void *p');
   const plain = library.deviceBufferType(device);
   const lists = library.extra<(d: Device) => bigint>(registry, 'ggml_backend_dev_get_extra_bufts', 'void *', 'void *d');
   const repacking = lists === null ? [] : library.list<BufferType>(lists(device));
@@ -99,10 +98,6 @@ export function openCpu(
       if (status !== 0) throw new ProcessorFailure(`ggml could not compute a graph (status ${status})`);
     },
     setTiled: (tiled) => useReference(backend, !tiled),
-    dispose() {
-      library.freeBackend(backend);
-      freePool(pool);
-    },
   };
   return cpu;
 }

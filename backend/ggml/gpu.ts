@@ -34,7 +34,6 @@ export function openGpu(library: Library, { file, name }: GpuName): Processor {
       if (status !== 0) throw new ProcessorFailure(`it could not compute a graph (status ${status})`);
     },
     setTiled: () => undefined,
-    dispose: () => library.freeBackend(backend),
   };
 }
 

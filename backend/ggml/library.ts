@@ -81,7 +81,6 @@ export interface Functions {
   setInput(tensor: Tensor): void;
   setOutput(tensor: Tensor): void;
   rowSize(type: number, elements: number): number;
-  tensorBytes(tensor: Tensor): number;
   quantise(type: number, from: Bytes, to: Bytes, start: number, rows: number, perRow: number, matrix: null): number;
   mulMat: Binary;
   /** Of each column of `b` `[width, 1 or chosen, columns]`, the products with the chosen matrices of `a`: `[rows, chosen, columns]`. */
@@ -97,7 +96,6 @@ export interface Functions {
   swigluClamped(context: Context, gate: Tensor, up: Tensor, alpha: number, limit: number): Tensor;
   sigmoid: Unary;
   concat(context: Context, a: Tensor, b: Tensor, axis: number): Tensor;
-  repeat: Binary;
   repeat4(context: Context, a: Tensor, x: number, y: number, z: number, w: number): Tensor;
   cont: Unary;
   cast(context: Context, a: Tensor, type: number): Tensor;
@@ -108,7 +106,6 @@ export interface Functions {
   geluErf: Unary;
   tanh: Unary;
   sqr: Unary;
-  log: Unary;
   sumRows: Unary;
   rmsNorm(context: Context, a: Tensor, epsilon: number): Tensor;
   norm(context: Context, a: Tensor, epsilon: number): Tensor;
@@ -169,14 +166,10 @@ export interface Functions {
   device(index: number): Device;
   deviceType(device: Device): number;
   deviceName(device: Device): string;
-  deviceDescription(device: Device): string;
-  /** Writes bytes that are free and bytes there are, a `BigUint64Array` of one each. */
-  deviceMemory(device: Device, free: Bytes, total: Bytes): void;
   deviceRegistry(device: Device): Registry;
   deviceBufferType(device: Device): BufferType;
   deviceSupports(device: Device, tensor: Tensor): boolean;
   initDevice(device: Device, parameters: null): Backend;
-  freeBackend(backend: Backend): void;
   function(registry: Registry, name: string): Pointer | null;
   bufferTypeName(bufferType: BufferType): string;
   allocate(context: Context, bufferType: BufferType): Buffer | null;
@@ -224,7 +217,6 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   setInput: base('void ggml_set_input(void *t)'),
   setOutput: base('void ggml_set_output(void *t)'),
   rowSize: base('size_t ggml_row_size(int type, int64_t n)'),
-  tensorBytes: base('size_t ggml_nbytes(void *t)'),
   quantise: base(
     'size_t ggml_quantize_chunk(int type, void *from, void *to, int64_t start, int64_t rows, int64_t n, void *m)',
   ),
@@ -240,7 +232,6 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   swigluClamped: base('void *ggml_swiglu_oai(void *ctx, void *a, void *b, float alpha, float limit)'),
   sigmoid: unary('sigmoid'),
   concat: base('void *ggml_concat(void *ctx, void *a, void *b, int axis)'),
-  repeat: binary('repeat'),
   repeat4: base('void *ggml_repeat_4d(void *ctx, void *a, int64_t x, int64_t y, int64_t z, int64_t w)'),
   cont: unary('cont'),
   cast: base('void *ggml_cast(void *ctx, void *a, int type)'),
@@ -251,7 +242,6 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   geluErf: unary('gelu_erf'),
   tanh: unary('tanh'),
   sqr: unary('sqr'),
-  log: unary('log'),
   sumRows: unary('sum_rows'),
   rmsNorm: base('void *ggml_rms_norm(void *ctx, void *a, float epsilon)'),
   norm: base('void *ggml_norm(void *ctx, void *a, float epsilon)'),
@@ -282,13 +272,10 @@ const prototypes: Readonly<Record<keyof Functions, Prototype>> = {
   device: top('void *ggml_backend_dev_get(size_t i)'),
   deviceType: base('int ggml_backend_dev_type(void *d)'),
   deviceName: base('const char *ggml_backend_dev_name(void *d)'),
-  deviceDescription: base('const char *ggml_backend_dev_description(void *d)'),
-  deviceMemory: base('void ggml_backend_dev_memory(void *d, void *free, void *total)'),
   deviceRegistry: base('void *ggml_backend_dev_backend_reg(void *d)'),
   deviceBufferType: base('void *ggml_backend_dev_buffer_type(void *d)'),
   deviceSupports: base('bool ggml_backend_dev_supports_op(void *d, void *t)'),
   initDevice: base('void *ggml_backend_dev_init(void *d, const char *p)'),
-  freeBackend: base('void ggml_backend_free(void *b)'),
   function: base('void *ggml_backend_reg_get_proc_address(void *reg, const char *name)'),
   bufferTypeName: base('const char *ggml_backend_buft_name(void *b)'),
   allocate: base('void *ggml_backend_alloc_ctx_tensors_from_buft(void *ctx, void *buft)'),

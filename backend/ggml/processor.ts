@@ -28,7 +28,6 @@ export interface Processor {
   compute(graph: Graph): void;
   /** Whether attention may sum in tiles and in parts of the keys, which are faster and depend on the pass. */
   setTiled(tiled: boolean): void;
-  dispose(): void;
 }
 
 /** A failure of the device, not a mistake of the caller; a sentence without its full stop. */

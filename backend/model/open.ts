@@ -1,23 +1,20 @@
 /** Opens a model that lies on this machine: a Hugging Face directory or a GGUF file. */
-import { existsSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { shownValue } from '../../protocol/foreign.ts';
-import { readText, statOf } from '../system/files.ts';
+import { statOf } from '../system/files.ts';
 import { dequantise } from '../formats/dequantise.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { elementCount, openSafetensors } from '../formats/safetensors.ts';
+import { configuredModel } from './configured.ts';
 import { withDenseMlps } from './dense-mlps.ts';
 import type { TensorSource } from '../formats/tensor-source.ts';
-import { Config } from './families/config.ts';
-import type { ParameterSource } from './families/family.ts';
+import type { Family, ParameterSource } from './families/family.ts';
 import { ggufModel, isOfLayer } from './families/gguf.ts';
-import { familyOf } from './families/index.ts';
 import { locateParameters, type Parameters } from './parameters.ts';
 import type { ModelSpec } from './spec.ts';
 
 export interface Model {
-  /** Name of the directory or file. */
+  /** Of its directory or file, or of its repository on the hub. */
   readonly name: string;
   readonly path: string;
   readonly spec: ModelSpec;
@@ -45,63 +42,70 @@ export function openModel(path: string): Model {
   return stat.isDirectory() ? openDirectory(where) : openGgufFile(where);
 }
 
-function openDirectory(path: string): Model {
-  const file = join(path, 'config.json');
-  if (!existsSync(file))
-    throw userError('bad-model', `${path} has no config.json.`, 'Give a Hugging Face model directory or a GGUF file.');
-  const config = new Config(file, parseObject(file));
-  refuseQuantised(config);
-  const family = familyOf(config);
-  const spec = family.spec(config);
-  const source = openSafetensors(path);
-  const parameters = withDenseMlps(spec, locateParameters(spec, source, family.source, source.files[0] ?? path));
-  const stored: StoredModel = { kind: 'directory', tensors: source, place: (name) => family.source(name, spec) };
-  return { name: basename(path), path, spec, parameters, files: source.files, stored, close: () => source.close() };
-}
+/** Of its directory or file; in a cache of the hub, whose folders are called after commits, of its repository. */
+export const modelName = (path: string): string =>
+  /(?:^|[\\/])(?:models--)?[\w-][\w.-]*?--([\w.-]+)[\\/](?:snapshots[\\/])?[0-9a-f]{7,64}$/.exec(path)?.[1] ??
+  basename(path);
 
-/** Weights in FP8, or in the blocks of GPTQ, AWQ, bitsandbytes and others, lie under names and in forms of their own. */
-function refuseQuantised(config: Config): void {
-  const quantisation = config.object('quantization_config');
-  if (quantisation === null) return;
-  const method = quantisation.has('quant_method') ? quantisation.text('quant_method', '') : 'something';
-  throw userError(
-    'unsupported',
-    `${config.file}: its weights are quantised by ${shownValue(method)} ("quantization_config"), which is not supported.`,
-    'Take the model’s weights in BF16 or F16, or a GGUF file of it (Q4_K_M, Q8_0, MXFP4 and others).',
-  );
+function openDirectory(path: string): Model {
+  const { spec, family } = configuredModel(path);
+  return modelOf(path, 'directory', openSafetensors(path), (source) => ({
+    spec,
+    find: family.source,
+    located: locateParameters(spec, source, family.source, source.files[0] ?? path),
+  }));
 }
 
 function openGgufFile(path: string): Model {
-  const source = openGguf(path);
-  const embedding = source.tensors.get('token_embd.weight');
-  if (!embedding)
-    throw userError(
-      'bad-weights',
-      `${path}: the tensor "token_embd.weight" is missing.`,
-      'It is no language model, or incomplete.',
-    );
-  const { spec, source: find } = ggufModel({
-    file: path,
-    metadata: source.metadata,
-    hasTensor: (name) => source.tensors.has(name),
-    vector: (name) => {
-      const tensor = source.tensors.get(name);
-      return tensor ? dequantise(tensor.type, source.read(tensor), elementCount(tensor.shape)) : null;
-    },
-    vocabulary: embedding.shape[0]!,
+  return modelOf(path, 'gguf', openGguf(path), (source) => {
+    const embedding = source.tensors.get('token_embd.weight');
+    if (!embedding)
+      throw userError(
+        'bad-weights',
+        `${path}: the tensor "token_embd.weight" is missing.`,
+        'It is no language model, or incomplete.',
+      );
+    const { spec, source: find } = ggufModel({
+      file: path,
+      metadata: source.metadata,
+      hasTensor: (name) => source.tensors.has(name),
+      vector: (name) => {
+        const tensor = source.tensors.get(name);
+        return tensor ? dequantise(tensor.type, source.read(tensor), elementCount(tensor.shape)) : null;
+      },
+      vocabulary: embedding.shape[0]!,
+    });
+    return { spec, find, located: locateParameters(spec, source, find, path, isOfLayer) };
   });
-  const parameters = withDenseMlps(spec, locateParameters(spec, source, find, path, isOfLayer));
-  const stored: StoredModel = { kind: 'gguf', tensors: source, place: (name) => find(name, spec) };
-  return { name: basename(path), path, spec, parameters, files: source.files, stored, close: () => source.close() };
 }
 
-function parseObject(file: string): Record<string, unknown> {
-  const text = readText(file);
+interface Described {
+  readonly spec: ModelSpec;
+  readonly find: Family['source'];
+  readonly located: Parameters;
+}
+
+/** The model in an open source, which is closed if it is refused. */
+function modelOf<S extends TensorSource>(
+  path: string,
+  kind: StoredModel['kind'],
+  source: S,
+  describe: (source: S) => Described,
+): Model {
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  } catch (cause) {
-    throw userError('bad-model', `${file} is not readable JSON.`, 'Get the model’s original configuration.', cause);
+    const { spec, find, located } = describe(source);
+    const stored: StoredModel = { kind, tensors: source, place: (name) => find(name, spec) };
+    return {
+      name: modelName(path),
+      path,
+      spec,
+      parameters: withDenseMlps(spec, located),
+      files: source.files,
+      stored,
+      close: () => source.close(),
+    };
+  } catch (error) {
+    source.close();
+    throw error;
   }
-  throw userError('bad-model', `${file} does not hold a JSON object.`, 'Get the model’s original configuration.');
 }

@@ -1,10 +1,7 @@
 /** The places of a Hugging Face directory's parameters, as data, so that a program that knows no families can read them under our names. */
-import { join, resolve } from 'node:path';
-import { userError } from '../../protocol/errors.ts';
-import { readText } from '../system/files.ts';
+import { resolve } from 'node:path';
 import { openSafetensors } from '../formats/safetensors.ts';
-import { Config } from './families/config.ts';
-import { familyOf } from './families/index.ts';
+import { configuredModel } from './configured.ts';
 import { expectedParameters } from './expected-parameters.ts';
 import type { ModelSpec } from './spec.ts';
 
@@ -16,14 +13,14 @@ export interface ParameterPlace {
 }
 
 /** The model of a directory as its configuration has it; its weights need not be there. @throws UserError for a configuration that cannot be used. */
-export const readSpec = (path: string): ModelSpec => configured(path).spec;
+export const readSpec = (path: string): ModelSpec => configuredModel(path).spec;
 
 /** Its `model_type`, which of a model with vision is not that of its language part. */
-export const modelTypeOf = (path: string): string => configured(path).config.text('model_type', '');
+export const modelTypeOf = (path: string): string => configuredModel(path).config.text('model_type', '');
 
 /** The places of some parameters by our names; those that the model does not have are left out. */
 export function parameterPlaces(path: string, names: Iterable<string>): Record<string, ParameterPlace> {
-  const { spec, family } = configured(path);
+  const { spec, family } = configuredModel(path);
   const source = openSafetensors(resolve(path));
   try {
     const known = new Set(expectedParameters(spec).map(({ name }) => name));
@@ -45,19 +42,4 @@ export function parameterPlaces(path: string, names: Iterable<string>): Record<s
   } finally {
     source.close();
   }
-}
-
-function configured(path: string): { config: Config; spec: ModelSpec; family: ReturnType<typeof familyOf> } {
-  const file = join(path, 'config.json');
-  let values: unknown;
-  try {
-    values = JSON.parse(readText(file));
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  if (typeof values !== 'object' || values === null || Array.isArray(values))
-    throw userError('bad-model', `${file} does not hold a JSON object.`, 'Get the model’s original configuration.');
-  const config = new Config(file, values as Record<string, unknown>);
-  const family = familyOf(config);
-  return { config, family, spec: family.spec(config) };
 }

@@ -5,7 +5,8 @@
 import { setImmediate } from 'node:timers/promises';
 import type { CalibratedEvent, CalibrateEvent } from '../../protocol/events.ts';
 import { sweepThresholds } from '../../protocol/options-tasks.ts';
-import { infoFile, saveCalibration } from '../checkpoint/checkpoint.ts';
+import { saveCalibration } from '../checkpoint/checkpoint.ts';
+import { infoFile } from '../formats/our-folders.ts';
 import { storedGate } from '../checkpoint/gates.ts';
 import type { Tokenizer } from '../data/tokenizer.ts';
 import { measureCosts, quieter, type MeasuredCosts } from '../decoding/costs.ts';

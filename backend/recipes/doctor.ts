@@ -1,9 +1,9 @@
 /** Examines what could run a model and tune exits here, reports what is missing, and installs a part on request. */
 import { arch, availableParallelism, cpus, platform } from 'node:os';
+import { bytesText } from '../../protocol/bytes-text.ts';
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
 import type { DoctorOptions } from '../../protocol/options.ts';
 import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices/devices.ts';
-import { gigabytes } from '../devices/fit.ts';
 import { installGpu } from '../devices/gpu-install.ts';
 import {
   ggmlProblem,
@@ -120,7 +120,7 @@ function gpuFindings({ gpus, installation, ggml, hasNvidiaDriver }: Seen, kind: 
       state: software ? 'unusable' : 'ready',
       detail: software
         ? `${description} computes on the CPU; taken by name only`
-        : `${description}, ${gigabytes(free)} of ${gigabytes(total)} free`,
+        : `${description}, ${bytesText(free)} of ${bytesText(total)} free`,
       remedy: null,
     }));
   if (kind === 'metal' ? process.platform !== 'darwin' : gpuPackage(kind) === null) return [];

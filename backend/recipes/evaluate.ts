@@ -28,7 +28,11 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
     const { spec } = model;
     const tuned = options.exits === null ? null : await readExits(options.exits, { model }, signal);
     const loaded = tuned ?? noExits;
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', loaded), signal);
+    const device = await chooseDevice(
+      { ...options, whole: true },
+      needsOf(model, options.precision === 'exact', loaded),
+      signal,
+    );
     const warnings: string[] = [];
     const running = {
       placement: placeOn(device, (message) => void warnings.push(message)),

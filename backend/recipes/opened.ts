@@ -15,13 +15,12 @@ import { hashWeights } from '../checkpoint/hash.ts';
 import { readMemories } from '../checkpoint/memory.ts';
 import {
   baseModel,
-  infoFile,
   openCheckpoint,
-  parametersFile,
   type BaseModel,
   type Calibration,
   type Checkpoint,
 } from '../checkpoint/checkpoint.ts';
+import { infoFile, parametersFile } from '../formats/our-folders.ts';
 
 export interface OpenedModel {
   readonly model: Model;

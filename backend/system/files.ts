@@ -250,7 +250,8 @@ function sweepTemporaries(directory: string, name: string): void {
 /** Writes all of `bytes` at the descriptor's position; a short write (a nearly full disk) is continued until it fails. */
 export function writeWhole(descriptor: number, bytes: Uint8Array): void {
   let done = 0;
-  while (done < bytes.length) done += writeSync(descriptor, bytes, done, bytes.length - done);
+  while (done < bytes.length)
+    done += writeSync(descriptor, bytes, done, Math.min(bytes.length - done, mostBytesAtOnce));
 }
 
 /** A system error as a sentence about `path`; errors that are not the user's are returned as they are. */
@@ -290,12 +291,12 @@ const endOfFile = (path: string, wanted: number, size: number): UserError =>
     'Get the file again.',
   );
 
-// One read call takes at most 2^31 − 1 bytes.
-const maxReadBytes = 2 ** 30;
+// One call reads or writes at most 2^31 − 1 bytes.
+const mostBytesAtOnce = 2 ** 30;
 
 function readPiece(descriptor: number, into: Uint8Array, start: number, position: number, path: string): number {
   try {
-    return readSync(descriptor, into, start, Math.min(into.length - start, maxReadBytes), position);
+    return readSync(descriptor, into, start, Math.min(into.length - start, mostBytesAtOnce), position);
   } catch (error) {
     throw fileError(error, 'read', path);
   }

@@ -64,7 +64,16 @@ export const architectures: ReadonlyMap<string, GgufFamily> = new Map<string, Gg
   ['granite', { family: granite, permutedRotary: true }],
   ['starcoder2', { family: starcoder2 }],
   ['command-r', { family: cohere, permutedRotary: true, norms: oneNorm }],
-  ['glm4', { family: glm4, permutedRotary: true, fusedMlp: true, norms: sandwichNorms }],
+  [
+    'glm4',
+    {
+      family: glm4,
+      permutedRotary: true,
+      fusedMlp: true,
+      norms: sandwichNorms,
+      others: { 'rope.dimension_sections': 'a GLM with vision' },
+    },
+  ],
   ['stablelm', { family: stablelm, parallelNorms: oneNorm }],
   ['phi2', { family: phi, norms: oneNorm, onceFusedAttention: true }],
   ['gpt2', { family: gpt2, fusedAttention: true }],
@@ -121,7 +130,7 @@ export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['
 }
 
 function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: GgufFacts): Record<string, unknown> {
-  const get = (key: string): unknown => metadata.get(`${name}.${key}`);
+  const get = (key: string): unknown => oneForAll(metadata.get(`${name}.${key}`));
   const heads = get('attention.head_count');
   const hidden = get('embedding_length');
   const headDimensions =
@@ -176,6 +185,13 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     tie_word_embeddings: !hasTensor('output.weight'),
   };
   return Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
+}
+
+/** llama.cpp takes counts as one number, or as a list with one for each layer: a list of equal numbers is that number. */
+function oneForAll(value: unknown): unknown {
+  if (!ArrayBuffer.isView(value)) return value;
+  const numbers = value as Float64Array;
+  return numbers.length > 0 && numbers.every((each) => each === numbers[0]) ? numbers[0] : value;
 }
 
 /**

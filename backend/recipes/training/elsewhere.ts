@@ -10,15 +10,8 @@ import { meshText } from '../../../protocol/options-place.ts';
 import { placeExits } from '../../../protocol/options-notations.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { modelCard } from '../../checkpoint/card.ts';
-import {
-  cardFile,
-  jobFolder,
-  openCheckpoint,
-  parametersFile,
-  readInfo,
-  requireSameBase,
-} from '../../checkpoint/checkpoint.ts';
-import { memoryFile } from '../../checkpoint/memory.ts';
+import { jobFolder, openCheckpoint, readInfo, requireSameBase } from '../../checkpoint/checkpoint.ts';
+import { cardFile, memoryFile, parametersFile } from '../../formats/our-folders.ts';
 import { lockCheckpoint, reservePlace } from '../../checkpoint/place.ts';
 import { writtenTuning } from '../../checkpoint/portable.ts';
 import { followJob } from '../../cluster/follow.ts';

@@ -10,7 +10,8 @@ import { shippedModel } from '../../../protocol/options-groups.ts';
 import { absolutePatterns } from '../../data/documents.ts';
 import { hubReferenceOf, parseHubReference } from '../../hub/hub.ts';
 import type { RunLimits, TrainingPosition } from '../../checkpoint/state.ts';
-import { infoFile, jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../../checkpoint/checkpoint.ts';
+import { jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../../checkpoint/checkpoint.ts';
+import { infoFile } from '../../formats/our-folders.ts';
 import { statOf } from '../../system/files.ts';
 import { withSplitSeed } from '../measured-text.ts';
 

@@ -89,7 +89,11 @@ export async function* openParts(
   const { spec } = model;
   const base = await identify(model, signal);
   if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
-  const device = await chooseDevice(options, needsOf(model, options.backbonePrecision === 'exact'), signal);
+  const device = await chooseDevice(
+    { ...options, whole: true },
+    needsOf(model, options.backbonePrecision === 'exact'),
+    signal,
+  );
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
   yield {
     type: 'ready',

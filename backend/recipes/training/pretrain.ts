@@ -3,24 +3,20 @@
  * that fit; others are trained on PyTorch (tune-elsewhere.ts). Each can resume the other's state.
  */
 import path from 'node:path';
+import { bytesText } from '../../../protocol/bytes-text.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { plural } from '../../../protocol/plural.ts';
 import type { EvaluationEvent, ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
-import {
-  openCheckpoint,
-  parametersFile,
-  type Checkpoint,
-  type Progress,
-  type StepState,
-} from '../../checkpoint/checkpoint.ts';
+import { openCheckpoint, type Checkpoint, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
+import { parametersFile } from '../../formats/our-folders.ts';
 import { openBest, writeBest } from '../../checkpoint/continued.ts';
 import type { Place } from '../../checkpoint/place.ts';
 import type { TrainingPosition } from '../../checkpoint/state.ts';
 import { createCheckpoint } from '../../checkpoint/writer.ts';
 import { chooseDevice, machine } from '../../devices/devices.ts';
 import { placeOn } from '../../devices/fallback.ts';
-import { gigabytes, needsOf } from '../../devices/fit.ts';
+import { needsOf } from '../../devices/fit.ts';
 import { checkShapes, exitParameters } from '../../exits/parameters.ts';
 import { exitId, type ExitSpec } from '../../exits/spec.ts';
 import type { Windows } from '../../features/features.ts';
@@ -169,7 +165,7 @@ export function requireMemory(name: string, takes: number, memory = machine.memo
   if (takes <= memory) return;
   throw userError(
     'out-of-memory',
-    `Training all of ${name} takes ${gigabytes(takes)} of memory here, and this machine has ${gigabytes(memory)}.`,
+    `Training all of ${name} takes ${bytesText(takes)} of memory here, and this machine has ${bytesText(memory)}.`,
     'Take a smaller --batch-size or --sequence-length, or train it in PyTorch with more memory (--on).',
   );
 }

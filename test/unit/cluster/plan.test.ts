@@ -199,3 +199,11 @@ it('plans a GGUF file as the model that it was made of, and says so', async () =
     'planned',
   ]);
 });
+
+it('refuses what opening the model would refuse: weights in forms of their own', async () => {
+  fs.cpSync(path.join(root, '7B'), path.join(root, 'fp8'), { recursive: true });
+  const file = path.join(root, 'fp8', 'config.json');
+  const config = JSON.parse(fs.readFileSync(file, 'utf8')) as object;
+  fs.writeFileSync(file, JSON.stringify({ ...config, quantization_config: { quant_method: 'fp8' } }));
+  await expect(planned('fp8', 2)).rejects.toThrow(/its weights are quantised by "fp8"/);
+});

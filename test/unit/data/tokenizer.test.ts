@@ -28,6 +28,11 @@ describe('byte-level tokenizers of GGUF files', () => {
     });
   });
 
+  it.each(['glm4', 'chatglm-bpe'])('%s splits as dbrx does', (pre) => {
+    const [one, other] = [pre, 'dbrx'].map((name) => loadTokenizer(byteLevelFile(temporaryFolder(), name)));
+    for (const text of cases) expect(one!.encode(text)).toEqual(other!.encode(text));
+  });
+
   it('adds a bos where the file says so, or the pre-tokenizer does', () => {
     const folder = temporaryFolder();
     const bos = numberEntry('tokenizer.ggml.bos_token_id', 0);

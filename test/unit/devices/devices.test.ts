@@ -8,9 +8,9 @@ import {
   type Probes,
 } from '../../../backend/devices/devices.ts';
 import { bytesOfLayers, layersThatFit, needsOf, type Needs } from '../../../backend/devices/fit.ts';
-import { byPreference, type Gpu, type GpuKind } from '../../../backend/devices/gpus.ts';
+import { byPreference, hasNvidiaDriver, type Gpu, type GpuKind } from '../../../backend/devices/gpus.ts';
 import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/devices/probe.ts';
-import { copiedExits, tinyModel } from '../../support/models.ts';
+import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
 
 const card: Gpu = {
   kind: 'vulkan',
@@ -54,7 +54,7 @@ describe('auto', () => {
       kind: 'vulkan',
       share: { gpu, layers: 10 },
       name: 'vulkan: RTX 4090',
-      reason: 'RTX 4090 has 24 GB free, and the model takes 12 GB.',
+      reason: 'RTX 4090 has 24.0 GB free, and the model takes 12.0 GB.',
       named: false,
     });
   });
@@ -146,7 +146,7 @@ describe('by name', () => {
     const probes = machineWith({ vulkan: { found: [card] } }, { memory: () => 11e9 });
     expect(await choose('cpu', probes).catch((e: unknown) => e)).toMatchObject({
       code: 'out-of-memory',
-      message: 'The model takes 12 GB of memory, and this machine has 11 GB.',
+      message: 'The model takes 12.0 GB of memory, and this machine has 11.0 GB.',
       wayOut: 'Take a smaller model, or a GGUF file of it in smaller blocks, such as Q4_K_M.',
     });
     expect(await choose('cpu', probes, { room: { ...needs, asStored: 4e9 } }).catch((e: unknown) => e)).toMatchObject({
@@ -164,6 +164,48 @@ describe('by name', () => {
     expect(error).toBeInstanceOf(UserError);
     expect(error).toMatchObject({ code: 'device', message: 'The device cuda cannot be used: it is broken.' });
     expect((error as UserError).wayOut).toContain('early-exit doctor');
+  });
+
+  test('a card that shares the machine’s memory has none of its own', async () => {
+    const probes = (memory: number): Probes =>
+      machineWith({ vulkan: { found: [integrated] } }, { memory: () => memory });
+    expect((await choose('auto', probes(13e9))).share?.layers).toBe(10);
+    await expect(choose('auto', probes(11e9))).rejects.toThrow(
+      'The model takes 12.0 GB of memory, and this machine has 11.0 GB.',
+    );
+  });
+
+  test('the CPU takes over from a card only if it has the memory', async () => {
+    const large = { ...card, free: 24e9, total: 24e9 };
+    const fallback = async (memory: number): Promise<string | undefined> =>
+      (await choose('auto', machineWith({ vulkan: { found: [large] } }, { memory: () => memory }))).noFallback?.message;
+    expect(await fallback(13e9)).toBeUndefined();
+    expect(await fallback(11e9)).toBe('The model takes 12.0 GB of memory, and this machine has 11.0 GB.');
+  });
+});
+
+describe('for whole windows', () => {
+  const chooseWhole = (device: DeviceWish['device'], found: Gpu[], memory = 64e9): Promise<Device> =>
+    chooseDevice(
+      { device, gpuLayers: 'auto', whole: true },
+      needs,
+      undefined,
+      machineWith({ vulkan: { found } }, { kinds: ['vulkan'], memory: () => memory }),
+    );
+
+  test('a card that has room for some layers gets none', async () => {
+    const reason = 'RTX 4090 would compute 7 of 10 layers, and windows are read whole.';
+    expect(await chooseWhole('auto', [card])).toMatchObject({
+      share: null,
+      reason: `There is no GPU to use. Vulkan: ${reason}`,
+    });
+    expect(await chooseWhole('vulkan', [card])).toMatchObject({ share: null, reason, named: true });
+    await expect(chooseWhole('auto', [card], 11e9)).rejects.toThrow('The model takes 12.0 GB of memory');
+  });
+
+  test('a card that has room for all gets all', async () => {
+    const large = { ...card, free: 24e9, total: 24e9 };
+    expect((await chooseWhole('auto', [card, large])).share).toEqual({ gpu: large, layers: 10 });
   });
 });
 
@@ -194,8 +236,20 @@ describe('room', () => {
     };
     expect(more(true)).toEqual(spec.layers.map((_, l) => (l === 1 ? 4 * (head + hidden) : 0)));
     expect(more(false)).toEqual(spec.layers.map((_, l) => (l === 1 ? (34 / 32) * head + 4 * hidden : 0)));
+    // Exits at one cut share a memory.
+    const two = copiedExits(model, [
+      { layer: 2, architecture: 'norm', head: { kind: 'shared' } },
+      { layer: 2, architecture: 'lens', head: { kind: 'shared' } },
+    ]);
+    const remembered = needsOf(model, true, withMemories(model, two)).layers[1]! - needsOf(model, true, two).layers[1]!;
+    expect(remembered).toBe(4 * (hidden + 1) * 2 * kv * (spec.layers.length - 2));
     model.close();
   });
+});
+
+test.skipIf(process.platform === 'win32')('the driver of NVIDIA is one of several files', () => {
+  expect(hasNvidiaDriver(['/none', import.meta.dirname])).toBe(true);
+  expect(hasNvidiaDriver(['/none'])).toBe(false);
 });
 
 describe('exits', () => {

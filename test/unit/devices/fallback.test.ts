@@ -76,6 +76,18 @@ test('a named device stops the job with the way out', async () => {
   expect(at.warnings).toEqual([]);
 });
 
+test('a job stops if the CPU has no memory for the whole model', async () => {
+  const noFallback = new UserError('out-of-memory', 'The model takes 12.0 GB.', 'Take a smaller one.');
+  const at = { ...placement(false), noFallback };
+  const placed = await place(at, fragile(0).open);
+  expect(await placed.run((each) => each.where()).catch((e: unknown) => e)).toMatchObject({
+    code: 'device',
+    message: 'The device card failed: device lost. The model takes 12.0 GB.',
+    wayOut: 'Take a smaller one.',
+  });
+  expect(at).toMatchObject({ share: { layers: 2 }, warnings: [] });
+});
+
 test('an error of the user is no failure of the device', async () => {
   const at = placement(false);
   const open = (): Promise<never> => Promise.reject(new UserError('bad-weights', 'NaN in a weight.'));

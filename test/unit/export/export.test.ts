@@ -1,5 +1,6 @@
 /** An exit written as a plain model says what the exit says: in our own reader, and in llama.cpp. */
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { textConfig } from '../../../backend/export/families.ts';
@@ -13,6 +14,8 @@ import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { dequantise } from '../../../backend/formats/dequantise.ts';
 import { quantiseBlocks } from '../../../backend/formats/quantise-blocks.ts';
 import { openGguf } from '../../../backend/formats/gguf.ts';
+import { wholesEntry, writeGguf } from '../../../backend/formats/gguf-writer.ts';
+import { openSafetensors, writeSafetensors, type TensorData } from '../../../backend/formats/safetensors.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
 import type { ParameterValues } from '../../../backend/model/overlay.ts';
@@ -156,6 +159,39 @@ describe('what llama.cpp takes for granted of an architecture is refused where i
   });
 });
 
+test('lists with a number for each layer are as long as the model is deep, in a GGUF file', async () => {
+  const base = openGguf(join(golden, 'gguf', 'granite-f16.gguf'));
+  const key = 'granite.attention.head_count_kv';
+  const layers = Number(base.metadata.get('granite.block_count'));
+  const list = wholesEntry(key, new Int32Array(layers).fill(Number(base.metadata.get(key))));
+  const entries = [...base.metadata.keys()].map((each) => ({ key: each, encoded: base.metadata.encoded(each) }));
+  const tensors = [...base.tensors.values()].map((tensor) => ({ ...tensor, bytes: base.read(tensor) }));
+  const path = join(temporaryFolder(), 'lists.gguf');
+  writeGguf(path, [...entries.filter((each) => each.key !== key), list], tensors);
+  const { file, expected, logits } = await written(path, exits[0]!, 'gguf');
+  expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+  const plain = openGguf(file);
+  expect(plain.metadata.get(key)).toEqual(Int32Array.of(list.encoded[16]!, list.encoded[16]!));
+  expect(plain.metadata.get('granite.block_count')).toBe(2);
+  for (const each of [base, plain]) each.close();
+});
+
+test('what a killed export left is removed, and a folder of its process is not taken over', async () => {
+  const { pid } = spawnSync(process.execPath, ['-e', '']);
+  const folder = temporaryFolder();
+  for (const name of [`.plain.${pid}.00000000-0000-4000-8000-000000000000.tmp`, `.plain.${process.pid}.tmp`]) {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'stale.json'), '{}');
+  }
+  const model = openModel(join(golden, 'tiny', 'llama-untied'));
+  const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!), 'hf');
+  const writing = { model, plain, format: 'hf', quantised: null, name: 'x', card: '', base: 'abc' } as const;
+  writePlain(join(folder, 'plain'), writing);
+  expect(readdirSync(folder).sort()).toEqual([`.plain.${process.pid}.tmp`, 'plain']);
+  expect(readdirSync(join(folder, 'plain'))).not.toContain('stale.json');
+  model.close();
+});
+
 test('a folder that cannot be made is one sentence that names it', async () => {
   const model = openModel(join(golden, 'tiny', 'llama-untied'));
   const plain = await plainModel(model, exits[0]!, movedExits(model, exits[0]!), 'hf');
@@ -265,6 +301,27 @@ describe('of a mixture', () => {
     }
     base.close();
     read.close();
+  });
+
+  it('says of a shallower one only the dense layers that it has', async () => {
+    const path = withTokenizer(join(golden, 'tiny', 'qwen3_moe'));
+    const file = join(path, 'config.json');
+    const config = JSON.parse(readFileSync(file, 'utf8')) as object;
+    // As if the last of three layers were dense, so that a mixture is all that is left.
+    writeFileSync(file, JSON.stringify({ ...config, mlp_only_layers: [2] }));
+    const source = openSafetensors(path);
+    const matrices = ['gate_proj', 'up_proj', 'down_proj'].map((name): TensorData => {
+      const shape = name === 'down_proj' ? [48, 96] : [96, 48];
+      const bytes = new Uint8Array(4 * 48 * 96);
+      return { name: `model.layers.2.mlp.${name}.weight`, type: 'F32', shape, bytes };
+    });
+    const kept = [...source.tensors.values()].map((tensor): TensorData => ({ ...tensor, bytes: source.read(tensor) }));
+    source.close();
+    writeSafetensors(join(path, 'model.safetensors'), [...kept, ...matrices]);
+    const { directory, expected, logits } = await written(path, exits[0]!, 'hf');
+    expect(maxDifference(logits, expected)).toBeLessThan(1e-3);
+    const says = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as object;
+    expect(says).toMatchObject({ num_hidden_layers: 2, mlp_only_layers: [] });
   });
 
   it.each([

@@ -27,13 +27,14 @@ test('a folder without the libraries is refused by a sentence that names it', ()
 });
 
 describe('the libraries of this platform', () => {
+  const library = openLibrary(libraryFolder()!);
+  const cpu = openCpu(library, { threads: 1 });
+
   test('answer in a process of their own', () => {
     expect(probeGgml()).toEqual({ folder: libraryFolder() });
   });
 
   test('hold every function, and multiply', () => {
-    const library = openLibrary(libraryFolder()!);
-    const cpu = openCpu(library, { threads: 1 });
     const graph = buildGraph(cpu, 8, (sketch) => {
       const w = sketch.input('w', 'F32', 2, 2);
       const x = sketch.input('x', 'F32', 2, 1);
@@ -46,7 +47,6 @@ describe('the libraries of this platform', () => {
     graph.get('y', y);
     expect([...y]).toEqual([17, 39]);
     graph.dispose();
-    cpu.dispose();
   });
 
   test.each([
@@ -64,14 +64,11 @@ describe('the libraries of this platform', () => {
     'BF16',
     'F32',
   ] as const)('a token’s products with %s are the same bits in every pass', (type) => {
-    const library = openLibrary(libraryFolder()!);
-    const cpu = openCpu(library, { threads: 1 });
     for (const [columns, rows] of [
       [256, 64],
       [768, 100],
       [1536, 256],
     ] as const)
       expect(cpu.place(type, columns, rows).isEven).toBe(true);
-    cpu.dispose();
   });
 });

@@ -27,7 +27,7 @@ describe('experts', () => {
     ['large', 2052, true, 34 / 32],
   ])('%s ones, %s rows, exact: %s', (_, rows, exact, bytes) => {
     const weights = openWeights(cpu, zeros(rows, 2048), exact ? 'exact' : 'stored');
-    expect(cpu.library.tensorBytes(weights.experts('experts.weight', 4))).toBe(rows * 2048 * bytes);
+    expect(cpu.library.placeBytes(cpu.plain, weights.experts('experts.weight', 4))).toBe(rows * 2048 * bytes);
     weights.dispose();
   });
 });
@@ -121,7 +121,7 @@ describe('the wide form', () => {
       values: () => new Float32Array(64 * 256),
     } as unknown as Parameters;
     const weights = openWeights(cpu, parameters, 'wide');
-    expect(cpu.library.tensorBytes(weights.matrix('a.weight').tensor)).toBe(64 * 256 * bytes);
+    expect(cpu.library.placeBytes(cpu.plain, weights.matrix('a.weight').tensor)).toBe(64 * 256 * bytes);
     weights.dispose();
   });
 });
@@ -170,7 +170,7 @@ describe('trained matrices', () => {
     const weights = openWeights(cpu, trained(rows, 256), form, () => isHead);
     const padded = Math.ceil(rows / 32) * 32;
     const repacks = cpu.place('Q4_0', 256, 32).bufferType !== cpu.plain;
-    const bytes = cpu.library.tensorBytes(weights.matrix('a.weight').tensor);
+    const bytes = cpu.library.placeBytes(cpu.plain, weights.matrix('a.weight').tensor);
     expect(bytes).toBe((padded * 256 * (isRough && repacks ? 18 : 34)) / 32);
     weights.dispose();
   });

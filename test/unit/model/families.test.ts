@@ -252,6 +252,22 @@ describe('GGUF metadata', () => {
       ],
       /"granitemoe" with "expert_shared_feed_forward_length" is Granite with a shared expert/,
     ],
+    [
+      'a GLM with vision, whose queries are in another order',
+      [
+        ['general.architecture', 8, text('glm4')],
+        ['glm4.rope.dimension_sections', 9, Buffer.concat([u32(4), u64(4), ...[8, 12, 12, 0].map(u32)])],
+      ],
+      /"glm4" with "rope.dimension_sections" is a GLM with vision, which is not supported/,
+    ],
+    [
+      'layers whose heads differ',
+      [
+        ...llama(2).filter(([key]) => key !== 'llama.attention.head_count'),
+        ['llama.attention.head_count', 9, Buffer.concat([u32(4), u64(2), u32(2), u32(4)])],
+      ],
+      /"num_attention_heads" must be a whole number from 1/,
+    ],
     ['an odd rotary width', [...llama(1), ['llama.rope.dimension_count', 4, u32(3)]], /3 of the 4 dimensions/],
   ])('refuses %s', (_, entries, message) => {
     expect(caught(() => openModel(withMetadata(...entries)).close()).message).toMatch(message);
@@ -291,6 +307,19 @@ describe('GGUF metadata', () => {
   ])('scales rotations as llama.cpp does: %j', (scaling, first) => {
     const words = { embedding_length: 8, feed_forward_length: 8, block_count: 1, 'attention.head_count': 2 };
     expect(specOf('llama', { ...words, ...scaling }).layers[0]!.rope!.inverseFrequencies[0]).toBe(first);
+  });
+
+  it('takes a list of equal numbers, one for each layer, for that number', () => {
+    const words = { embedding_length: 8, feed_forward_length: 8, block_count: 3, 'attention.head_count': 2 };
+    const perLayer = (each: number): Uint32Array => new Uint32Array(3).fill(each);
+    const lists = {
+      feed_forward_length: perLayer(8),
+      'attention.head_count': perLayer(2),
+      'attention.head_count_kv': perLayer(1),
+    };
+    expect(specOf('granite', { ...words, ...lists })).toEqual(
+      specOf('granite', { ...words, 'attention.head_count_kv': 1 }),
+    );
   });
 
   type Read = TensorData & { readonly bytes: Uint8Array };

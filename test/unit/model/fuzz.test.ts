@@ -1,12 +1,12 @@
 /** Damaged configurations of every family: each opens a model of finite numbers or is refused with the user's error. */
-import { cpSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { openModel } from '../../../backend/model/open.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
 import { writeAnew } from '../../support/write-anew.ts';
-import { temporaryFolder } from '../formats/fixtures.ts';
+import { file, gguf, temporaryFolder, text } from '../formats/fixtures.ts';
 import { fixtures } from '../../support/golden.ts';
 
 const others = [
@@ -72,6 +72,26 @@ it.each(readdirSync(join(fixtures, 'tiny')))('%s: 40 mutations', (family) => {
     }
   }
 });
+
+it.skipIf(process.platform !== 'linux')('what is refused leaves no file open', () => {
+  const [directory, folder] = [temporaryFolder(), temporaryFolder()];
+  cpSync(join(fixtures, 'tiny', 'qwen2'), directory, { recursive: true });
+  const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8')) as object;
+  writeAnew(join(directory, 'config.json'), JSON.stringify({ ...config, intermediate_size: 7 }));
+  const unread = file(folder, 'a.gguf', gguf({ entries: [['general.architecture', 8, text('llama')]] }));
+  for (const path of [directory, unread]) expect(() => openModel(path)).toThrow(UserError);
+  // Other tests of this process have files of their own open.
+  const open = readdirSync('/proc/self/fd').map((fd) => readlinkOf(join('/proc/self/fd', fd)));
+  expect(open.filter((path) => path.startsWith(directory) || path.startsWith(folder))).toEqual([]);
+});
+
+function readlinkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
 
 /** Where a number of a spec is none. */
 function notFinite(value: unknown, place = 'spec'): string[] {

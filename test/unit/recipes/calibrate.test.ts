@@ -17,7 +17,7 @@ import { openWithTokenizer } from '../../../backend/recipes/opened.ts';
 import { tune } from '../../../backend/recipes/training/tune.ts';
 import type { Calibration } from '../../../backend/checkpoint/calibration.ts';
 import { openCheckpoint, saveCalibration } from '../../../backend/checkpoint/checkpoint.ts';
-import { memoryFile } from '../../../backend/checkpoint/memory.ts';
+import { memoryFile } from '../../../backend/formats/our-folders.ts';
 
 const model = 'models/typescript-5m';
 const { signal } = new AbortController();

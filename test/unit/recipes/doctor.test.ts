@@ -57,7 +57,7 @@ test.skipIf(gpuPackage('vulkan') === null)('cards with their memory, and how to 
   const gpus = { ...nothing.gpus, vulkan: { found: [card, { ...card, description: 'llvmpipe', software: true }] } };
   const lines = findingsOf({ ...nothing, gpus }).filter(({ name }) => name === 'vulkan');
   expect(lines).toEqual([
-    { name: 'vulkan', state: 'ready', detail: 'RTX 4090, 20 GB of 24 GB free', remedy: null },
+    { name: 'vulkan', state: 'ready', detail: 'RTX 4090, 20.0 GB of 24.0 GB free', remedy: null },
     { name: 'vulkan', state: 'unusable', detail: 'llvmpipe computes on the CPU; taken by name only', remedy: null },
   ]);
   expect(finding('vulkan', {})?.remedy).toBe('early-exit doctor --install vulkan');

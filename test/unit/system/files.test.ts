@@ -1,6 +1,6 @@
 /** A pipe in the place of a file blocks no caller: only regular files are opened. A file is written whole, by each writer for itself. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
@@ -16,6 +16,7 @@ import {
   readText,
   readTextBeside,
   writeFileAtomically,
+  writeWhole,
 } from '../../../backend/system/files.ts';
 import { openSafetensors } from '../../../backend/formats/safetensors.ts';
 import { isWritten } from '../../../backend/formats/our-folders.ts';
@@ -97,6 +98,13 @@ it('a folder is no file, and a text of too many bytes is left out', async () => 
     null,
   ]);
   expect(() => readText(join(folder, 'none'))).toThrow('it does not exist');
+});
+
+it.skipIf(process.platform === 'win32')('bytes beyond the 2 GB that one call writes are written, too', () => {
+  const descriptor = openSync('/dev/null', 'w');
+  // Pages that nothing touches take no memory.
+  expect(() => writeWhole(descriptor, new Uint8Array(2 ** 31 + 8))).not.toThrow();
+  closeSync(descriptor);
 });
 
 describe('a file written whole', () => {

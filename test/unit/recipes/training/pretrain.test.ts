@@ -180,7 +180,7 @@ describe('training a whole model further', () => {
 
   it('says what memory it would take, before it takes any', () => {
     expect(() => requireMemory('big', 30e9, 23e9)).toThrow(
-      'Training all of big takes 30 GB of memory here, and this machine has 23 GB.',
+      'Training all of big takes 30.0 GB of memory here, and this machine has 23.0 GB.',
     );
     expect(() => requireMemory('small', 3e9, 23e9)).not.toThrow();
     // Llama 2 7B: numbers alone take 134 GB.
