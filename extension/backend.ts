@@ -67,19 +67,21 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
     stateChanged.fire(next);
   };
 
-  const crashed = (): boolean => {
+  /** The client has ended by itself: another one is started, or none if that happens too often. */
+  const crashed = (): void => {
     const now = Date.now();
     crashes = [...crashes.filter((at) => now - at < CRASH_WINDOW_MILLISECONDS), now];
+    void life?.then((ended) => ended.stop());
+    listeners.detach();
     if (crashes.length > MAX_CRASHES) {
       life = null;
       const times = String(crashes.length);
       become('failed', vscode.l10n.t('The backend ended unexpectedly {0} times within three minutes.', times));
-      return false;
+      return;
     }
     log.warn(`The backend ended unexpectedly; starting it again (${crashes.length} of ${MAX_CRASHES}).`);
-    become('starting');
+    void begin(open());
     crash.fire();
-    return true;
   };
 
   const open = async (): Promise<Client> => {
@@ -89,18 +91,17 @@ export function createBackend(context: vscode.ExtensionContext, log: vscode.LogO
       const { createClient, findRuntime } = await import('./client.ts');
       runtime = await findRuntime();
       log.info(`Backend: ${runtime.description}`);
-      const running = (): void => {
-        become('running');
-        ready.fire();
-      };
-      client = createClient(context, log, runtime, { running, crashed });
+      client = createClient(context, log, runtime, crashed);
       listeners.attach(client);
       await client.start();
+      become('running');
+      ready.fire();
       return client;
     } catch (error) {
       await client?.stop();
-      become('failed', describeError(error));
-      throw error;
+      const why = isConnectionLost(error) ? new BackendEnded() : error;
+      become('failed', describeError(why));
+      throw why;
     }
   };
 

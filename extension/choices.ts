@@ -1,14 +1,12 @@
 /** Model and exits as one choice: which exits belong to which model, and what a text in the pick names. Knows no `vscode`. */
+import { isHubId, modelBase } from '../protocol/models.ts';
 import { shippedModel } from '../protocol/options-groups.ts';
 import type { ExitsSummary, ModelSummary } from '../protocol/server.ts';
 
 /** A model of the list: found below the folders, or chosen by its path or hub id from elsewhere. */
 export type ListedModel = Omit<ModelSummary, 'kind'> & { readonly kind: ModelSummary['kind'] | 'path' | 'hub' };
 
-/** A model's name as checkpoints record it: the last part of its path or hub id. */
-export const modelBase = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
-
-/** The same without the ending of a GGUF file, for titles and names of folders. */
+/** A model's name as checkpoints record it, without the ending of a GGUF file, for titles and names of folders. */
 export const modelTitle = (model: string): string => modelBase(model).replace(/\.gguf$/i, '');
 
 /** A file of a cache by its own name, and apart from it the folder, which a list of a usual width has no room for; others as they are. */
@@ -45,11 +43,9 @@ export function withChosen(models: readonly ModelSummary[], current: string): Li
 /** What a typed or pasted text names; null if it is neither a path nor a hub id. */
 export function typedModel(text: string): ListedModel | null {
   const path = text.trim().replace(/^(["'])(.*)\1$/, '$2');
-  const name = modelBase(path);
-  if (name === '') return null;
-  if (/^(?:[/\\~.]|[A-Za-z]:[/\\])/.test(path) || /\.gguf$/i.test(path)) return { path, name, kind: 'path' };
   const id = path.replace(/^(?:https:\/\/)?(?:www\.)?huggingface\.co\//, '');
-  return isHubId(id) ? { path: id, name, kind: 'hub' } : null;
+  if (isHubId(id)) return { path: id, name: modelBase(id), kind: 'hub' };
+  const name = modelBase(path);
+  const isPath = /^(?:[/\\~.]|[A-Za-z]:[/\\])/.test(path) || /\.gguf$/i.test(path);
+  return isPath && name !== '' ? { path, name, kind: 'path' } : null;
 }
-
-const isHubId = (text: string): boolean => /^[\w-][\w.-]*\/[\w.-]+$/.test(text) && !/\.gguf$/i.test(text);

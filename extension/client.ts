@@ -9,7 +9,7 @@ import { CloseAction, ErrorAction, LanguageClient, State, type StreamInfo } from
 import type { ServerOptions } from '../protocol/server.ts';
 import { runsFolder } from './interrupted-runs.ts';
 import { findNode, startOptions, type NodeRuntime } from './node-runtime.ts';
-import { backendSettings, displaySettings, serverDisplay } from './settings.ts';
+import { backendSettings, displayOrDefaults, serverDisplay } from './settings.ts';
 
 export interface Client {
   start(): Promise<void>;
@@ -20,12 +20,7 @@ export interface Client {
   listen(method: string, handler: (params: unknown) => void): vscode.Disposable;
 }
 
-export interface ClientEvents {
-  /** The client takes requests now, for the first time or again after a crash. */
-  readonly running: () => void;
-  /** The process has ended unexpectedly; returns whether to start it again. */
-  readonly crashed: () => boolean;
-}
+const ENDED = 'The connection to the backend ended.';
 
 /** How long the server may take to save its runs and end. */
 const STOP_MILLISECONDS = 5_000;
@@ -33,11 +28,12 @@ const STOP_MILLISECONDS = 5_000;
 /** Throws a UserError if the Node of the setting does not exist. */
 export const findRuntime = (): Promise<NodeRuntime> => findNode(backendSettings().nodePath, process.execPath);
 
+/** `crashed` is called if a client that has started ends by itself. */
 export function createClient(
   context: vscode.ExtensionContext,
   log: vscode.LogOutputChannel,
   runtime: NodeRuntime,
-  events: ClientEvents,
+  crashed: () => void,
 ): Client {
   let kill: (signal: NodeJS.Signals) => void = () => {};
 
@@ -76,21 +72,32 @@ export function createClient(
       resumeRuns: vscode.workspace.isTrusted,
       shippedModel: context.asAbsolutePath(path.join('models', 'typescript-5m')),
       runtime: runtime.description,
-      display: serverDisplay(displaySettings()),
+      display: serverDisplay(displayOrDefaults()),
     }),
     initializationFailedHandler: () => false,
     errorHandler: {
       error: () => ({ action: ErrorAction.Continue, handled: true }),
-      closed: () => ({ action: events.crashed() ? CloseAction.Restart : CloseAction.DoNotRestart, handled: true }),
+      // `Backend` starts another client: one that starts itself again cannot be stopped meanwhile, and fails silently.
+      closed: () => ({ action: CloseAction.DoNotRestart, handled: true, message: ENDED }),
     },
   });
+  /** Whether its end would be a crash: it has started, and was not stopped. */
+  let isUp = false;
   const watch = client.onDidChangeState(({ newState }) => {
-    if (newState === State.Running) events.running();
+    if (newState !== State.Running && isUp) {
+      isUp = false;
+      crashed();
+    }
   });
 
   return {
-    start: () => client.start(),
+    async start() {
+      await client.start();
+      if (!client.isRunning()) throw new Error(ENDED);
+      isUp = true;
+    },
     async stop() {
+      isUp = false;
       await client.stop(STOP_MILLISECONDS).catch((error: unknown) => log.warn(String(error)));
       watch.dispose();
       kill('SIGTERM');

@@ -1,6 +1,6 @@
 /**
- * Every command once: its name, its title, when it can be called, and in which menus it is shown. The manifest is generated from this table
- * and `activate` registers from it, so that neither can miss one. Knows no `vscode`.
+ * Every command once: its name, its title, and when it can be called. The manifest is generated from this table and from
+ * contributions.ts, which has menus and keys; `activate` registers from it, so that neither can miss one. Knows no `vscode`.
  */
 
 export interface CommandSpec {
@@ -11,6 +11,9 @@ export interface CommandSpec {
   /** False keeps it out of the palette: it needs an argument. */
   readonly palette?: boolean;
 }
+
+/** There is generated text in the editor; a trace file is its own trace, and has nothing to save or to clear. */
+export const hasGeneratedText = 'earlyExit.hasTrace && editorLangId != exittrace';
 
 export const commands = {
   tune: { title: 'Tune Early Exits', icon: '$(rocket)', enabled: 'isWorkspaceTrusted && workspaceFolderCount > 0' },
@@ -23,11 +26,11 @@ export const commands = {
   continueGeneration: { title: 'Continue Generating', icon: '$(sparkle)', palette: false },
   showCurves: { title: 'Show Loss Curves', icon: '$(graph-line)' },
   showDetails: { title: 'Show Trace Details', icon: '$(list-tree)', enabled: 'earlyExit.hasTrace' },
-  saveTrace: { title: 'Save Trace …', icon: '$(save-as)', enabled: 'earlyExit.hasTrace' },
-  clearTraces: { title: 'Clear Exit Colours', icon: '$(clear-all)', enabled: 'earlyExit.hasTrace' },
+  saveTrace: { title: 'Save Trace …', icon: '$(save-as)', enabled: hasGeneratedText },
+  clearTraces: { title: 'Clear Exit Colours', icon: '$(clear-all)', enabled: hasGeneratedText },
   pauseRun: { title: 'Pause Run', icon: '$(debug-pause)', enabled: 'earlyExit.running' },
   resumeRun: { title: 'Resume Run', icon: '$(debug-continue)', enabled: 'isWorkspaceTrusted' },
-  stopRun: { title: 'Stop Run', icon: '$(debug-stop)', enabled: 'earlyExit.running' },
+  stopRun: { title: 'Stop Run', icon: '$(debug-stop)' },
   chooseModel: { title: 'Choose Model …', icon: '$(symbol-misc)' },
   chooseExits: { title: 'Choose Exits …', icon: '$(git-branch)' },
   hideSuggestion: { title: 'Hide Suggestion', palette: false },

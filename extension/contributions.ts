@@ -3,11 +3,11 @@
  * package.json, and a test fails when the two differ. Knows no `vscode`.
  */
 import { betterModels, fetchMinutes } from '../protocol/models.ts';
-import type { Option } from '../protocol/options-kinds.ts';
+import { rangeKeywords, type Option } from '../protocol/options-kinds.ts';
 import { serverOptions, settingGroups, tuningOptions } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
-import { commandId, commandKeys, commands, type CommandKey, type CommandSpec } from './commands.ts';
+import { commandId, commandKeys, commands, hasGeneratedText, type CommandKey, type CommandSpec } from './commands.ts';
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
@@ -46,6 +46,7 @@ export function contributions(): Record<string, Json> {
       {
         command: commandId('generate'),
         key: 'ctrl+alt+e',
+        win: afterCtrlK('ctrl+alt+e'),
         mac: 'cmd+alt+e',
         when: 'editorTextFocus && !editorReadonly',
       },
@@ -55,7 +56,7 @@ export function contributions(): Record<string, Json> {
         key: 'escape',
         when: 'inlineSuggestionVisible && earlyExit.suggestionGrows',
       },
-      { command: commandId('showCurves'), key: 'ctrl+alt+l', mac: 'cmd+alt+l' },
+      { command: commandId('showCurves'), key: 'ctrl+alt+l', win: afterCtrlK('ctrl+alt+l'), mac: 'cmd+alt+l' },
     ],
     menus: {
       commandPalette: commandKeys
@@ -68,8 +69,8 @@ export function contributions(): Record<string, Json> {
       'editor/context': [
         { command: commandId('generate'), group: '1_modification@9', when: 'editorTextFocus && !editorReadonly' },
         { command: commandId('showDetails'), group: '1_modification@9', when: 'earlyExit.hasTrace' },
-        { command: commandId('saveTrace'), group: '1_modification@9', when: 'earlyExit.hasTrace' },
-        { command: commandId('clearTraces'), group: '1_modification@9', when: 'earlyExit.hasTrace' },
+        { command: commandId('saveTrace'), group: '1_modification@9', when: hasGeneratedText },
+        { command: commandId('clearTraces'), group: '1_modification@9', when: hasGeneratedText },
       ],
       'view/title': [
         { command: commandId('tune'), group: 'navigation@1', when: 'view == earlyExit.runs' },
@@ -79,7 +80,7 @@ export function contributions(): Record<string, Json> {
       ],
       'view/item/context': [
         { command: commandId('pauseRun'), group: 'inline@1', when: 'viewItem == run.running' },
-        { command: commandId('stopRun'), group: 'inline@2', when: 'viewItem == run.running' },
+        { command: commandId('stopRun'), group: 'inline@2', when: 'viewItem =~ /^run\\.(running|paused)$/' },
         { command: commandId('resumeRun'), group: 'inline@1', when: 'viewItem =~ /^run\\.(paused|stopped|failed)$/' },
         { command: commandId('calibrate'), group: 'inline@1', when: 'viewItem == exits' },
         { command: commandId('useExits'), group: 'inline@2', when: 'viewItem == exits' },
@@ -156,6 +157,9 @@ export function contributions(): Record<string, Json> {
     configuration: configuration(),
   };
 }
+
+/** On Windows Ctrl+Alt is AltGr, which types letters such as €, é and ł. */
+const afterCtrlK = (keys: string): string => `ctrl+k ${keys}`;
 
 function commandEntry(key: CommandKey): Json {
   const { title, icon, enabled } = commands[key] as CommandSpec;
@@ -288,15 +292,13 @@ const configuration = (): Json => {
 };
 
 function settingSchema(option: Option<unknown>): Record<string, Json> {
-  const { minimum, maximum } = option;
-  const range = { ...(minimum !== null && { minimum }), ...(maximum !== null && { maximum }) };
   const tags = option.advanced ? { tags: ['advanced'] } : {};
   const common = { scope: option.scope, default: option.default, markdownDescription: option.help, ...tags };
   const type = (name: string): Json => (option.optional ? [name, 'null'] : name);
   switch (option.type) {
     case 'integer':
     case 'number':
-      return { type: type(option.type), ...range, ...common };
+      return { type: type(option.type), ...rangeKeywords(option), ...common };
     case 'boolean':
       return { type: type('boolean'), ...common };
     case 'list':

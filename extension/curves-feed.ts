@@ -55,7 +55,8 @@ export function createCurvesFeed(
     timer = null;
     for (const [run, events] of waiting) {
       // If the webview lacks earlier events of a run, it gets all of them.
-      if ((sent.get(run) ?? 0) < (events[0]?.index ?? 0)) void readAll(run);
+      if ((sent.get(run) ?? 0) < (events[0]?.index ?? 0))
+        readAll(run).catch((error: unknown) => backend.log.warn(String(error)));
       else postPoints(run, events);
     }
     waiting.clear();

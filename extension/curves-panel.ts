@@ -17,7 +17,6 @@ export interface CurvesPanel {
   tell(run: string, outcomes: readonly JobOutcome[]): void;
   /** The panel is open and has the curves of a run. */
   readonly onFilled: vscode.Event<void>;
-  dispose(): void;
 }
 
 const CURVES_VIEW = 'earlyExit.curves';
@@ -38,13 +37,19 @@ export function createCurvesPanel(
   };
   const feed = createCurvesFeed(backend, runs, post, subscriptions);
 
+  let isFilling = false;
   const fill = async (): Promise<void> => {
-    post({ type: 'texts', texts: translations() });
-    await feed.all();
-    if (front !== null) post({ type: 'show', run: front });
-    // From now on the view remembers what is in front.
-    front = null;
-    if (runs.list().length > 0) filled.fire();
+    isFilling = true;
+    try {
+      post({ type: 'texts', texts: translations() });
+      await feed.all();
+      if (front !== null) post({ type: 'show', run: front });
+      // From now on the view remembers what is in front.
+      front = null;
+      if (runs.list().length > 0) filled.fire();
+    } finally {
+      isFilling = false;
+    }
   };
 
   const receive = async (message: ViewMessage): Promise<void> => {
@@ -100,6 +105,10 @@ export function createCurvesPanel(
   subscriptions.push(
     filled,
     runs.onChange(() => feed.soon()),
+    // A backend that comes back has the events that the view lacks.
+    backend.onReady(() => {
+      if (isReady && panel?.visible && !isFilling) fill().catch((error: unknown) => backend.log.warn(String(error)));
+    }),
     runs.onEvent((event) => {
       if (isReady) feed.take(event);
     }),
@@ -132,9 +141,6 @@ export function createCurvesPanel(
       if (message) post(message);
     },
     onFilled: filled.event,
-    dispose: () => {
-      panel?.dispose();
-    },
   };
 }
 

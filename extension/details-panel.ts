@@ -1,18 +1,22 @@
 /** The details of a trace, token by token, beside the editor. */
 import * as vscode from 'vscode';
 import { serialiseTrace, type Trace } from '../protocol/exittrace.ts';
+import { parseTrace } from '../protocol/trace-reading.ts';
 import { readViewMessage, type HostMessage } from '../protocol/webview.ts';
 import type { Backend } from './backend.ts';
-import { tokenSpan } from './generated-text.ts';
+import { tokenSpan, type GeneratedText } from './generated-text.ts';
 import type { Generations } from './generations.ts';
+import { showFailure } from './messages.ts';
 import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
 
+/** The generation whose text is in an editor, or the trace's own file. */
+export type TraceOrigin = { readonly generation: string } | { readonly file: vscode.Uri };
+
 export interface DetailsPanel {
-  /** Shows a trace with one of its tokens in front. `generation` ties it to its text in an editor. */
-  show(trace: Trace, title: string, token: number, generation: string | null): void;
+  /** Shows a trace with one of its tokens in front. */
+  show(trace: Trace, title: string, token: number, from: TraceOrigin): void;
   /** The panel shows a trace. */
   readonly onShown: vscode.Event<void>;
-  dispose(): void;
 }
 
 export function createDetailsPanel(
@@ -23,20 +27,21 @@ export function createDetailsPanel(
   let panel: vscode.WebviewPanel | null = null;
   let isReady = false;
   let shown: Extract<HostMessage, { type: 'trace' }> | null = null;
-  let tiedTo: string | null = null;
+  let origin: TraceOrigin | null = null;
+  const generatedNow = (): GeneratedText | undefined =>
+    origin && 'generation' in origin ? generations.find(origin.generation) : undefined;
   const onShown = new vscode.EventEmitter<void>();
 
   const post = (message: HostMessage): void => void panel?.webview.postMessage(message);
 
   const reveal = async (token: number): Promise<void> => {
-    const generated = tiedTo === null ? undefined : generations.find(tiedTo);
-    if (!generated) return;
-    const document = await vscode.workspace.openTextDocument(vscode.Uri.parse(generated.uri));
-    const { start, end } = tokenSpan(generated, token);
+    const generated = generatedNow();
+    const uri = generated ? vscode.Uri.parse(generated.uri) : origin && 'file' in origin ? origin.file : null;
+    if (!uri) return;
+    const document = await vscode.workspace.openTextDocument(uri);
     const visible = vscode.window.visibleTextEditors.find((editor) => editor.document === document);
-    const selection = new vscode.Range(document.positionAt(start), document.positionAt(end));
     await vscode.window.showTextDocument(document, {
-      selection,
+      selection: rangeOf(document, generated, token),
       viewColumn: visible?.viewColumn ?? vscode.ViewColumn.One,
     });
   };
@@ -61,7 +66,8 @@ export function createDetailsPanel(
         post({ type: 'texts', texts: translations() });
         if (shown) post(shown);
         onShown.fire();
-      } else if (message?.type === 'reveal') void reveal(message.token);
+      } else if (message?.type === 'reveal')
+        reveal(message.token).catch((error: unknown) => showFailure({ backend }, error));
       else if (message?.type === 'open' && shown) void save(shown.trace);
       else if (message?.type === 'failed') backend.log.error(`Trace Details: ${message.message}`);
     });
@@ -76,28 +82,34 @@ export function createDetailsPanel(
 
   // What exits predicted comes a moment behind the text.
   const following = generations.onChange(() => {
-    const trace = tiedTo === null ? undefined : generations.find(tiedTo)?.trace;
+    const trace = generatedNow()?.trace;
     if (!panel || !isReady || !shown || !trace) return;
     if (isExplained(shown.trace) || !isExplained(trace)) return;
     shown = { ...shown, trace };
     post({ ...shown, token: null });
   });
 
+  context.subscriptions.push(following, onShown);
   return {
-    show(trace, title, token, generation) {
+    show(trace, title, token, from) {
       shown = { type: 'trace', title, trace, token };
-      tiedTo = generation;
+      origin = from;
       if (panel) panel.reveal(undefined, true);
       else panel = open();
       if (isReady) post(shown);
     },
     onShown: onShown.event,
-    dispose: () => {
-      panel?.dispose();
-      following.dispose();
-      onShown.dispose();
-    },
   };
+}
+
+/** The text of a token; or its line in a trace file, which may have been edited since. */
+function rangeOf(document: vscode.TextDocument, generated: GeneratedText | undefined, token: number): vscode.Range {
+  if (generated) {
+    const { start, end } = tokenSpan(generated, token);
+    return new vscode.Range(document.positionAt(start), document.positionAt(end));
+  }
+  const { tokenLines } = parseTrace(document.getText(), document.fileName);
+  return document.lineAt(tokenLines[token] ?? 0).range;
 }
 
 const isExplained = ({ tokens }: Trace): boolean => tokens.some(({ opinions }) => opinions !== undefined);

@@ -2,13 +2,15 @@
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { userError } from '../protocol/errors.ts';
+import { modelBase } from '../protocol/models.ts';
 import { importOptions } from '../protocol/options-commands.ts';
+import { optionTables } from '../protocol/options.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, JobKind, JobOutcome, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { modelBase, modelFor, modelTitle, withChosen } from './choices.ts';
+import { modelFor, modelTitle, withChosen } from './choices.ts';
 import { calibrationText, evaluationReport } from './exits-texts.ts';
-import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
+import { freeExitsFolder, freePath, modelInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
 import { withoutGpu } from './generating.ts';
 import { offer } from './messages.ts';
@@ -55,7 +57,8 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     given: RecipeOptions,
   ): Promise<JobOutcome[] | null> => {
     const folder = folderNow();
-    const options = { ...recipeSettings(kind), ...(exits && { exits: exits.directory }), ...given };
+    const own = exits && 'data' in optionTables[kind] ? await dataOf(app, exits) : {};
+    const options = { ...recipeSettings(kind), ...own, ...(exits && { exits: exits.directory }), ...given };
     const model = exits ? await modelOf(app, exits) : chosenModel();
     const whole = { ...options, model, ...modelInFolder({ model }, folder) };
     const placed =
@@ -92,7 +95,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
       if (!picked) return;
       const exit = picked.label;
       const base = modelTitle(await modelOf(app, exits));
-      const out = path.join(folder, `${base}-exit-${exit.replace(':', '-')}`);
+      const out = freePath(folder, `${base}-exit-${exit.replace(':', '-')}`);
       const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, { exit, out });
       if (!outcomes) return;
       const text = vscode.l10n.t('Exported exit {0} as a model, in {1}.', exit, path.basename(out));
@@ -177,6 +180,13 @@ async function modelOf(app: App, exits: ExitsSummary): Promise<string> {
   const current = chosenModel();
   const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
   return modelFor(exits, current, withChosen(found, current)) ?? current;
+}
+
+/** The text of the run that tuned exits, whose held-out part they are measured on; the settings' if no run here did. */
+async function dataOf(app: App, { directory }: ExitsSummary): Promise<RecipeOptions> {
+  await app.runs.refresh();
+  const data = app.runs.list().find((run) => run.directory === directory)?.data;
+  return data ? { data } : {};
 }
 
 async function askSource(): Promise<RecipeOptions | null> {

@@ -31,8 +31,13 @@ export function freeExitsFolder(
   runs: readonly Pick<RunSummary, 'state' | 'directory'>[],
 ): string {
   const taken = new Set(runs.filter(({ state }) => state !== 'finished').map(({ directory }) => directory));
+  return freePath(folder, name, '.exits', taken);
+}
+
+/** The first of `name`, `name-2`, `name-3` … that is not in the folder and not taken. */
+export function freePath(folder: string, name: string, ending = '', taken: ReadonlySet<string> = new Set()): string {
   for (let n = 1; ; n++) {
-    const file = path.join(folder, `${name}${n === 1 ? '' : `-${n}`}.exits`);
+    const file = path.join(folder, `${name}${n === 1 ? '' : `-${n}`}${ending}`);
     if (!taken.has(file) && !existsSync(file)) return file;
   }
 }

@@ -4,6 +4,7 @@
  */
 import { hasExits, type Trace } from '../protocol/exittrace.ts';
 import { tokenShade, type Shade } from '../protocol/palette.ts';
+import type { RecipeOptions } from '../protocol/server.ts';
 import { pieceAt, pieceOffsets, shiftSpan, withLineEnds, type Span, type TextChange } from '../protocol/spans.ts';
 import type { TokenRecord } from '../protocol/trace.ts';
 
@@ -13,6 +14,8 @@ export interface GeneratedText {
   readonly lineEnd: string;
   readonly span: Span;
   readonly trace: Trace;
+  /** Options that it was written with instead of the settings'. */
+  readonly overrides?: RecipeOptions;
 }
 
 export interface Edit extends TextChange {

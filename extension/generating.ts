@@ -25,14 +25,14 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
   return intoEditor(app, editor, overrides, null);
 }
 
-/** Continues a generation at its end. Returns null if the generation is gone or nothing was written. */
+/** Continues a generation at its end, with its own options. Returns null if the generation is gone or nothing was written. */
 export async function continueGeneration(app: App, id: string): Promise<GenerateResult | null> {
   const generated = app.generations.find(id);
   const editor = vscode.window.visibleTextEditors.find(({ document }) => document.uri.toString() === generated?.uri);
   if (!generated || !editor) return null;
   const end = editor.document.positionAt(generated.span.end);
   editor.selection = new vscode.Selection(end, end);
-  return intoEditor(app, editor, {}, generated.id);
+  return intoEditor(app, editor, generated.overrides ?? {}, generated.id);
 }
 
 async function intoEditor(
@@ -46,7 +46,8 @@ async function intoEditor(
   await vscode.commands.executeCommand('setContext', 'earlyExit.generating', true);
   try {
     const options = { ...(await generateOptions(app, editor.document.uri)), ...overrides };
-    return await app.generations.intoEditor(editor, placeOrPrompt(editor), options, source.token, continued);
+    const more = { continued, overrides };
+    return await app.generations.intoEditor(editor, placeOrPrompt(editor), options, source.token, more);
   } catch (error) {
     if (!source.token.isCancellationRequested) showFailure(app, error);
     return null;

@@ -19,15 +19,15 @@ import { createTokenStreams, readTokens, type TokenReader } from './token-stream
 
 export interface Generations {
   /**
-   * Streams into an editor at its cursor, or as the end of a generation that is there (`continued`, its id). Resolves when all is
-   * inserted; null if the text was edited meanwhile.
+   * Streams into an editor at its cursor, or as the end of a generation that is there (`continued`, its id). `overrides`: the options that
+   * are not from the settings. Resolves when all is inserted; null if the text was edited meanwhile.
    */
   intoEditor(
     editor: vscode.TextEditor,
     source: { readonly prompt: string; readonly gap?: Gap },
     options: RecipeOptions,
     token: vscode.CancellationToken,
-    continued?: string | null,
+    more?: { readonly continued?: string | null; readonly overrides?: RecipeOptions },
   ): Promise<GenerateResult | null>;
   /** Generates without an editor. */
   generate(
@@ -41,6 +41,8 @@ export interface Generations {
   attach(document: vscode.TextDocument, offset: number, trace: Trace): Promise<void>;
   in(uri: vscode.Uri): readonly GeneratedText[];
   find(id: string): GeneratedText | undefined;
+  /** The one that began last, of all documents. */
+  latest(): GeneratedText | undefined;
   clear(uri: vscode.Uri): void;
   readonly onChange: vscode.Event<void>;
   /** Text was generated into an editor to its end. */
@@ -154,14 +156,15 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     }),
   );
 
-  const intoEditor: Generations['intoEditor'] = async (editor, source, options, token, continued = null) => {
+  const intoEditor: Generations['intoEditor'] = async (editor, source, options, token, more = {}) => {
+    const { continued = null, overrides = {} } = more;
     const { document } = editor;
     const known = continued === null ? undefined : kept.get(continued);
     const id = known?.id ?? newId();
     const uri = document.uri.toString();
     const start = document.offsetAt(editor.selection.end);
     const trace = emptyTrace({ prompt: source.prompt });
-    const own = { id, uri, lineEnd: lineEndOf(document), span: { start, end: start }, trace };
+    const own = { id, uri, lineEnd: lineEndOf(document), span: { start, end: start }, trace, overrides };
     kept.set(known ? { ...known, trace: { ...known.trace, stop: null } } : own);
     const before = known?.trace.tokens.length ?? 0;
     const insertion = beginInsertion(document, start);
@@ -216,6 +219,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     attach,
     in: (uri) => kept.list(uri.toString()),
     find: (id) => kept.get(id),
+    latest: () => kept.list().at(-1),
     clear(uri) {
       for (const { id } of kept.list(uri.toString())) {
         kept.delete(id);

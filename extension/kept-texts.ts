@@ -26,7 +26,9 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
   subscriptions.push(
     changed,
     vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
-      for (const generated of list(document.uri.toString())) {
+      const own = list(document.uri.toString());
+      if (own.length === 0 || contentChanges.length === 0) return;
+      for (const generated of own) {
         let now: GeneratedText | null = generated;
         for (const { rangeOffset: offset, rangeLength: removed, text } of contentChanges) {
           const edit = { offset, removed, inserted: text.length, text };
@@ -35,13 +37,13 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
         if (now === null) kept.delete(generated.id);
         else kept.set(now.id, now);
       }
-      if (contentChanges.length > 0) changed.fire();
+      changed.fire();
     }),
     vscode.workspace.onDidCloseTextDocument(({ uri, isClosed }) => {
       // Another language of the document comes as closing and opening it; its text stays.
-      if (!isClosed) return;
-      for (const { id } of list(uri.toString())) kept.delete(id);
-      changed.fire();
+      const own = isClosed ? list(uri.toString()) : [];
+      for (const { id } of own) kept.delete(id);
+      if (own.length > 0) changed.fire();
     }),
   );
 

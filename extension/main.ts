@@ -39,7 +39,13 @@ import { showPick } from './pick.ts';
 import { createReportPanel, type ShowReport } from './report-panel.ts';
 import { createReportView } from './report-view.ts';
 import { createRuns } from './runs.ts';
-import { displaySettings, followCompletionSettings, serverDisplay, settingProblems, type Display } from './settings.ts';
+import {
+  displayOrDefaults,
+  followCompletionSettings,
+  serverDisplay,
+  settingProblems,
+  type Display,
+} from './settings.ts';
 import { createServing, type Serving } from './serving.ts';
 import { createStatusItem, showStatusMenu } from './status-item.ts';
 import { tokenIndexAt } from './generated-text.ts';
@@ -118,9 +124,14 @@ function commandTable(
   completions: Completions,
 ): Record<CommandKey, Action> {
   const { backend, runs } = app;
-  const act = (what: 'pause' | 'resume' | 'stop', wanted: readonly RunSummary['state'][], title: string): Action => {
+  const act = (
+    what: 'pause' | 'resume' | 'stop',
+    wanted: readonly RunSummary['state'][],
+    title: string,
+    none: string,
+  ): Action => {
     return async (run) => {
-      const chosen = isRun(run) ? run : await chooseRun(app, wanted, title);
+      const chosen = isRun(run) ? run : await chooseRun(app, wanted, title, none);
       return chosen && runs[what](chosen.id);
     };
   };
@@ -136,9 +147,19 @@ function commandTable(
       const uri = vscode.window.activeTextEditor?.document.uri;
       if (uri) app.generations.clear(uri);
     },
-    pauseRun: act('pause', ['running'], vscode.l10n.t('Pause Run')),
-    resumeRun: act('resume', ['paused', 'stopped', 'failed'], vscode.l10n.t('Resume Run')),
-    stopRun: act('stop', ['running', 'paused'], vscode.l10n.t('Stop Run')),
+    pauseRun: act('pause', ['running'], vscode.l10n.t('Pause Run'), vscode.l10n.t('No run is under way.')),
+    resumeRun: act(
+      'resume',
+      ['paused', 'stopped', 'failed'],
+      vscode.l10n.t('Resume Run'),
+      vscode.l10n.t('There is no run to resume: none is paused, stopped or failed.'),
+    ),
+    stopRun: act(
+      'stop',
+      ['running', 'paused'],
+      vscode.l10n.t('Stop Run'),
+      vscode.l10n.t('There is no run to stop: none is under way or paused.'),
+    ),
     chooseModel: async () => {
       const model = await askModel(app);
       if (model !== null) await useModel(app, model);
@@ -167,22 +188,29 @@ function commandTable(
   };
 }
 
-/** From a lens with its generation and token, or for what is at the cursor. */
+/** From a lens with its generation and token, or for what is at the cursor; without an editor, as in the walkthrough, the latest. */
 async function showDetails(app: App, id: unknown, token: unknown): Promise<void> {
   const editor = vscode.window.activeTextEditor;
   const index = typeof token === 'number' ? token : null;
-  const generated =
-    (typeof id === 'string' ? app.generations.find(id) : undefined) ?? (editor && generatedAt(app, editor));
-  if (generated) {
-    const at = editor ? tokenIndexAt(generated, editor.document.offsetAt(editor.selection.active)) : -1;
-    const title = vscode.workspace.asRelativePath(vscode.Uri.parse(generated.uri));
-    return app.details.show(generated.trace, title, index ?? Math.max(0, at), generated.id);
-  }
   const file = vscode.workspace.textDocuments.find((document) => document.uri.toString() === id) ?? editor?.document;
-  if (file?.languageId !== 'exittrace') return;
+  const isFile = file?.languageId === 'exittrace';
+  const generated =
+    (typeof id === 'string' ? app.generations.find(id) : undefined) ??
+    (editor && generatedAt(app, editor)) ??
+    (isFile ? undefined : app.generations.latest());
+  if (generated) {
+    const isHere = editor?.document.uri.toString() === generated.uri;
+    const at = isHere ? tokenIndexAt(generated, editor.document.offsetAt(editor.selection.active)) : 0;
+    const title = vscode.workspace.asRelativePath(vscode.Uri.parse(generated.uri));
+    return app.details.show(generated.trace, title, index ?? Math.max(0, at), { generation: generated.id });
+  }
+  if (!isFile) {
+    void vscode.window.showInformationMessage(vscode.l10n.t('Generate some text first: there is no trace yet.'));
+    return;
+  }
   const { trace, tokenLines } = parseTrace(file.getText(), vscode.workspace.asRelativePath(file.uri));
   const at = index ?? tokenLines.findLastIndex((line) => line <= (editor?.selection.active.line ?? 0));
-  app.details.show(trace, vscode.workspace.asRelativePath(file.uri), Math.max(0, at), null);
+  app.details.show(trace, vscode.workspace.asRelativePath(file.uri), Math.max(0, at), { file: file.uri });
 }
 
 /** The exits of a row, or those that a run wrote; null: the user is asked. */
@@ -211,33 +239,38 @@ function followCalibrations(app: App, jobs: ExitsJobs, views: Views, subscriptio
   );
 }
 
-async function chooseRun(app: App, states: readonly RunSummary['state'][], title: string): Promise<RunSummary | null> {
+/** Null if the user dismissed the pick, and if no run is in one of these states, which `none` says. */
+async function chooseRun(
+  app: App,
+  states: readonly RunSummary['state'][],
+  title: string,
+  none: string,
+): Promise<RunSummary | null> {
   await app.runs.refresh();
   const fitting = app.runs.list().filter((run) => states.includes(run.state));
+  if (fitting.length === 0) void vscode.window.showInformationMessage(none);
   if (fitting.length < 2) return fitting[0] ?? null;
   const items = fitting.map((run) => ({ label: run.title, description: run.message, run }));
   return (await showPick(items, { title }))?.run ?? null;
 }
 
-/** Settings take effect at once if they can; otherwise a message says when. Returns the display settings. */
+/** Settings take effect at once if they can; otherwise a message says when. A wrong one is shown. Returns the display settings. */
 function followSettings(app: App, subscriptions: vscode.Disposable[]): () => Display {
   let display: Display | null = null;
-  const now = (): Display => {
-    try {
-      return (display ??= displaySettings());
-    } catch {
-      // The error was shown when the setting was changed; until it is mended the defaults apply.
-      return { codeLens: true, colours: true, hover: true, inlayHints: false, lineFigures: false };
-    }
+  const now = (): Display => (display ??= displayOrDefaults());
+  const showProblem = (): boolean => {
+    const [problem] = settingProblems();
+    if (problem !== undefined) showFailure(app, new Error(problem));
+    return problem !== undefined;
   };
+  showProblem();
   subscriptions.push(
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (!event.affectsConfiguration('earlyExit')) return;
       // Any setting may be wrong while another changes, or is mended.
       display = null;
       app.backend.notify(protocol.displayChanged, serverDisplay(now()));
-      const [problem] = settingProblems();
-      if (problem !== undefined) return showFailure(app, new Error(problem));
+      if (showProblem()) return;
       if (event.affectsConfiguration('earlyExit.backend') && app.backend.state() !== 'stopped') {
         const restart = { title: vscode.l10n.t('Restart'), act: () => app.backend.restart() };
         const message = vscode.l10n.t('The new Node takes effect when the backend starts again.');

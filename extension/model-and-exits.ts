@@ -1,10 +1,11 @@
 /** Model and exits as one choice in the settings: choosing either keeps the other fitting. */
 import * as vscode from 'vscode';
+import { modelBase } from '../protocol/models.ts';
 import { shippedModel } from '../protocol/options-groups.ts';
 import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, StudySummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
-import { belongsTo, modelBase, modelFor, withChosen } from './choices.ts';
+import { belongsTo, modelFor, withChosen } from './choices.ts';
 import { commandId } from './commands.ts';
 import { workspaceFolders } from './folders.ts';
 import { offer } from './messages.ts';

@@ -7,6 +7,7 @@ import { userError } from '../protocol/errors.ts';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { settingOf, typedModel, withChosen, type ListedModel } from './choices.ts';
+import { modelInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { download, machineItems, searchedModel, type ModelItem } from './models-at-hand.ts';
@@ -31,7 +32,7 @@ export async function askModel(app: App): Promise<string | null> {
   const placeHolder = vscode.l10n.t('Choose a model, or paste a path or a hub id such as owner/name');
   const options = { title, placeHolder, ignoreFocusOut: true, matchOnDescription: true };
   const picked = await showPick(items, options, typedItems);
-  if (picked?.model) return settingOf(picked.model);
+  if (picked?.model) return isOfHub(picked.model) ? downloaded(app, picked.model.path) : settingOf(picked.model);
   if (picked?.problem)
     throw userError('bad-model', picked.problem, vscode.l10n.t('Download it again, or choose another one.'));
   if (picked?.reference !== undefined) return picked.isHere ? picked.reference : downloaded(app, picked.reference);
@@ -41,6 +42,10 @@ export async function askModel(app: App): Promise<string | null> {
   }
   return picked?.browse ? browse(picked.browse) : null;
 }
+
+/** A path of a folder may look like an id of the hub. */
+const isOfHub = ({ kind, path: model }: ListedModel): boolean =>
+  kind === 'hub' && !('model' in modelInFolder({ model }, workspaceFolders()[0]));
 
 const downloaded = async (app: App, reference: string): Promise<string | null> =>
   (await download(app, reference)) ? reference : null;

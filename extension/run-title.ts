@@ -5,14 +5,16 @@ export interface RunTitleParts {
   /** As given, such as `8,10` or `auto:mlp`; null for the three of `auto`. */
   readonly exits: string | null;
   readonly preset: string;
-  /** Updates, if they are given instead of a preset's minutes. */
+  /** Updates or minutes, if they are given instead of a preset's minutes; updates come first. */
   readonly steps: number | null;
+  readonly minutes: number | null;
   /** Name of the folder, or the globs. */
   readonly data: string;
 }
 
-export function runTitle({ model, exits, preset, steps, data }: RunTitleParts, taken: readonly string[]): string {
-  const length = steps === null ? preset : `${steps} ${steps === 1 ? 'step' : 'steps'}`;
+export function runTitle(parts: RunTitleParts, taken: readonly string[]): string {
+  const { model, exits, data } = parts;
+  const length = lengthText(parts);
   const three = exits === null ? '3 exits' : exits.replace(/^auto:/, '3 × ');
   const title = [model, three, length, data].join(' · ');
   if (!taken.includes(title)) return title;
@@ -21,3 +23,10 @@ export function runTitle({ model, exits, preset, steps, data }: RunTitleParts, t
     if (!taken.includes(numbered)) return numbered;
   }
 }
+
+function lengthText({ preset, steps, minutes }: RunTitleParts): string {
+  if (steps !== null) return counted(steps, 'step');
+  return minutes === null ? preset : counted(minutes, 'minute');
+}
+
+const counted = (value: number, unit: string): string => `${value} ${unit}${value === 1 ? '' : 's'}`;

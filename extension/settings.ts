@@ -35,10 +35,19 @@ export function explicit(setting: string, scope?: vscode.ConfigurationScope): un
 
 export type Display = OptionValues<typeof displayOptions>;
 
-export const displaySettings = (): Display => readGroup('display', displayOptions);
+const displaySettings = (): Display => readGroup('display', displayOptions);
 export type CompletionSettings = OptionValues<typeof completionOptions>;
 export const completionSettings = (): CompletionSettings => readGroup('completions', completionOptions);
 export const backendSettings = (): OptionValues<typeof backendOptions> => readGroup('backend', backendOptions);
+
+/** The same; while one of them is wrong, the defaults. */
+export function displayOrDefaults(): Display {
+  try {
+    return displaySettings();
+  } catch {
+    return defaultsOf(displayOptions);
+  }
+}
 
 /** What the server needs to know of the display. */
 export const serverDisplay = (display: Display): DisplayOptions => ({

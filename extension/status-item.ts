@@ -1,12 +1,12 @@
 /** One status item: backend, model, device and what it does; a click offers restart, logs and doctor. */
 import * as vscode from 'vscode';
+import { modelBase } from '../protocol/models.ts';
 import { decodingOptions } from '../protocol/options-decoding.ts';
 import * as protocol from '../protocol/server.ts';
 import { doneShare } from '../protocol/run-clock.ts';
 import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import type { Completions } from './completions/completions.ts';
-import { modelBase } from './choices.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { showPick } from './pick.ts';

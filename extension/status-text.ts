@@ -1,6 +1,7 @@
 /** What the status item says: the model with its mode or its last speed, or what the backend does. Knows no `vscode`; texts come translated. */
+import { modelBase } from '../protocol/models.ts';
 import type { Status } from '../protocol/server.ts';
-import { modelBase, modelTitle } from './choices.ts';
+import { modelTitle } from './choices.ts';
 
 export interface StatusView {
   readonly state: 'stopped' | 'starting' | 'running' | 'failed';

@@ -8,6 +8,7 @@ import { architectures, autoPlacesText, usualArchitecture } from '../protocol/op
 import type { App } from './app.ts';
 import { modelTitle } from './choices.ts';
 import { freeExitsFolder, modelInFolder } from './folder-paths.ts';
+import { currentFolder, workspaceFolders } from './folders.ts';
 import { withoutGpu } from './generating.ts';
 import { showFailure } from './messages.ts';
 import { askModel } from './model-pick.ts';
@@ -18,14 +19,14 @@ import { requireTrust } from './workspace-trust.ts';
 
 /** With `overrides` nothing is asked; null if the user dismissed it, or if it failed, which was shown. */
 export async function tune(app: App, overrides: RecipeOptions | null = null): Promise<RunSummary | null> {
-  const folder = vscode.workspace.workspaceFolders?.[0];
-  if (folder?.uri.scheme !== 'file') {
+  const folder = currentFolder();
+  if (!folder) {
     void vscode.window.showInformationMessage(vscode.l10n.t('Open a folder first: exits are tuned on its files.'));
     return null;
   }
   if (!requireTrust()) return null;
   const settings = recipeSettings('tune', folder.uri);
-  const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings));
+  const chosen = overrides ?? (isAllSet(folder.uri) ? {} : await ask(app, settings, folder));
   if (chosen === null) return null;
   try {
     const given = { ...settings, ...chosen };
@@ -63,8 +64,12 @@ interface Choice extends vscode.QuickPickItem {
 }
 
 /** One pick from which one Enter starts; every other entry changes one thing and comes back. */
-async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | null> {
+async function ask(app: App, settings: RecipeOptions, folder: vscode.WorkspaceFolder): Promise<RecipeOptions | null> {
   let chosen: RecipeOptions = {};
+  const title =
+    workspaceFolders().length > 1
+      ? vscode.l10n.t('Tune Early Exits in {0}', folder.name)
+      : vscode.l10n.t('Tune Early Exits');
   for (;;) {
     const options = { ...settings, ...chosen };
     const items: Choice[] = [
@@ -104,7 +109,7 @@ async function ask(app: App, settings: RecipeOptions): Promise<RecipeOptions | n
     ];
     const placeHolder = vscode.l10n.t('Press Enter to start, or change something first');
     const picked = await showPick(items, {
-      title: vscode.l10n.t('Tune Early Exits'),
+      title,
       placeHolder,
       ignoreFocusOut: true,
     });
@@ -209,13 +214,14 @@ export const modelName = ({ model }: RecipeOptions): string =>
   typeof model === 'string' ? modelTitle(model) : shippedModel;
 
 function titleOf(options: RecipeOptions, folder: string, app: App): string {
-  const { exits, steps, data } = options;
+  const { exits, steps, minutes, data } = options;
   return runTitle(
     {
       model: modelName(options),
       exits: typeof exits === 'string' && exits !== 'auto' ? exits : null,
       preset: presetOf(options),
       steps: typeof steps === 'number' ? steps : null,
+      minutes: typeof minutes === 'number' ? minutes : null,
       data: ownData(options).length > 0 ? dataName(data as readonly string[]) : folder,
     },
     app.runs.list().map(({ title }) => title),

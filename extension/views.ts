@@ -101,9 +101,12 @@ function runItem(run: RunSummary): vscode.TreeItem {
   const item = new vscode.TreeItem(run.title);
   item.id = run.id;
   item.description = run.message;
-  item.tooltip = new vscode.MarkdownString(
-    `**${run.title}**\n\n${run.message}\n\n${vscode.l10n.t('Exits in {0}', `\`${run.directory}\``)}`,
-  );
+  item.tooltip = new vscode.MarkdownString('**')
+    .appendText(run.title)
+    .appendMarkdown('**\n\n')
+    .appendText(run.message)
+    .appendMarkdown('\n\n')
+    .appendText(vscode.l10n.t('Exits in {0}', run.directory));
   item.iconPath = icons[run.state];
   item.contextValue = `run.${run.state}`;
   item.command = { title: vscode.l10n.t('Show Loss Curves'), command: commandId('showCurves'), arguments: [run] };

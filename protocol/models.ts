@@ -30,6 +30,21 @@ export interface DownloadProgress {
   total: number;
 }
 
+/** An id of the hub: `owner/name[@revision][:file.gguf]`. */
+const hubId = /^[\w-][\w.-]*\/([\w-][\w.-]*)(?:@[^:@]+)?(?::([^:]+))?$/;
+
+/** Whether a text can name a model of the hub; one that ends like a GGUF file is a path. */
+export function isHubId(text: string): boolean {
+  const [, name, file] = hubId.exec(text) ?? [];
+  return name !== undefined && (file !== undefined || !/\.gguf$/i.test(name));
+}
+
+/** A model's name as checkpoints record it: the last part of its path, or of its hub id without the revision. */
+export function modelBase(model: string): string {
+  const [, name, file] = hubId.exec(model) ?? [];
+  return (file ?? name ?? model).replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
+}
+
 /** Memory of a model besides its weights: for texts, and for computing. */
 const besideWeights = 500e6;
 /** The rest is for the editor and other programs. */

@@ -105,7 +105,8 @@ export interface RunSummary {
   steps: number;
   tokensPerSecond: number;
   secondsLeft: number;
-  /** Absent of runs that an older version recorded. */
+  /** Absolute patterns of its text. Like the clock, absent of runs that an older version recorded. */
+  data?: string[];
   clock?: RunClock;
   /** What it is doing, or what went wrong, as a sentence. */
   message: string;

@@ -3,6 +3,7 @@ import uPlot from 'uplot';
 import type { ChartModel } from './chart-model.ts';
 import { inTableOrder, plotOptions, tableOf, type ChartTexts, type PlotLooks } from './chart-plot.ts';
 import { drawReferences } from './chart-references.ts';
+import { wheelFactor } from './curves-keys.ts';
 import type { Theme } from './theme.ts';
 
 export interface Chart {
@@ -63,9 +64,10 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
   };
 
   const zoomAround = (event: WheelEvent): void => {
-    if (!plot) return;
+    // A sideways turn zooms nothing.
+    if (!plot || event.deltaY === 0) return;
     event.preventDefault();
-    const factor = event.deltaY < 0 ? 0.8 : 1.25;
+    const factor = wheelFactor(event.deltaY);
     const [from, to] = model.range;
     const center = plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, 'x');
     events.zoom([center - (center - from) * factor, center + (to - center) * factor]);

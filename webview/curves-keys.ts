@@ -1,4 +1,4 @@
-/** Keys and ranges of the chart: left and right read step by step, with shift ten at a time; plus, minus and 0 zoom. Pure. */
+/** Keys, wheel and ranges of the chart: left and right read step by step, with shift ten at a time; plus, minus and 0 zoom. Pure. */
 
 /** The number of steps by which the cursor moves, or the range of steps to show; null: all. */
 export type KeyAction =
@@ -36,6 +36,9 @@ export function keyAction(
       return null;
   }
 }
+
+/** How much wider the range gets by a turn of the wheel, in pixels: that of a notch by as much as by a key. */
+export const wheelFactor = (pixels: number): number => 1.25 ** Math.max(-1, Math.min(1, pixels / 100));
 
 /** The part of a wanted range within all steps; null: all of them. */
 export function zoomWithin(

@@ -54,7 +54,8 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
   return {
     root,
     show(front, compared, exits, state, step, theme) {
-      const next = JSON.stringify([exits, state.hidden, theme]);
+      // Without what is hidden: a switch that is made anew when it is used loses the focus.
+      const next = JSON.stringify([exits, theme]);
       if (next !== shape) build(exits, state.hidden, theme);
       shape = next;
       const at = placeOf(front.training.steps, step);

@@ -55,22 +55,28 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
   viewBox.append(gap.root, loss.root);
   scaleBox.append(linear.root, log.root);
   let listed = '';
+  let front = '';
+  let list: ReturnType<typeof dropdown> | null = null;
   let compared: readonly string[] = [];
 
-  /** A list that is open must not be made anew under the finger. */
+  /** A list that is open must not be made anew under the finger, nor one that has the focus. */
   const showRuns = (runs: readonly CurveRun[], state: CurvesState): void => {
-    const key = JSON.stringify([runs.map(({ id, title }) => [id, title]), state.front]);
-    if (key === listed) return;
-    listed = key;
+    const key = JSON.stringify(runs.map(({ id, title }) => [id, title]));
+    const now = state.front ?? '';
+    if (key === listed && now === front) return;
     // For a single run the title above is enough.
     runBox.hidden = compare.root.hidden = runs.length < 2;
-    const choices = runs.map(({ id, title }) => ({ value: id, label: title }));
-    const change = (front: string): void => events.change({ front, zoom: null });
-    replace(runBox, dropdown(t('Run'), choices, state.front ?? '', change));
+    if (list && key === listed) list.value = now;
+    else {
+      const choices = runs.map(({ id, title }) => ({ value: id, label: title }));
+      list = dropdown(t('Run'), choices, now, (chosen) => events.change({ front: chosen, zoom: null }));
+      replace(runBox, list);
+    }
+    [listed, front] = [key, now];
     replace(
       compare.menu,
       ...runs
-        .filter((run) => run.id !== state.front)
+        .filter((run) => run.id !== now)
         .map((run) =>
           checkbox(run.title, state.compared.includes(run.id), (on) => {
             const others = compared.filter((id) => id !== run.id);

@@ -51,7 +51,7 @@ export function dropdown(
   choices: readonly Choice[],
   value: string,
   act: (value: string) => void,
-): HTMLElement {
+): HTMLElement & { value: string } {
   const options = choices.map((choice) =>
     fill(document.createElement('vscode-option'), { value: choice.value, selected: choice.value === value }, [
       choice.label,

@@ -153,9 +153,9 @@ export function inlayHints(text: AnnotatedText, range: { start: number; end: num
     const span = text.spans[i]!;
     const next = tokens[i + 1];
     const ends = !next || hintLabel(next, layers) !== hintLabel(token, layers) || next.sequence !== token.sequence;
-    // Before the line feed, if the token has one.
-    const blank = text.file ? 0 : (/\r?\n[^]*$/.exec(token.text)?.[0].length ?? 0);
-    const offset = Math.max(span.start, span.end - blank);
+    // Before the first line feed, if the token has one: behind it, lines of the document may end otherwise.
+    const feed = text.file ? -1 : token.text.search(/\r?\n/);
+    const offset = feed < 0 ? span.end : span.start + feed;
     if (!ends || offset < range.start || offset > range.end) return [];
     return [
       { position: at(offset), label: hintLabel(token, layers), paddingLeft: true, tooltip: summary(token, layers) },

@@ -4,10 +4,11 @@ import type { CompleteEvent } from '../../protocol/events.ts';
 import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/completion.ts';
+import { modelBase } from '../../protocol/models.ts';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../recipes/shipped-model.ts';
-import { modelName, ruleOf, type GenerationReport } from './generations.ts';
+import { ruleOf, type GenerationReport } from './generations.ts';
 
 export interface CompletionParams {
   readonly gap: Gap;
@@ -28,7 +29,7 @@ export async function complete(
   const job = engine.start('complete', { model, generate, gap, limits });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);
-  const head = emptyTrace({ model: modelName(generate.model), prompt: gap.prefix });
+  const head = emptyTrace({ model: modelBase(generate.model), prompt: gap.prefix });
   let end: Extract<CompleteEvent, { type: 'completed' }> | null = null;
   try {
     for await (const event of job.read()) {

@@ -2,6 +2,7 @@
 import { describeError, userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
 import { headOf, roundOpinion, roundToken, type Trace } from '../../protocol/exittrace.ts';
+import { modelBase } from '../../protocol/models.ts';
 import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options.ts';
 import type { GenerateParams, GenerationEnd } from '../../protocol/server.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
@@ -88,14 +89,12 @@ async function runGeneration(
   const stop = end?.stops[0] ?? 'cancelled';
   const speedup = typeof end?.speedup === 'number' ? { speedup: Number(end.speedup.toPrecision(3)) } : {};
   return {
-    trace: { ...head, model: modelName(options.model), prompt: params.prompt, stop, ...speedup },
+    trace: { ...head, model: modelBase(options.model), prompt: params.prompt, stop, ...speedup },
     stop,
     tokensPerSecond: end?.tokensPerSecond ?? tokens / ((performance.now() - start) / 1000),
     meanLayer: end?.meanLayer ?? layers / Math.max(1, tokens),
   };
 }
-
-export const modelName = (model: string): string => model.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '');
 
 /** What ran, for a reader of the trace: `lossless`, or `fast, confidence 0.8, not calibrated`. */
 export const ruleOf = ({ mode, policy }: GenerateReadyEvent): string => [mode, policy].filter(Boolean).join(', ');

@@ -2,6 +2,7 @@
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { isRecord } from '../../protocol/foreign.ts';
 import { plural } from '../../protocol/plural.ts';
 import type { ExitsSummary, ModelSummary, StudySummary } from '../../protocol/server.ts';
 import { evaluationFile, sweepFile } from '../../protocol/tasks.ts';
@@ -95,13 +96,15 @@ function detailOf(text: string): string {
   }
 }
 
+/** Visits each folder once, also if one of `folders` is below another. */
 async function walk(
   folders: readonly string[],
   visit: (directory: string, names: Set<string>) => Promise<void>,
 ): Promise<void> {
-  let left = MAX_FOLDERS;
+  const visited = new Set<string>();
   const enter = async (directory: string, depth: number): Promise<void> => {
-    if (left-- <= 0) return;
+    if (visited.has(directory) || visited.size === MAX_FOLDERS) return;
+    visited.add(directory);
     const entries: Dirent[] = await readdir(directory, { withFileTypes: true }).catch(() => []);
     await visit(directory, new Set(entries.filter((entry) => entry.isFile()).map((entry) => entry.name)));
     if (depth === DEPTH) return;
@@ -109,7 +112,8 @@ async function walk(
       if (entry.isDirectory() && !skipped.has(entry.name)) await enter(path.join(directory, entry.name), depth + 1);
     }
   };
-  for (const folder of folders) await enter(folder, 0);
+  // The inner one first, so that it is searched to its whole depth.
+  for (const folder of [...folders].sort((a, b) => b.length - a.length)) await enter(path.resolve(folder), 0);
 }
 
 async function readExits(directory: string): Promise<ExitsSummary> {
@@ -149,6 +153,3 @@ const exitName = (exit: unknown): string[] =>
   isRecord(exit) && typeof exit.layer === 'number' && typeof exit.architecture === 'string'
     ? [`${exit.layer}:${exit.architecture}`]
     : [];
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

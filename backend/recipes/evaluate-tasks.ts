@@ -1,6 +1,5 @@
 /** Writes answers to tasks at full depth and in other ways, judges them, and measures the speed of each way. */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { plural } from '../../protocol/plural.ts';
@@ -8,6 +7,7 @@ import { fullDepth } from '../../protocol/tasks.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { EvaluateEvent, Phase, ProgressEvent } from '../../protocol/events.ts';
 import type { EvaluateOptions } from '../../protocol/options.ts';
+import { addFile } from '../checkpoint/hash.ts';
 import { infoFile, memoryFile, parametersFile } from '../formats/our-folders.ts';
 import { openSession, type Session } from '../decoding/session.ts';
 import { placeOn, placeStagedModel, type Running } from '../devices/fallback.ts';
@@ -24,6 +24,7 @@ import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
 import { timeWays } from '../evaluation/tasks/times.ts';
 import { findWays, inReadingOrder, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
+import { modelName } from '../model/open.ts';
 import { statOf } from '../system/files.ts';
 import { noExits, onlyExits } from '../runtime/open.ts';
 import { positionsWithin } from '../runtime/staged-model.ts';
@@ -258,19 +259,19 @@ async function identityOf(
     modelSha256: (await identify(model, signal)).sha256,
     layers: model.spec.layers.length,
     exits: inStreamOrder(tuned?.specs ?? []).map(exitId),
-    exitsSha256: options.exits === null ? null : hashExits(options.exits),
+    exitsSha256: options.exits === null ? null : await hashExits(options.exits, signal),
     tasks: Object.fromEntries(files.map(({ path, sha256 }) => [basename(path), { sha256, first: options.first }])),
     options: { chat, answerTokens, precision, head, deferred },
   };
 }
 
-function hashExits(directory: string): string {
+async function hashExits(directory: string, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   for (const file of [infoFile, parametersFile, memoryFile].map((name) => join(directory, name)))
-    if (statOf(file) !== null) hash.update(readFileSync(file));
+    if (statOf(file) !== null) await addFile(hash, file, signal);
   return hash.digest('hex');
 }
 
 /** `my.exits` → `my.tasks`, in the current folder. */
 const usualFolder = ({ exits, model }: EvaluateOptions): string =>
-  `${basename(resolve(exits ?? model)).replace(/\.(exits|gguf)$/, '')}.tasks`;
+  `${(exits === null ? modelName(resolve(model)) : basename(resolve(exits))).replace(/\.(exits|gguf)$/, '')}.tasks`;

@@ -1,5 +1,5 @@
 /** What some GPUs would do with a run: from the model's configuration and the options; no weights and no text are read. */
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
 import { placeExits } from '../../protocol/options-notations.ts';
@@ -10,7 +10,7 @@ import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec, HeadSpec } from '../exits/spec.ts';
 import { originOf, requireDense, requireTrainable } from '../cluster/trainable.ts';
 import { statOf } from '../system/files.ts';
-import { openModel } from '../model/open.ts';
+import { modelName, openModel } from '../model/open.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { requireReplicas } from './training/continued.ts';
 
@@ -37,7 +37,7 @@ export async function* plan(options: TuneOptions): AsyncGenerator<TuneEvent, voi
   const tokens = options.steps === null ? null : options.steps * run.windows * run.tokens;
   yield {
     type: 'planned',
-    model: basename(resolve(options.model)),
+    model: modelName(resolve(options.model)),
     gpus,
     mesh: meshText(chosen.mesh),
     whole: run.whole,

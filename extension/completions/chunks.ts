@@ -13,6 +13,8 @@ export const mostChunks = 16;
 const dropped = 4;
 /** From this share of common lines on two pieces are one. */
 const nearDuplicate = 0.9;
+/** A longer piece is no text of a person. */
+const mostCharacters = 16_000;
 /** A shorter piece says nothing. */
 const leastLines = 3;
 
@@ -24,6 +26,7 @@ export function chunkAround(lines: readonly string[], line: number): string {
 
 /** With a new piece last; the same list if the piece adds nothing. Pieces that nearly equal it are removed. */
 export function withChunk(chunks: readonly Chunk[], chunk: Chunk): readonly Chunk[] {
+  if (chunk.text.length > mostCharacters) return chunks;
   const lines = linesOf(chunk.text);
   if (lines.size < leastLines) return chunks;
   const alike = chunks.filter(({ text }) => jaccard(linesOf(text), lines) > nearDuplicate);

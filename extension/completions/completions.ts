@@ -1,9 +1,9 @@
 /** Completions while the user types: when they are offered, and what happens to one that is accepted. */
 import * as vscode from 'vscode';
 import type { Trace } from '../../protocol/exittrace.ts';
+import { modelBase } from '../../protocol/models.ts';
 import { behindCharacters } from '../../protocol/suggestion.ts';
 import type { App } from '../app.ts';
-import { modelBase } from '../choices.ts';
 import { isGenerating } from '../generating.ts';
 import type { CompletionSettings } from '../settings.ts';
 import { createAsking, type Found, type Growing } from './asking.ts';
@@ -89,6 +89,11 @@ export function createCompletions(
       const moment = momentOf(document, position);
       const byHand = isInvoked && redrawn !== moment;
       if (isInvoked) redrawn = null;
+      // It stays down until the user asks for something.
+      if (!byHand && app.backend.state() === 'failed') {
+        say(app.backend.failure());
+        return [];
+      }
       const growing = isInvoked ? null : growingAt(moment);
       const place = placeOf(document, position, context, now);
       if (!byHand && !now.inComments && isInComment(document.languageId, place.around.prefix)) return [];
@@ -188,7 +193,12 @@ export async function toggleCompletions(): Promise<void> {
   const configuration = vscode.workspace.getConfiguration('earlyExit.completions');
   const isFolders = configuration.inspect('enabled')?.workspaceValue !== undefined;
   const target = isFolders ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global;
-  await configuration.update('enabled', configuration.get('enabled') !== true, target);
+  const isOn = configuration.get('enabled') !== true;
+  await configuration.update('enabled', isOn, target);
+  const message = isOn
+    ? vscode.l10n.t('Early Exit: completions are on.')
+    : vscode.l10n.t('Early Exit: completions are off.');
+  vscode.window.setStatusBarMessage(message, 4_000);
 }
 
 const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));

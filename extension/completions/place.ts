@@ -1,6 +1,6 @@
 /** The gap that a completion fills: windows of text around a cursor that do not move while the user types. Knows `vscode`'s documents. */
 import * as vscode from 'vscode';
-import { fullLines } from './window.ts';
+import { firstCharacters, fullLines, lastCharacters } from './window.ts';
 import type { Around } from '../../protocol/suggestion.ts';
 import type { CompletionSettings } from '../settings.ts';
 
@@ -28,12 +28,15 @@ export function placeOf(
   const text = (from: vscode.Position, to: vscode.Position): string =>
     document.getText(new vscode.Range(from, to)).replaceAll('\r\n', '\n');
   const end = document.lineAt(last).range.end;
-  const prefix = text(new vscode.Position(first, 0), range.start) + selected;
+  const before = text(new vscode.Position(first, 0), range.start);
   return {
     document,
     range,
     selected,
-    around: { prefix, suffix: text(range.end, end) },
+    around: {
+      prefix: lastCharacters(before, prefixTokens) + selected,
+      suffix: firstCharacters(text(range.end, end), suffixTokens),
+    },
     repository: vscode.workspace.getWorkspaceFolder(document.uri)?.name ?? '',
     file: nameOf(document.uri),
   };

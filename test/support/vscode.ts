@@ -1,4 +1,6 @@
 /** As much of the editor's API as the code under test asks for, where no editor runs: settings, events, cancelling, messages, and chat models. */
+import type { InlineCompletionItemProvider } from 'vscode';
+
 type Listener = (event: unknown) => void;
 
 export class EventEmitter {
@@ -48,25 +50,52 @@ export function setSetting(name: string, value: unknown): void {
   changed.fire({ affectsConfiguration: (section: string) => name.startsWith(section) });
 }
 
+interface Folder {
+  readonly uri: { readonly scheme: string; readonly path: string; readonly fsPath: string };
+}
+
 export const workspace = {
   isTrusted: true,
-  workspaceFolders: undefined as readonly unknown[] | undefined,
+  workspaceFolders: undefined as readonly Folder[] | undefined,
   onDidChangeConfiguration: changed.event,
-  getConfiguration: () => ({
-    inspect: (name: string) => ({ globalValue: settings.get(name) }),
-    get: (name: string) => settings.get(name),
-    update: async (name: string, value: unknown, target: number) => {
-      writtenTo.set(name, target);
-      setSetting(name, value);
-    },
-  }),
+  getConfiguration: (section?: string) => {
+    const whole = (name: string): string => [section, name].filter(Boolean).join('.');
+    return {
+      inspect: (name: string) => ({ globalValue: settings.get(whole(name)) }),
+      get: (name: string) => settings.get(whole(name)),
+      update: async (name: string, value: unknown, target: number) => {
+        writtenTo.set(whole(name), target);
+        setSetting(whole(name), value);
+      },
+    };
+  },
+  getWorkspaceFolder: ({ path }: { path: string }): Folder | undefined =>
+    workspace.workspaceFolders?.find(({ uri }) => path.startsWith(`${uri.path}/`)),
 };
 
 /** What was said, without what could be picked. */
 export const messages: string[] = [];
 const say = async (message: string): Promise<undefined> => void messages.push(message);
-export const window = { showInformationMessage: say, showWarningMessage: say, showErrorMessage: say };
-export const commands = { executeCommand: async (): Promise<undefined> => undefined };
+export const window = {
+  showInformationMessage: say,
+  showWarningMessage: say,
+  showErrorMessage: say,
+  activeTextEditor: undefined as { document: { uri: { path: string } } } | undefined,
+};
+export const commands = {
+  executeCommand: async (): Promise<undefined> => undefined,
+  registerCommand: () => new Disposable(() => undefined),
+};
+
+/** Those that were registered. */
+export const inlineProviders: InlineCompletionItemProvider[] = [];
+export const languages = {
+  registerInlineCompletionItemProvider(_selector: unknown, provider: InlineCompletionItemProvider) {
+    inlineProviders.push(provider);
+    return new Disposable(() => undefined);
+  },
+};
+export const InlineCompletionTriggerKind = { Invoke: 0, Automatic: 1 } as const;
 
 /** What was registered, by its vendor. */
 export const chatProviders = new Map<string, unknown>();

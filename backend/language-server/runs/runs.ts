@@ -24,7 +24,7 @@ export interface Runs {
   read(id: string, from: number): { run: RunSummary; events: RunEvent[] };
   /** Reads the recorded runs; with `take`, resumes those whose server has ended. */
   load(take: boolean): Promise<void>;
-  /** Leaves running runs recorded as running, so that the next server resumes them. */
+  /** Leaves running runs recorded as running, so that the next server resumes them, unless the user is ending them. */
   dispose(): Promise<void>;
 }
 
@@ -63,7 +63,8 @@ export function createRuns({ engine, ...options }: RunsOptions): Runs {
     live.job = null;
     live.active = false;
     live.record = { ...live.record, summary: withClock(live.record.summary, clocks.stopped) };
-    if (leaving) return ledger.release(live);
+    // One that the user ends, or that has ended by itself, is not resumed by the next process.
+    if (leaving && live.intent === null && outcome.state !== 'finished') return ledger.release(live);
     ledger.update(live, outcome);
     ledger.save(live);
     if (outcome.state === 'finished') ledger.dropText(live);
@@ -149,7 +150,7 @@ export function createRuns({ engine, ...options }: RunsOptions): Runs {
 /** @throws UserError if the options are wrong. */
 function newRun(title: string, options: RecipeOptions, folder: string | undefined): Live {
   const parsed = parseOptions('tune', options, settingOrigin);
-  const { model, out, data } = parsed;
+  const { model, out } = parsed;
   const summary: RunSummary = {
     id: newId(),
     title,
@@ -162,19 +163,20 @@ function newRun(title: string, options: RecipeOptions, folder: string | undefine
     steps: 0,
     tokensPerSecond: 0,
     secondsLeft: 0,
+    data: absolutePatterns(parsed.data, folder),
     clock: { minutes: lengthOf(parsed).minutes, seconds: 0, since: null },
     message: 'Starting …',
   };
-  return newLive({ summary, options: { ...options, data: absolutePatterns(data, folder) }, owner: null });
+  return newLive({ summary, options: { ...options, data: summary.data }, owner: null });
 }
 
 /** The options of the next part of a run. @throws UserError if they are wrong. */
 function tuneOptions(live: Live, resume: boolean): TuneOptions {
   // One that ended before its first checkpoint begins again.
   const goesOn = resume && hasWork(live);
-  // A resumed run keeps its own limits: if they were given again, they would be added to what is done.
-  const limits = goesOn ? { minutes: undefined, steps: undefined, epochs: undefined } : {};
-  const options = parseOptions('tune', { ...live.record.options, ...limits, resume: goesOn }, settingOrigin);
+  // A resumed run keeps its own folder and limits: if limits were given again, they would be added to what is done.
+  const own = { out: live.record.summary.directory, minutes: undefined, steps: undefined, epochs: undefined };
+  const options = parseOptions('tune', { ...live.record.options, ...(goesOn && own), resume: goesOn }, settingOrigin);
   // Exits whose model is trained further know that model.
   return options.continuePretraining === null ? { ...options, model: resolveModel(options.model) } : options;
 }

@@ -64,7 +64,7 @@ const recordShape: Shape<RunRecord> = record({
       secondsLeft: figure,
       message: text,
     },
-    { clock: record({ minutes: nullable(number), seconds: figure, since: nullable(text) }) },
+    { data: list(text), clock: record({ minutes: nullable(number), seconds: figure, since: nullable(text) }) },
   ),
   options: anyRecord,
   owner: nullable(processShape),
@@ -76,6 +76,8 @@ export const isOrphaned = ({ owner }: RunRecord): boolean => owner === null || !
 export function runStore(folder: string): RunStore {
   // One write after the other for each run, so that an older state never lands on a newer one.
   const queues = new Map<string, Promise<void>>();
+  /** Runs to whose events this process has added. */
+  const appended = new Set<string>();
   const enqueue = (id: string, write: () => Promise<void>): Promise<void> => {
     const done = (queues.get(id) ?? Promise.resolve()).catch(() => {}).then(write);
     queues.set(id, done);
@@ -100,7 +102,10 @@ export function runStore(folder: string): RunStore {
       enqueue(id, async () => {
         await mkdir(path.join(folder, id), { recursive: true, mode: modes.owner.folder });
         const lines = events.map((event) => `${JSON.stringify(event)}\n`).join('');
-        await appendFile(path.join(folder, id, 'events.jsonl'), lines, { mode: modes.owner.file });
+        // The last line of a process that was killed may be unfinished.
+        const first = appended.has(id) ? '' : '\n';
+        appended.add(id);
+        await appendFile(path.join(folder, id, 'events.jsonl'), first + lines, { mode: modes.owner.file });
       }),
     textFile: (id) => path.join(folder, id, 'text.jsonl'),
     settled: async () => void (await Promise.allSettled(queues.values())),
@@ -122,7 +127,7 @@ async function loadRun(directory: string): Promise<StoredRun | null> {
   }
 }
 
-/** A kill may leave the last line unfinished. */
+/** A kill may leave the last line of a process unfinished. */
 function parseLine(line: string): TuneEvent[] {
   try {
     return line === '' ? [] : [JSON.parse(line) as TuneEvent];

@@ -12,23 +12,14 @@ import { hubReferenceOf, parseHubReference } from '../../hub/hub.ts';
 import type { RunLimits, TrainingPosition } from '../../checkpoint/state.ts';
 import { jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../../checkpoint/checkpoint.ts';
 import { infoFile } from '../../formats/our-folders.ts';
+import { modelName } from '../../model/open.ts';
 import { statOf } from '../../system/files.ts';
 import { withSplitSeed } from '../measured-text.ts';
 
-/** What belongs to one sitting on one machine, and not to the run. */
-const perSitting = [
-  'out',
-  'resume',
-  'device',
-  'exitDevice',
-  'gpuLayers',
-  'threads',
-  'on',
-  'mesh',
-  'modelThere',
-  'plan',
-  'tensorboard',
-] as const;
+/** What belongs to one sitting and is not written. */
+const unwritten = ['out', 'resume', 'on', 'mesh', 'modelThere', 'plan', 'tensorboard'] as const;
+/** What each sitting decides for itself. The machine of the first one is written, so that runs can be compared (evaluation/report/groups.ts). */
+const perSitting = [...unwritten, 'device', 'exitDevice', 'gpuLayers', 'threads'] as const;
 
 /** Every option of the run by name, as a user would write it. */
 export function optionsText(options: TuneOptions): Record<string, unknown> {
@@ -41,7 +32,7 @@ export function optionsText(options: TuneOptions): Record<string, unknown> {
     exitWeights: weightsText(options.exitWeights),
     promise: options.promise && promiseText(options.promise),
   };
-  for (const name of perSitting) delete text[name];
+  for (const name of unwritten) delete text[name];
   return text;
 }
 
@@ -114,7 +105,7 @@ export function endOf(options: Pick<TuneOptions, 'steps' | 'epochs' | 'minutes' 
   return { steps: options.steps, epochs: options.epochs, seconds: minutes === null ? null : 60 * minutes };
 }
 
-/** The end of a resumed run: a further one, else that of the sitting before, else its own. */
+/** The end of a resumed run: a further one, else that of the sitting before, else that of its options. */
 export const resumedEnd = (
   run: TuneOptions,
   now: TuneOptions,
@@ -162,10 +153,11 @@ const lastWork = (folder: string): number =>
     ...[path.join(stateFolder, positionFile), jobFolder].map((name) => statOf(path.join(folder, name))?.mtimeMs ?? 0),
   );
 
-/** Works for a path and for a name on the hub, whose folders here are named after a commit. */
+/** Works for a path and for a hub id. */
 function nameOf(model: string): string {
   const hub = existsSync(model) ? null : parseHubReference(model);
-  return path.basename(hub ? (hub.file ?? hub.repository) : path.resolve(model)).replace(/\.gguf$/i, '');
+  const name = hub ? path.basename(hub.file ?? hub.repository) : modelName(path.resolve(model));
+  return name.replace(/\.gguf$/i, '');
 }
 const numberedDirectory = (model: string, i: number): string => `${nameOf(model)}${i === 1 ? '' : `-${i}`}.exits`;
 

@@ -1,6 +1,7 @@
 /** Settings are respected, and a bad one is named with what it must be. */
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import * as vscode from 'vscode';
 import { ask, delay, inWorkbench, press, until } from '../harness/driver.ts';
 import { activate, backendProcesses, fileUri, runIs } from '../harness/extension.ts';
@@ -102,15 +103,21 @@ export const run = suite([
   }),
 
   test('takes a pasted hub id in the pick of the model', async () => {
+    // It is here already: nothing is downloaded.
+    const hub = path.join(process.env.HF_HUB_CACHE!, 'models--owner--name');
+    mkdirSync(path.join(hub, 'refs'), { recursive: true });
+    mkdirSync(path.join(hub, 'snapshots/c0ffee0'), { recursive: true });
+    writeFileSync(path.join(hub, 'refs/main'), 'c0ffee0');
+    writeFileSync(path.join(hub, 'snapshots/c0ffee0/m.gguf'), 'GGUF');
     const chosen = vscode.commands.executeCommand('earlyExit.chooseModel');
     await until('the pick', () =>
       inWorkbench<boolean>(`/Choose a model/.test(document.querySelector('.quick-input-widget input')?.placeholder)`),
     );
-    await ask({ do: 'type', text: 'owner/name' });
+    await ask({ do: 'type', text: 'owner/name:m.gguf' });
     await delay(300);
     await press('Enter');
     await chosen;
-    assert.equal(vscode.workspace.getConfiguration('earlyExit').get('model'), 'owner/name');
+    assert.equal(vscode.workspace.getConfiguration('earlyExit').get('model'), 'owner/name:m.gguf');
     await set('model', undefined);
   }),
 

@@ -174,10 +174,12 @@ export const run = suite([
     await until('the first step', async () => Number(await spoken()) < Number(last));
     await clickButton('Log');
     await ask({ do: 'click', view: 'curves', selector: 'tr[data-exit="4:norm"] vscode-checkbox' });
+    const keepsFocus = `document.activeElement?.matches('tr[data-exit="4:norm"] vscode-checkbox')`;
     await until('the state', async () => {
       const pressed = `document.querySelector('vscode-button[aria-label="Log"]').getAttribute('aria-pressed')`;
       return (await inView<string>('curves', pressed)) === 'true';
     });
+    assert.equal(await inView('curves', keepsFocus), true, 'a switch keeps the focus');
     await ask({ do: 'click', view: 'curves', selector: '.table summary' });
     const rows = await inView<number>('curves', `document.querySelectorAll('.table tbody tr').length`);
     assert.ok(rows >= 2, `${rows} rows in the table`);

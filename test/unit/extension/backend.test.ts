@@ -2,11 +2,12 @@
 import type { ExtensionContext, LogOutputChannel } from 'vscode';
 import { beforeEach, expect, it, vi } from 'vitest';
 import { createBackend, type BackendState } from '../../../extension/backend.ts';
-import type { Client, ClientEvents } from '../../../extension/client.ts';
+import type { Client } from '../../../extension/client.ts';
 import * as protocol from '../../../protocol/server.ts';
 
 interface FakeClient {
   stopped: boolean;
+  readonly crash: () => void;
   readonly handlers: Map<string, (params: unknown) => void>;
 }
 
@@ -19,11 +20,11 @@ vi.mock('../../../extension/client.ts', () => ({
     if (fake.problem) throw fake.problem;
     return { command: 'node', environment: {}, description: 'a Node' };
   },
-  createClient(_context: unknown, _log: unknown, _runtime: unknown, events: ClientEvents): Client {
-    const client: FakeClient = { stopped: false, handlers: new Map() };
+  createClient(_context: unknown, _log: unknown, _runtime: unknown, crash: () => void): Client {
+    const client: FakeClient = { stopped: false, crash, handlers: new Map() };
     const number = fake.clients.push(client);
     return {
-      start: async () => events.running(),
+      start: async () => {},
       stop: async () => {
         await soon();
         client.stopped = true;
@@ -72,4 +73,31 @@ it('keeps the backend that a restart began where the one before could not start'
   await restarted;
   expect(await backend.send(protocol.listRuns, {})).toBe(1);
   expect(fake.clients).toHaveLength(1);
+});
+
+it('starts another backend after a crash, the only one also where a restart comes meanwhile', async () => {
+  const backend = make();
+  await backend.start();
+  fake.clients[0]!.crash();
+  expect(backend.state()).toBe('starting');
+  await backend.restart();
+  expect(await backend.send(protocol.listRuns, {})).toBe(3);
+  expect(fake.clients.map(({ stopped }) => stopped)).toEqual([true, true, false]);
+});
+
+it('says what is wrong where the one after a crash cannot start, and where it crashes again and again', async () => {
+  const backend = make();
+  await backend.start();
+  fake.problem = new Error('There is no Node.');
+  fake.clients[0]!.crash();
+  await vi.waitFor(() => expect([backend.state(), backend.failure()]).toEqual(['failed', 'There is no Node.']));
+  fake.problem = null;
+  await backend.restart();
+  for (let crashes = 1; crashes <= 4; crashes++) {
+    fake.clients.at(-1)!.crash();
+    await vi.waitFor(() => expect(backend.state()).toBe('running'));
+  }
+  fake.clients.at(-1)!.crash();
+  expect(backend.state()).toBe('failed');
+  expect(fake.clients).toHaveLength(6);
 });

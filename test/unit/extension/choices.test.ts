@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { belongsTo, fileInFolder, modelFor, typedModel, withChosen } from '../../../extension/choices.ts';
+import { belongsTo, fileInFolder, modelFor, modelTitle, typedModel, withChosen } from '../../../extension/choices.ts';
 import type { ModelSummary } from '../../../protocol/server.ts';
 
 const models: ModelSummary[] = [
@@ -11,6 +11,11 @@ describe('model and exits', () => {
   it('belong together by the name that the checkpoint recorded', () => {
     expect(belongsTo({ model: 'small.gguf' }, '/w/m/small.gguf')).toBe(true);
     expect(belongsTo({ model: 'SmolLM2' }, 'HuggingFaceTB/SmolLM2/')).toBe(true);
+    const hub = 'Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF:qwen2.5-coder-0.5b-instruct-q8_0.gguf';
+    expect(belongsTo({ model: 'qwen2.5-coder-0.5b-instruct-q8_0.gguf' }, hub)).toBe(true);
+    expect(belongsTo({ model: 'SmolLM2' }, 'HuggingFaceTB/SmolLM2@v1.0')).toBe(true);
+    expect(belongsTo({ model: 'q8_0.gguf' }, 'owner/name@v1:parts/q8_0.gguf')).toBe(true);
+    expect(modelTitle(hub)).toBe('qwen2.5-coder-0.5b-instruct-q8_0');
     expect(belongsTo({ model: 'typescript-5m' }, 'C:\\m\\small.gguf')).toBe(false);
     expect(belongsTo({ model: '' }, 'typescript-5m')).toBe(true);
   });
@@ -28,6 +33,7 @@ describe('the list of models', () => {
     expect(withChosen(models, 'typescript-5m')).toEqual(models);
     expect(withChosen(models, '/w/m/small.gguf')).toEqual(models);
     expect(withChosen(models, '/d/other')[0]).toEqual({ path: '/d/other', name: 'other', kind: 'path' });
+    expect(withChosen(models, 'owner/name:m.gguf')[0]).toMatchObject({ name: 'm.gguf', kind: 'hub' });
     expect(withChosen(models, 'owner/name')[0]).toEqual({ path: 'owner/name', name: 'name', kind: 'hub' });
   });
 });
@@ -51,6 +57,9 @@ describe('a text in the pick', () => {
       ...{ path: 'Qwen/Qwen2.5-Coder-0.5B', name: 'Qwen2.5-Coder-0.5B', kind: 'hub' },
     });
     expect(typedModel('https://huggingface.co/Qwen/Qwen2.5')?.path).toBe('Qwen/Qwen2.5');
+    const file = { path: 'Qwen/Qwen2.5-GGUF:q8_0.gguf', name: 'q8_0.gguf', kind: 'hub' };
+    expect(typedModel('Qwen/Qwen2.5-GGUF:q8_0.gguf')).toEqual(file);
+    expect(typedModel('huggingface.co/Qwen/Qwen2.5-GGUF:q8_0.gguf')).toEqual(file);
   });
 
   it('names nothing while it only filters the list', () => {

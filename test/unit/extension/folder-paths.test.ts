@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { freeExitsFolder, generateInFolder, modelInFolder } from '../../../extension/folder-paths.ts';
+import { freeExitsFolder, freePath, generateInFolder, modelInFolder } from '../../../extension/folder-paths.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 
 it("makes a folder's own paths absolute, and leaves names that are no paths", () => {
@@ -37,4 +37,10 @@ it('gives no two runs one folder, though the first has written nothing yet', () 
   expect(freeExitsFolder(folder, 'm', [{ state: 'finished', directory: first! }])).toBe(first);
   mkdirSync(first!);
   expect(freeExitsFolder(folder, 'm', [{ state: 'failed', directory: second! }])).toBe(third);
+});
+
+it('gives what is written a second time a name of its own', () => {
+  const folder = temporaryFolder();
+  mkdirSync(path.join(folder, 'm-exit-4'));
+  expect(freePath(folder, 'm-exit-4')).toBe(path.join(folder, 'm-exit-4-2'));
 });

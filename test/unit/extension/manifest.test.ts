@@ -76,6 +76,28 @@ describe('the manifest', () => {
     expect(files.filter((file) => !existsSync(path.join(root, file)))).toEqual([]);
   });
 
+  it('has commands where they do something: no text to save or clear in a trace file, and a paused run to stop', () => {
+    type Entry = { command: string; enablement?: string; when?: string };
+    const { commands: all, menus } = contributed as unknown as { commands: Entry[]; menus: Record<string, Entry[]> };
+    for (const name of ['saveTrace', 'clearTraces'])
+      for (const clause of [
+        all.find(({ command }) => command === `earlyExit.${name}`)?.enablement,
+        menus['editor/context']!.find(({ command }) => command === `earlyExit.${name}`)?.when,
+      ])
+        expect(clause, name).toBe('earlyExit.hasTrace && editorLangId != exittrace');
+    expect(all.find(({ command }) => command === 'earlyExit.stopRun')).not.toHaveProperty('enablement');
+    const stop = menus['view/item/context']!.find(({ command }) => command === 'earlyExit.stopRun')!;
+    const rows = new RegExp(/=~ \/(.*)\/$/.exec(stop.when!)![1]!);
+    const states = ['running', 'paused', 'stopped', 'finished', 'failed'];
+    expect(states.filter((state) => rows.test(`run.${state}`))).toEqual(['running', 'paused']);
+  });
+
+  it('has keys on Windows that type no letters there: Ctrl+Alt is AltGr', () => {
+    const { keybindings } = contributed as unknown as { keybindings: { key: string; win?: string }[] };
+    const first = keybindings.map(({ key, win = key }) => win.split(' ')[0]);
+    expect(first.filter((keys) => keys!.includes('ctrl+alt'))).toEqual([]);
+  });
+
   it('mentions only commands that there are', () => {
     const known = new Set(commandKeys.map((key) => `earlyExit.${key}`));
     const mentioned = [...JSON.stringify(contributed).matchAll(/command(?:"|)?:(?:"|)(earlyExit\.\w+)/g)].map(

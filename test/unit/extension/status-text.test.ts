@@ -30,6 +30,8 @@ describe('the status item', () => {
       tokensPerSecond: 211.6,
     };
     expect(text({ status: after })).toBe('$(early-exit) typescript-5m · generation 212 tokens/s');
+    const hub = { status: { ...after, model: 'q8_0.gguf' }, model: 'owner/name-GGUF:q8_0.gguf' };
+    expect(text(hub)).toBe('$(early-exit) q8_0 · generation 212 tokens/s');
     const long = {
       status: { ...after, model: 'Qwen2.5-Coder-0.5B-Instruct' },
       model: '/m/Qwen2.5-Coder-0.5B-Instruct',

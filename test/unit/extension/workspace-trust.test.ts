@@ -23,7 +23,7 @@ beforeEach(() => {
   messages.length = 0;
   runs = createRuns(backend, []);
   workspace.isTrusted = false;
-  workspace.workspaceFolders = [{ uri: { scheme: 'file', fsPath: '/a' } }];
+  workspace.workspaceFolders = [{ uri: { scheme: 'file', path: '/a', fsPath: '/a' } }];
 });
 afterEach(() => {
   workspace.isTrusted = true;

@@ -252,6 +252,11 @@ describe('inlay hints', () => {
       ['6', 2, 1],
     ]);
     expect(annotations.inlayHints(text, { start: 0, end: 20 }, at)).toEqual([]);
+    const windows = source.replaceAll('\n', '\r\n');
+    const lines = TextDocument.create('file:///w.ts', 'typescript', 1, windows);
+    const tied = annotate('g', trace, 18, windows)!;
+    const marks = annotations.inlayHints(tied, { start: 0, end: windows.length }, (offset) => lines.positionAt(offset));
+    expect(marks.map(({ position }) => position)).toEqual(hints.map(({ position }) => position));
   });
 });
 

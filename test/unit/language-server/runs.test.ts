@@ -1,10 +1,20 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { identityOf } from '../../../backend/system/processes.ts';
 import { isOrphaned, runStore, type RunRecord } from '../../../backend/language-server/runs/store.ts';
+import { snapshotText } from '../../../backend/language-server/runs/snapshot.ts';
 import { createRuns, type Runs } from '../../../backend/language-server/runs/runs.ts';
 import { resolveModel } from '../../../backend/recipes/shipped-model.ts';
 import { userError } from '../../../protocol/errors.ts';
@@ -174,6 +184,21 @@ describe('a run', () => {
     await runs.dispose();
   });
 
+  it('goes on in its own folder, also if it was given none', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', { data: [text] });
+    await until(() => engine.jobs.length === 1);
+    expect(engine.jobs[0]!.options).toMatchObject({ out: null, resume: false });
+    writeCheckpoint();
+    engine.jobs[0]!.push({ type: 'saved', path: exits, files: [] });
+    await until(() => runs.list()[0]!.directory === exits);
+    await runs.pause(id);
+    await runs.resume(id);
+    await until(() => engine.jobs.length === 2);
+    expect(engine.jobs[1]!.options).toMatchObject({ out: exits, resume: true });
+    await runs.dispose();
+  });
+
   it('says whether there is work that a pause or a stop keeps', async () => {
     const runs = make();
     const { id } = await runs.start('First', { data: [text], out: exits });
@@ -212,13 +237,45 @@ describe('a server that starts later', () => {
     await until(() => engine.jobs.length === 2);
     expect(engine.jobs[1]!.options).toMatchObject({ model: 'm', resume: true });
     expect(second.read(id, 0).events.map(({ event }) => event.type)).toEqual(['step', 'warning']);
-    expect(second.list()[0]).toMatchObject({ id, state: 'running', step: 1 });
+    expect(second.list()[0]).toMatchObject({ id, state: 'running', step: 1, data: [text] });
     await second.stop(id);
     await second.dispose();
     const third = make();
     await third.load(true);
     expect(third.list()[0]).toMatchObject({ id, state: 'stopped' });
     expect(engine.jobs).toHaveLength(2);
+  });
+
+  it.each(['stop', 'pause'] as const)(
+    'leaves a run alone that was told to %s just before its server left',
+    async (what) => {
+      const first = make();
+      const { id } = await first.start('First', { data: [text], out: exits });
+      await until(() => engine.jobs.length === 1);
+      await Promise.all([first[what](id), first.dispose()]);
+      const second = make();
+      await second.load(true);
+      expect(second.list()[0]).toMatchObject({ id, state: what === 'stop' ? 'stopped' : 'paused' });
+      expect(engine.jobs).toHaveLength(1);
+      await second.dispose();
+    },
+  );
+
+  it('reads all that is reported behind a line that a killed server left unfinished', async () => {
+    const first = make();
+    const { id } = await first.start('First', { data: [text], out: exits });
+    await until(() => engine.jobs.length === 1);
+    await first.dispose();
+    writeFileSync(path.join(folder, 'runs', id, 'events.jsonl'), `${JSON.stringify(warning)}\n{"type":"st`);
+    const second = make();
+    await second.load(true);
+    await until(() => engine.jobs.length === 2);
+    engine.jobs[1]!.push(step(1));
+    engine.jobs[1]!.push(step(2));
+    await until(() => reported.length === 2);
+    await second.dispose();
+    const [stored] = await runStore(path.join(folder, 'runs')).load();
+    expect(stored!.events.map(({ type }) => type)).toEqual(['warning', 'step', 'step']);
   });
 
   it('starts over a run that had saved nothing, and only shows one it may not take up', async () => {
@@ -235,6 +292,14 @@ describe('a server that starts later', () => {
     expect(engine.jobs[1]!.options).toMatchObject({ resume: false });
     await second.dispose();
   });
+});
+
+it('a text that cannot be written is an error, whenever it comes, and leaves nothing behind', async () => {
+  for (let i = 0; i < 500; i++) writeFileSync(path.join(folder, `${i}.md`), 'Some text.');
+  const file = path.join(folder, 'text.jsonl');
+  symlinkSync(path.join(folder, 'nowhere', 'text'), `${file}.partial`);
+  await expect(snapshotText([path.join(folder, '*.md')], file)).rejects.toMatchObject({ code: 'ENOENT' });
+  expect(readdirSync(folder).filter((name) => !name.endsWith('.md'))).toEqual([]);
 });
 
 it('a server leaves aside what is no record of a run', async () => {

@@ -75,3 +75,13 @@ it('sweeps and judged tasks are found with what they are', async () => {
     ['c.sweep', 'sweep', ''],
   ]);
 });
+
+it('what is in a folder that lies in another one is listed once, also deep in it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const inner = join(folder, 'a', 'b', 'c');
+  const deep = join(inner, 'd', 'e', 'my.exits');
+  mkdirSync(deep, { recursive: true });
+  for (const name of ['exits.json', 'exits.safetensors']) writeFileSync(join(deep, name), '{}');
+  expect((await findExits([folder, inner])).map(({ directory }) => directory)).toEqual([deep]);
+});

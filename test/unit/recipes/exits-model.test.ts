@@ -8,6 +8,7 @@ import { readTuning, writtenTuning } from '../../../backend/checkpoint/portable.
 import { modelOfExits } from '../../../backend/recipes/exits-model.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { lastUsed, rememberUsed } from '../../../backend/recipes/last-used.ts';
+import { defaultDirectory } from '../../../backend/recipes/training/options.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 
 const tiny = path.resolve('test/fixtures/golden/tiny/llama-untied');
@@ -39,6 +40,17 @@ test('exits hold no absolute path, and open with those that hold', async () => {
   });
   expect(readInfo(exits).tuning).toEqual({ model: at('models', 'tiny') });
   expect(await modelOfExits(exits, never, places())).toBe(at('models', 'tiny'));
+});
+
+test('a model of the hub has the name of its repository, not of the commit after which its folder is called', async () => {
+  const commit = 'a1'.repeat(20);
+  for (const place of [`models--owner--tiny/snapshots/${commit}`, `owner--tiny/${commit}`]) {
+    fs.cpSync(tiny, at('hub', place), { recursive: true });
+    const options = parseOptions('import', { model: at('hub', place), layers: '1', out: at(`${place.length}.exits`) });
+    for await (const event of importExits(options, never)) expect(event.type).not.toBe('warning');
+    expect(readInfo(options.out!).base.name).toBe('tiny');
+    expect(defaultDirectory(options.model)).toBe('tiny.exits');
+  }
 });
 
 test('options of a run are written relative to its folder and read back as they were', () => {

@@ -1,6 +1,6 @@
-/** What keys do in the chart of the curves, and how far it zooms. */
+/** What keys and the wheel do in the chart of the curves, and how far it zooms. */
 import { expect, it } from 'vitest';
-import { keyAction, zoomWithin } from '../../../webview/curves-keys.ts';
+import { keyAction, wheelFactor, zoomWithin } from '../../../webview/curves-keys.ts';
 
 const pressed = (key: string, held: Partial<KeyboardEvent> = {}) =>
   keyAction({ key, shiftKey: false, ctrlKey: false, metaKey: false, altKey: false, ...held }, [0, 100], 40);
@@ -26,4 +26,12 @@ it('zooms no farther than to all steps, and no nearer than to one', () => {
   expect(zoomWithin([0, 100], [-10, 115])).toBeNull();
   expect(zoomWithin([0, 100], [10, 10.5])).toBe('too near');
   expect(zoomWithin([0, 100], null)).toBeNull();
+});
+
+it('zooms by the wheel as far as it turns, a notch like a key', () => {
+  expect([wheelFactor(120), wheelFactor(0)]).toEqual([1.25, 1]);
+  expect(wheelFactor(-100)).toBeCloseTo(0.8, 12);
+  const slowly = wheelFactor(4);
+  expect(slowly).toBeGreaterThan(1);
+  expect(slowly ** 25).toBeCloseTo(1.25, 9);
 });

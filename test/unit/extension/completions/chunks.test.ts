@@ -32,6 +32,8 @@ describe('pieces', () => {
     const chunks = all(['a', 'b']);
     expect(withChunk(chunks, chunk('a'))).toBe(chunks);
     expect(withChunk(chunks, { file: 'c.ts', text: 'a\n\n}' })).toBe(chunks);
+    const lines = linesOf('x'.repeat(300)).join('\n');
+    expect(withChunk(chunks, { file: 'c.ts', text: lines })).toBe(chunks);
   });
 
   it('give way to what is nearly they', () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { isInComment } from '../../../../extension/completions/comments.ts';
 import { isLanguageOn } from '../../../../extension/completions/languages.ts';
-import { fullLines } from '../../../../extension/completions/window.ts';
+import { firstCharacters, fullLines, lastCharacters } from '../../../../extension/completions/window.ts';
 
 it('languages are let in by name, by *, and out by !', () => {
   const on = (filters: string[]): string[] =>
@@ -51,5 +51,21 @@ describe('the lines that are looked at', () => {
   it('begin at the same line while one types', () => {
     const firsts = new Set(Array.from({ length: 256 }, (_, i) => fullLines(600 + i, 2_000, 2048, 512).first));
     expect(firsts.size).toBeLessThanOrEqual(3);
+  });
+
+  it('are cut off where they are enormous, the ones before at a place that stays while one types', () => {
+    const text = Array.from({ length: 200_000 }, (_, i) => String.fromCharCode(97 + (i % 26))).join('');
+    const starts = Array.from({ length: 100 }, (_, i) => {
+      const before = text.slice(0, 150_000 + i);
+      const kept = lastCharacters(before, 2048);
+      expect(before.endsWith(kept)).toBe(true);
+      expect(kept.length).toBeGreaterThan(24_000);
+      expect(kept.length).toBeLessThanOrEqual(32_768);
+      return before.length - kept.length;
+    });
+    expect(new Set(starts).size).toBe(1);
+    expect(firstCharacters(text, 512)).toBe(text.slice(0, 8_192));
+    expect(lastCharacters('a\nb', 2048)).toBe('a\nb');
+    expect(firstCharacters('rest of the line', 0)).toBe('rest of the line');
   });
 });
