@@ -20,7 +20,7 @@ export type Language = (typeof languages)[number];
 export type Ending = 'passed' | 'failed' | 'time' | 'memory' | 'forbidden';
 
 export interface Sandbox {
-  /** Runs a program to its end. @throws UserError if its folder cannot be written: that says nothing of the program. */
+  /** Runs a program to its end. @throws UserError if its folder cannot be written or no process starts: that says nothing of the program. */
   run(program: string, language: Language): Promise<Ending>;
   /** Ends what runs or waits at once, with an ending that says nothing of it; nothing runs any more. */
   readonly dispose: () => void;
@@ -44,7 +44,7 @@ const usualLimits: SandboxLimits = {
 
 /**
  * Finds the interpreters that the languages need, and what the system can forbid.
- * @throws UserError `unsupported` if a language has no interpreter here.
+ * @throws UserError `unsupported` if a language has no interpreter here, or an empty program does not pass.
  */
 export async function openSandbox(
   needed: ReadonlySet<Language>,
@@ -66,21 +66,35 @@ export async function openSandbox(
     if (first) first();
     else free++;
   };
+  const judge = async (program: string, language: Language, within: SandboxLimits): Promise<Ending | null> => {
+    const folder = newFolder();
+    try {
+      const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, within);
+      return await judged([...politely(within), ...apart, ...words], folder, program, within, running);
+    } catch (error) {
+      throw fileError(error, 'write', folder);
+    } finally {
+      remove(folder);
+    }
+  };
+  // Whether they begin does not depend on how long the clock may run.
+  for (const language of needed) {
+    const ending = await judge('', language, { ...limits, wallSeconds: usualLimits.wallSeconds });
+    if (ending !== 'passed') throw unusable(language === 'python' ? python! : process.execPath, ending);
+  }
 
   return {
     async run(program, language) {
       await turn();
       try {
         if (isDisposed) return 'failed';
-        const folder = newFolder();
-        try {
-          const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, limits);
-          return await judged([...politely(limits), ...apart, ...words], folder, program, limits, running);
-        } catch (error) {
-          throw fileError(error, 'write', folder);
-        } finally {
-          remove(folder);
-        }
+        const ending = await judge(program, language, limits);
+        if (ending !== null) return ending;
+        throw userError(
+          'unsupported',
+          `No process could be started to run a program in ${language}.`,
+          'Give the same command again: it goes on where it stopped.',
+        );
       } finally {
         next();
       }
@@ -92,6 +106,13 @@ export async function openSandbox(
     },
   };
 }
+
+const unusable = (interpreter: string, ending: Ending | null): Error =>
+  userError(
+    'unsupported',
+    `${interpreter} cannot run the tests of these tasks: ${ending === null ? 'it ends before a program begins' : `an empty program does not pass (${ending})`}.`,
+    'Put another one first on PATH, or leave these tasks out.',
+  );
 
 /** Its path leads through no link: Node's permissions are asked for the real one. */
 function newFolder(): string {
@@ -141,16 +162,16 @@ function nodeWords(folder: string, { bytes }: SandboxLimits): string[] {
 /** What a judge says before it runs a program. */
 const begun = 'begun ';
 
-/** Runs one judge until it ends, or until its time is over. */
+/** Runs one judge until it ends, or until its time is over; null if it ended by itself before it began, which says nothing of the program. */
 function judged(
   [command, ...words]: readonly string[],
   folder: string,
   program: string,
   limits: SandboxLimits,
   running: Set<() => void>,
-): Promise<Ending> {
+): Promise<Ending | null> {
   const secret = randomBytes(16).toString('hex');
-  const { promise, resolve } = settled<Ending>();
+  const { promise, resolve } = settled<Ending | null>();
   const child = spawn(command!, words, {
     cwd: folder,
     // A group of its own, which ends as a whole.
@@ -160,8 +181,9 @@ function judged(
     windowsHide: true,
   });
   let output = '';
-  let isLate = false;
+  let [isLate, isEnded] = [false, false];
   const end = (): void => {
+    isEnded = true;
     if (child.pid === undefined) return;
     try {
       process.kill(process.platform === 'win32' ? child.pid : -child.pid, 'SIGKILL');
@@ -178,12 +200,14 @@ function judged(
     output += piece.toString('latin1');
     if (output.length > 4096) end();
   });
-  child.on('error', () => resolve('failed'));
+  child.on('error', () => resolve(null));
   child.on('close', (code, signal) => {
+    const endedItself = signal === null && !isEnded;
     // Ends the processes that the program started: they belong to its group.
     end();
     if (isLate) return resolve('time');
     const said = output.startsWith(begun) ? output.slice(begun.length) : null;
+    if (said === null && endedItself) return resolve(null);
     if (code === 0 && said === secret) return resolve('passed');
     if (said?.startsWith('memory')) return resolve('memory');
     if (said?.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
