@@ -103,7 +103,7 @@ function match(
   const exclusions = excluded.map((each) => absoluteGlob(each, directory));
   const cwd = topmost(root, exclusions);
   const below = cwd === root ? '' : `${escapePath(slashes(relative(cwd, root)))}/`;
-  const named = new Set(slashes(pattern).split('/'));
+  const named = new Set(glob.split('/'));
   const skipped = [
     ...skippedFolders.filter((folder) => !named.has(folder)).map((folder) => `**/${folder}/**`),
     ...skippedFiles.filter((file) => !slashes(pattern).endsWith(file.slice(4))),
@@ -139,7 +139,7 @@ function match(
 function isExcluded(file: string, excluded: readonly string[], directory: string): boolean {
   if (excluded.length === 0) return false;
   const exclusions = excluded.map((each) => absoluteGlob(each, directory));
-  const cwd = topmost(dirname(file), exclusions);
+  const cwd = topmost(commonFolder(file, directory), exclusions);
   const ignore = [...anywhere(excluded), ...withAllBelow(exclusions)];
   const glob = escapePath(slashes(relative(cwd, file)));
   return globSync(glob, { cwd, ignore, dot: true, expandDirectories: false }).length === 0;
@@ -165,6 +165,13 @@ function topmost(root: string, exclusions: readonly string[]): string {
 function isWithin(path: string, folder: string): boolean {
   const way = relative(folder, path);
   return way.split(sep)[0] !== '..' && !isAbsolute(way);
+}
+
+/** The deepest folder that has both below it, or the file's topmost one if there is none. */
+function commonFolder(file: string, directory: string): string {
+  let folder = dirname(file);
+  while (!isWithin(directory, folder) && dirname(folder) !== folder) folder = dirname(folder);
+  return folder;
 }
 
 /** The folder before the first wildcard of a glob, and the glob from there. */
@@ -235,37 +242,50 @@ function* documentsOf(files: readonly string[], directory: string, onSkip: OnSki
 
 type Item = Document | { readonly kind: 'skip'; readonly reason: string };
 
-/** A text file as one document, or as several if it is very long. */
+/**
+ * A text file as one document, or as several if it is very long. All of it is looked at first: nothing is taken of a file that turns
+ * binary late.
+ */
 function* textsOf(file: string, name: string): Generator<Item, void> {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const reason = whyNoText(file);
+  if (reason !== null) {
+    yield { kind: 'skip', reason };
+    return;
+  }
+  const decoder = new TextDecoder('utf-8');
   let text = '';
   let part = 0;
   const document = (content: string): Document => {
     part += 1;
     return { kind: 'text', name: part === 1 ? name : `${name}#${part}`, text: content };
   };
+  for (const chunk of chunksOf(file)) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length < maxTextBytes) continue;
+    const cut = text.lastIndexOf('\n') + 1 || text.length;
+    yield document(text.slice(0, cut));
+    text = text.slice(cut);
+  }
+  text += decoder.decode();
+  if (text.trim() !== '') yield document(text);
+  else if (part === 0) yield { kind: 'skip', reason: 'it is empty' };
+}
+
+function whyNoText(file: string): string | null {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
   try {
     for (const chunk of chunksOf(file)) {
       // Git calls such a file binary, too.
-      if (chunk.includes(0)) {
-        yield { kind: 'skip', reason: 'it is binary' };
-        return;
-      }
-      text += decoder.decode(chunk, { stream: true });
-      if (text.length < maxTextBytes) continue;
-      const cut = text.lastIndexOf('\n') + 1 || text.length;
-      yield document(text.slice(0, cut));
-      text = text.slice(cut);
+      if (chunk.includes(0)) return 'it is binary';
+      decoder.decode(chunk, { stream: true });
     }
-    text += decoder.decode();
+    decoder.decode();
+    return null;
   } catch (error) {
     // What the decoder throws for bytes that are no UTF-8.
     if (!(error instanceof TypeError)) throw error;
-    yield { kind: 'skip', reason: 'it is not UTF-8 text' };
-    return;
+    return 'it is not UTF-8 text';
   }
-  if (text.trim() !== '') yield document(text);
-  else if (part === 0) yield { kind: 'skip', reason: 'it is empty' };
 }
 
 function* linesOf(file: string, name: string): Generator<Item, void> {

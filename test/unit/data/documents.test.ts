@@ -58,12 +58,24 @@ describe('readDocuments', () => {
     expect(names(['.'], folder)).toEqual(['src/a.ts']);
   });
 
+  it('skips builds below a project that lies in a build, however the glob is written', () => {
+    const project = join(folderWith({ 'build/app/a.ts': 'a', 'build/app/build/x.ts': 'x' }), 'build/app');
+    for (const patterns of [['**/*.ts'], absolutePatterns(['**/*.ts'], project), ['../../build/app/**/*.ts']])
+      expect(names(patterns, project)).toEqual(['a.ts']);
+    for (const patterns of [['*/build/*.ts'], absolutePatterns(['*/build/*.ts'], dirname(project))])
+      expect(names(patterns, dirname(project))).toEqual(['app/build/x.ts']);
+  });
+
   it('leaves out a file that is named and excluded, as where a shell expands a glob', () => {
     const folder = folderWith({ 'src/a.ts': 'a', 'src/.b.ts': 'b', 'src/c [1].ts': 'c' });
     const all = ['src/a.ts', 'src/.b.ts', 'src/c [1].ts'];
     expect(names([...all, '!src/a.ts'], folder)).toEqual(['src/.b.ts', 'src/c [1].ts']);
     expect(names([...all, '!src/c [1].ts', '!**/.*'], folder)).toEqual(['src/a.ts']);
     expect(names([...all, '!other/**'], folder)).toEqual(['src/.b.ts', 'src/a.ts', 'src/c [1].ts']);
+    // Also beside the working directory.
+    const beside = folderWith({ 'lib/test/a.ts': 'a', 'lib/b.ts': 'b', 'app/c.ts': 'c' });
+    const named = ['../lib/test/a.ts', '../lib/b.ts', '!**/test/**'];
+    expect(names(named, join(beside, 'app'))).toEqual(['../lib/b.ts']);
   });
 
   it('leaves out what early-exit wrote unless a file or its folder is named', () => {
@@ -195,6 +207,14 @@ describe('readDocuments', () => {
     expect(caught(() => names(['b.bin', 'c.txt', 'd.txt'], folder)).message).toMatch(
       /None of the 3 files holds text \(3 are binary or empty/,
     );
+  });
+
+  it('takes nothing of a long file that turns binary late', () => {
+    const long = 'a line\n'.repeat(700_000);
+    const folder = folderWith({ 'a.txt': 'a', 'late.txt': `${long}\0` });
+    const skipped: string[] = [];
+    expect(names(['.'], folder, (file) => skipped.push(file))).toEqual(['a.txt']);
+    expect(skipped).toEqual([join(folder, 'late.txt')]);
   });
 
   it('says which pattern matches nothing', () => {
