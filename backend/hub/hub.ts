@@ -200,7 +200,7 @@ export function hubAccess(
 ): {
   endpoint: string;
   token: string | null;
-  access: { hubUrl: string; accessToken?: string; fetch: typeof fetch };
+  access: { hubUrl: string; fetch: typeof fetch };
 } {
   const endpoint = (environment['HF_ENDPOINT'] || hubUrl).replace(/\/+$/, '');
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol))
@@ -210,11 +210,7 @@ export function hubAccess(
       'Set it to one with https:// in front, or unset it.',
     );
   const token = tokenOf(environment);
-  const access = {
-    hubUrl: endpoint,
-    ...(token !== null && { accessToken: token }),
-    fetch: fetchWith(endpoint, signal),
-  };
+  const access = { hubUrl: endpoint, fetch: fetchWith(endpoint, token, signal) };
   return { endpoint, token, access };
 }
 
@@ -246,7 +242,7 @@ const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
 /** The user's token from HF_TOKEN, or from the file of the Hugging Face tools. */
 function tokenOf(environment: Environment): string | null {
   const token = environment['HF_TOKEN'] || (textOf(join(huggingFaceHome(environment, homedir()), 'token')) ?? '');
-  return token.trim().startsWith('hf_') ? token.trim() : null;
+  return token.trim() || null;
 }
 
 /** A model has dozens of files; a longer listing is taken for endless. */
@@ -259,14 +255,15 @@ const answerMs = 60_000;
  * Options for the hub's own API: the token is sent only to the hub, wherever its pages lead, and the number and size of answers are
  * limited.
  */
-function fetchWith(endpoint: string, signal: AbortSignal | undefined): typeof fetch {
+function fetchWith(endpoint: string, token: string | null, signal: AbortSignal | undefined): typeof fetch {
   const { origin } = new URL(endpoint);
   let pages = 0;
   return async (input, init) => {
     if (++pages > maxPages) throw new Error(`its list of files has more than ${maxPages} pages`);
     const url = new URL(input instanceof Request ? input.url : input);
     const headers = new Headers(init?.headers);
-    if (url.origin !== origin) headers.delete('authorization');
+    // The library takes only tokens of Hugging Face's own form; other hubs have others.
+    if (token !== null && url.origin === origin) headers.set('authorization', `Bearer ${token}`);
     const limit = AbortSignal.timeout(answerMs);
     const response = await fetch(url, { ...init, headers, signal: signal ? AbortSignal.any([signal, limit]) : limit });
     const pieces: Uint8Array[] = [];
