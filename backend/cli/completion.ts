@@ -3,6 +3,7 @@ import { userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
 import { changingFlag } from '../../protocol/options.ts';
+import { quoted } from '../../protocol/shell-word.ts';
 import type { Command } from './command.ts';
 import type { CommonFlag } from './flags.ts';
 
@@ -70,9 +71,6 @@ const commonFlag = (name: CommonFlag): Flag => ({
   repeats: false,
 });
 
-/** In single quotes, as every POSIX shell and fish take it. */
-const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
-
 const scripts: Readonly<Record<Shell, (all: readonly Completed[]) => string>> = {
   bash: (all) => {
     const values = all.flatMap(({ command, flags }) =>
@@ -128,6 +126,8 @@ ${cases.join('\n')}
   esac
 }
 compdef _early_exit early-exit
+# As a file of fpath it is loaded for the first completion, which has to be answered, too.
+if [[ $funcstack[1] = _early-exit ]]; then _early_exit "$@"; fi
 `;
   },
 

@@ -64,8 +64,10 @@ export function parseFlags(
           `Write ${flag} alone, or leave it out.`,
         );
       json = true;
-    } else if (isCommon) config = value();
-    else {
+    } else if (isCommon) {
+      if (config !== null) throw userError('bad-argument', '--config is given twice.');
+      config = value();
+    } else {
       const negated = flag.startsWith('--no-') ? names.get(`--${flag.slice(5)}`) : undefined;
       const name = names.get(flag) ?? negated;
       const option = name === undefined ? undefined : table[name];

@@ -2,7 +2,8 @@
 import { changingFlag, type OptionTable } from '../../protocol/options.ts';
 import { settingGroups } from '../../protocol/options-groups.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
-import { plural, textWidth } from './table.ts';
+import { plural } from '../../protocol/plural.ts';
+import { textWidth } from './table.ts';
 import type { Stream } from './terminal.ts';
 
 export interface CommandHelp {

@@ -4,6 +4,7 @@ import { broughtText } from '../../protocol/brought.ts';
 import { bytesText } from '../../protocol/bytes-text.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { promiseText } from '../../protocol/options-promise.ts';
+import { plural } from '../../protocol/plural.ts';
 import { jsonLine, shown } from '../../protocol/shown.ts';
 import { exitsAtHand, modelsAtHand, type ExitsAtHand, type ModelAtHand } from '../recipes/at-hand.ts';
 import { exitsFolders } from '../recipes/catalogue.ts';
@@ -13,7 +14,7 @@ import type { Command } from './command.ts';
 import { parseFlags } from './flags.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
 import { commandHere, resumeLine, shorter } from './naming.ts';
-import { percent, plural, table } from './table.ts';
+import { percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 
 const help: CommandHelp = {

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { optionTables } from '../../protocol/options.ts';
+import { quoted } from '../../protocol/shell-word.ts';
 import { firstPrompt } from '../recipes/first-prompt.ts';
 import { commandOf, thisInstallation } from '../recipes/installation.ts';
 import { resolveModel } from '../recipes/shipped-model.ts';
@@ -19,7 +20,7 @@ export function namingOf(directory: string, model: string, data: readonly string
     command: commandHere(),
     model: isShipped ? '' : ` --model ${shellWord(shorter(model))}`,
     exits: ` --exits ${where}`,
-    data: isDefault ? '' : ` --data ${globs.map(shellWord).join(' ')}`,
+    data: isDefault ? '' : ` --data ${globs.map((glob) => shellWord(glob)).join(' ')}`,
     prompt: `${isChat ? ' --chat' : ''} --prompt ${shellWord(text)}`,
     directory: where,
   };
@@ -49,6 +50,6 @@ export function shorter(given: string): string {
   return relative.length < given.length ? relative : given;
 }
 
-/** A word that a shell takes as it is. */
-export const shellWord = (word: string): string =>
-  /^[\w./@:,=+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+/** A word that a shell of the platform takes as it is: on Windows `cmd.exe` and PowerShell, which share double quotes. */
+export const shellWord = (word: string, platform: NodeJS.Platform = process.platform): string =>
+  /^[\w./@:,=+-]+$/.test(word) ? word : platform === 'win32' && !/["$`]|\\$/.test(word) ? `"${word}"` : quoted(word);

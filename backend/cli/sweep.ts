@@ -1,10 +1,11 @@
 /** Draws a sweep: one line per trial as it ends, then the results over seeds. */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
+import { plural } from '../../protocol/plural.ts';
 import { inPercent, spreadText } from '../../protocol/spread-text.ts';
 import { commandHere, shellWord, shorter } from './naming.ts';
 import { openProgress } from './progress.ts';
-import { plural, table } from './table.ts';
+import { table } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
 export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }: Terminal): Promise<void> {

@@ -23,8 +23,6 @@ export const textWidth = (text: string): number => [...stripVTControlCharacters(
 /** 12,345 */
 export const count = (value: number): string => Math.round(value).toLocaleString('en-GB');
 
-export { plural } from '../../protocol/plural.ts';
-
 /** 34.5 % */
 export const percent = (share: number, digits = 1): string => `${(100 * share).toFixed(digits)} %`;
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { commands } from '../../../backend/cli/commands.ts';
 import { completionScript, shells } from '../../../backend/cli/completion.ts';
 import { flagName, optionTables } from '../../../protocol/options.ts';
+import { file, temporaryFolder } from '../formats/fixtures.ts';
 
 const has = (program: string): boolean => spawnSync(program, ['-c', 'true']).status === 0;
 
@@ -57,6 +58,14 @@ test.each(shells)('%s knows every command and every option', (shell) => {
 test.runIf(has('zsh'))('zsh can read its script', () => {
   const script = `compdef() { :; }\n${completionScript(['zsh'], commands)}`;
   expect(spawnSync('zsh', ['-n', '-c', script], { encoding: 'utf8' }).stderr).toBe('');
+});
+
+test.runIf(has('zsh'))('zsh is answered at once by a script that it loads on demand', () => {
+  const folder = temporaryFolder();
+  file(folder, '_early-exit', completionScript(['zsh'], commands));
+  const about = 'compdef() { :; }; _describe() { print offered; }; CURRENT=2';
+  const asked = `fpath=('${folder}' $fpath); autoload -Uz _early-exit; ${about}; _early-exit; _early-exit`;
+  expect(spawnSync('zsh', ['-f', '-c', asked], { encoding: 'utf8' }).stdout).toBe('offered\noffered\n');
 });
 
 test('another shell is refused with the nearest', () => {

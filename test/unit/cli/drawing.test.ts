@@ -78,7 +78,7 @@ describe('showTune', () => {
         '',
         'Exits in my.exits',
         '',
-        '10:lens agrees with the model most often, on 50 % of tokens. That is too few to leave at.',
+        '10:lens agrees with the model most often, on 50 % of tokens. That is too few for leaving early to pay.',
         'Next',
         '  npx early-exit tune --out my.exits --resume --minutes 30',
         '      go on tuning, so that exits agree more often',
@@ -125,7 +125,7 @@ describe('showTune', () => {
     const screen = openScreen();
     const last = tuning.at(-1) as Extract<TuneEvent, { type: 'tuned' }>;
     await showTune(stream({ ...last, stopped: true }), screen.terminal);
-    expect(screen.err()).toBe('Stopped early; go on with npx early-exit tune --out my.exits --resume\n');
+    expect(screen.err()).toBe('Stopped before its end; continue with npx early-exit tune --out my.exits --resume\n');
   });
 });
 

@@ -92,6 +92,7 @@ describe('parseFlags', () => {
     [['--out'], '--out needs a value.'],
     [['--out', '--resume'], '--out needs a value. If --resume is the value, write --out=--resume.'],
     [['--steps', '1', '--steps', '2'], '--steps is given twice.'],
+    [['--config', 'a.json', '--config=b.json'], '--config is given twice.'],
     [['--feature-cache', '--no-feature-cache'], '--feature-cache is given twice.'],
     [['--feature-cache', '--feature-cache=false'], '--feature-cache is given twice.'],
     [
