@@ -3,7 +3,7 @@
 /** One who takes a turn in every round. */
 export interface Contestant {
   readonly name: string;
-  /** Does the work once; answers the seconds of what it timed, by name. */
+  /** Does the work once; answers the seconds of what it timed, by name, or bytes and the like that it found. */
   readonly turn: () => Promise<Readonly<Record<string, number>>>;
 }
 
@@ -68,6 +68,12 @@ export const speedup = (ours: Measurement, theirs: Measurement): { median: numbe
   median: theirs.median / ours.median,
   minimum: theirs.minimum / ours.minimum,
 });
+
+/** Of all samples together. */
+export const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);
+
+/** Over all texts together, since texts differ: theirs ÷ ours. */
+export const ratioOfTotals = (theirs: Measurement, ours: Measurement): number => total(theirs) / total(ours);
 
 /** Seconds that `work` takes. */
 export async function timed(work: () => Promise<unknown>): Promise<number> {

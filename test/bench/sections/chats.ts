@@ -5,10 +5,11 @@
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { chatPrompt, requestOf } from '../chats.ts';
+import { ratioOfTotals } from '../measure.ts';
 import type { Findings } from '../report.ts';
 import { tunedOnChats } from '../tuned.ts';
 import type { BenchOptions, Section } from './section.ts';
-import { exitsAlone, fullDepth, measureWays, ratioOfTotals, waysTable } from './ways.ts';
+import { exitsAlone, fullDepth, measureWays, waysTable } from './ways.ts';
 
 const newTokens = 192;
 const fewestPrompts = 16;

@@ -6,24 +6,27 @@ import { childDecoder, type Decoder } from '../contestants/decoder.ts';
 import { installLlama, llamaDecoder, llamaVersion } from '../contestants/llama.ts';
 import { ourChild } from '../contestants/our-process.ts';
 import { typescriptText } from '../material.ts';
-import { alternate, speedup, type Measurement, type Measurements } from '../measure.ts';
+import { alternate, fewestRounds, speedup, type Measurement, type Measurements } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { both, milliseconds, rate, type Findings, type Goal, type Table } from '../report.ts';
-import { fitting, isBillions, named, progress, type BenchOptions, type Section } from './section.ts';
+import { fitting, isBillions, merged, named, progress, type BenchOptions, type Section } from './section.ts';
 
 export const decodeSection: Section = {
   title: 'Decoding at full depth',
   takes: 'about three minutes a model',
+  clocks: true,
   each: 'model',
   run: (options, file) => measureBeside(file, options, [64, 512], options.rounds),
 };
 
-/** A turn takes long there, so there are fewer. */
+/** A turn takes long there, so there are half as many, if that is enough. */
 export const longSection: Section = {
   title: 'Decoding at full depth, long contexts',
   takes: 'about two minutes a model',
+  clocks: true,
   each: 'model',
-  run: (options, file) => measureBeside(file, options, [2048], Math.ceil(options.rounds / 2)),
+  run: (options, file) =>
+    measureBeside(file, options, [2048], Math.max(options.isDraft ? 1 : fewestRounds, Math.ceil(options.rounds / 2))),
 };
 
 const tokensBeside = 32;
@@ -120,19 +123,4 @@ function besideRow(measured: Measurements, kind: string, tokens: number): string
   const llama = measured.get(`llama.cpp${kind}`);
   const cells = (one: Measurement): string[] => [rate(one, tokens), milliseconds(one, kind === '' ? tokens : 1)];
   return llama ? [both(speedup(ours, llama)), ...cells(ours), ...cells(llama)] : cells(ours);
-}
-
-/** Tables of the same caption are one. */
-function merged(found: readonly Findings[]): Findings {
-  const tables = new Map<string, Table>();
-  for (const table of found.flatMap((one) => one.tables)) {
-    const before = tables.get(table.caption);
-    tables.set(table.caption, before ? { ...before, rows: [...before.rows, ...table.rows] } : table);
-  }
-  return {
-    goals: found.flatMap(({ goals }) => goals),
-    tables: [...tables.values()],
-    notes: [],
-    measurements: found.flatMap(({ measurements }) => measurements),
-  };
 }

@@ -11,7 +11,7 @@ import { parseOptions } from '../../../protocol/options.ts';
 import { chatPrompt } from '../chats.ts';
 import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
 import { englishText, typescriptText } from '../material.ts';
-import { alternate, type Measurement } from '../measure.ts';
+import { alternate, ratioOfTotals, total, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
 import { progress, type BenchOptions, type Section } from './section.ts';
@@ -41,7 +41,8 @@ export const draftsSection: Section = {
 const kinds: Readonly<Record<string, (tokenizer: Tokenizer, n: number) => Promise<readonly number[]>>> = {
   code: (tokenizer, n) => Promise.resolve(promptOf(tokenizer, 128, n)),
   async chat(tokenizer, n) {
-    const [question] = englishText().documents[7 * n]!.split('\n');
+    const { documents } = englishText();
+    const [question] = documents[(7 * n) % documents.length]!.split('\n');
     const content = `Tell a story in which this happens, and say what everybody thinks of it.\n${question}`;
     if (tokenizer.chatTemplate === null) return tokenizer.encode(content);
     return chatPrompt(tokenizer, content);
@@ -73,7 +74,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       const records = ways[1]!.texts.slice(1).flat();
       const drafted = records.filter(({ draft }) => draft !== undefined);
       const right = drafted.filter(({ draft }) => draft!.accepted).length;
-      const ratio = total(fullTimes) / total(times);
+      const ratio = ratioOfTotals(fullTimes, times);
       rows.push([
         kind,
         figures(ratio),
@@ -109,5 +110,3 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     model.close();
   }
 }
-
-const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);

@@ -5,6 +5,7 @@
  */
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { typescriptText } from '../material.ts';
+import { ratioOfTotals } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import type { Findings, Goal } from '../report.ts';
 import { tunedOnTypescript } from '../tuned.ts';
@@ -16,7 +17,6 @@ import {
   fullDepth,
   llamaName,
   measureWays,
-  ratioOfTotals,
   waysTable,
   type MeasuredWays,
   type Way,

@@ -9,12 +9,13 @@ import { ourChild } from '../contestants/our-process.ts';
 import { englishText, typescriptText, type Text } from '../material.ts';
 import { alternate, speedup } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
-import { both, milliseconds, rate, type Findings, type Goal, type Table } from '../report.ts';
-import { fitting, isBillions, named, progress, type BenchOptions, type Section } from './section.ts';
+import { both, milliseconds, rate, type Findings, type Goal } from '../report.ts';
+import { fitting, isBillions, merged, named, progress, type BenchOptions, type Section } from './section.ts';
 
 export const headSection: Section = {
   title: 'The screened head',
   takes: 'two minutes a model for speed, and up to an hour for 100,000 positions of text',
+  clocks: true,
   each: 'model',
   async run(options, file) {
     const [speed, recall] = [await measureSpeed(file, options), await measureRecall(file, options)];
@@ -106,18 +107,6 @@ async function measureSpeed(
 function bounds(model: Model): readonly [limit: number, reach: number] {
   if (isBillions(model)) return [1.07, 1.12];
   return model.spec.vocabulary > 100_000 ? [1.25, 1.37] : [1.12, 1.18];
-}
-
-/** Tables of the same caption are one. */
-function merged(found: readonly Findings[]): Findings {
-  const [first] = found as [Findings];
-  const [table] = first.tables as [Table];
-  return {
-    ...first,
-    goals: found.flatMap(({ goals }) => goals),
-    tables: [{ ...table, rows: found.flatMap(({ tables }) => tables[0]!.rows) }],
-    measurements: found.flatMap(({ measurements }) => measurements),
-  };
 }
 
 const texts = (): Readonly<Record<string, Text>> => ({ TypeScript: typescriptText('train'), English: englishText() });

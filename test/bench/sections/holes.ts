@@ -70,9 +70,10 @@ interface Way {
 
 async function measure(model: Model, tokenizer: Tokenizer, holes: readonly Hole[], options: BenchOptions) {
   const closing: (() => Promise<void>)[] = [];
-  const answered = openAnswers(model.name, holes);
+  const directory = options.exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
+  const answered = openAnswers(model.name, [holes, path.resolve(directory), options.threads]);
   try {
-    const ways = await openWays(model, tokenizer, options, closing);
+    const ways = await openWays(model, tokenizer, directory, options.threads, closing);
     const answers = answered.known();
     for (let i = answers.length; i < holes.length; i++) {
       // llama.cpp has no token healing, so no way has.
@@ -96,11 +97,11 @@ async function measure(model: Model, tokenizer: Tokenizer, holes: readonly Hole[
 /** What each way said in one hole. */
 type Answer = Record<string, { readonly line: string; readonly layers: number }>;
 
-/** Answers that are kept until there are all, so that a run that was stopped goes on: of this commit and these holes alone. */
-function openAnswers(model: string, holes: readonly Hole[]) {
+/** Answers that are kept until there are all, so that a run that was stopped goes on: of this commit and what was `asked` alone. */
+function openAnswers(model: string, asked: readonly unknown[]) {
   const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
   const key = createHash('sha256')
-    .update(JSON.stringify([commit, holes]))
+    .update(JSON.stringify([commit, ...asked]))
     .digest('hex');
   const folder = path.join(benchCache, 'holes');
   const file = path.join(folder, `${model}-${key.slice(0, 12)}.jsonl`);
@@ -121,11 +122,11 @@ function openAnswers(model: string, holes: readonly Hole[]) {
 async function openWays(
   model: Model,
   tokenizer: Tokenizer,
-  { threads, exits }: BenchOptions,
+  directory: string,
+  threads: number,
   closing: (() => Promise<void>)[],
 ): Promise<Way[]> {
   const drafts = textDrafts(parseOptions('generate', {}).drafts);
-  const directory = exits ?? path.join(benchCache, 'exits', `${model.name}.exits`);
   const read = existsSync(path.join(directory, 'exits.json')) ? await readExits(directory, { model, tokenizer }) : null;
   const calibration = read?.calibration ?? null;
   const kept = read && calibration ? onlyExits(read, (exit) => usedExits(calibration).includes(exit)) : noExits;

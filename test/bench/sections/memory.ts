@@ -42,6 +42,8 @@ export const memorySection: Section = {
       writeFileSync(data, documentsOf(one.times * characters));
       const out = path.join(folder, `${i}.exits`);
       const where = ['--model', model, '--data', data, '--out', out, '--threads', `${threads}`];
+      // States and tokens that an earlier run left would not be computed.
+      freshFolder('user-cache');
       const watched = await runProgram(['tune', ...where, ...one.flags.split(' ')]);
       console.error(`  peak ${figures((watched.peak ?? NaN) / 1e9)} GB`);
       peaks.push({ case: one, watched });

@@ -13,6 +13,7 @@ import { named, progress, type BenchOptions, type Section } from './section.ts';
 export const mixtureSection: Section = {
   title: 'A mixture of experts',
   takes: 'about three minutes, and 3 GB of disk and twice that of memory meanwhile',
+  clocks: true,
   each: 'once',
   run: measure,
 };

@@ -6,7 +6,7 @@ import { runProgram } from '../children.ts';
 import type { Child } from '../contestants/child.ts';
 import { installLlama, llamaChild, llamaVersion } from '../contestants/llama.ts';
 import { ourChild } from '../contestants/our-process.ts';
-import { alternate, measurement, type Contestant, type Measurement } from '../measure.ts';
+import { alternate, type Contestant, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { both, figures, type Findings, type Goal } from '../report.ts';
 import { isBillions, progress, type BenchOptions, type Section } from './section.ts';
@@ -14,6 +14,7 @@ import { isBillions, progress, type BenchOptions, type Section } from './section
 export const openingSection: Section = {
   title: 'Opening and memory',
   takes: 'about two minutes a model',
+  clocks: true,
   each: 'model',
   run: async (options, file) => ({
     ...(await measureModel(file, options)),
@@ -33,7 +34,6 @@ async function measureModel(file: string, { rounds, threads, clock }: BenchOptio
   const model = openModel(file);
   model.close();
   const prompt = promptOf(loadTokenizer(file), promptTokens, 0);
-  const resident = new Map<string, number[]>();
   const contestant = (
     name: string,
     start: () => Promise<Child>,
@@ -46,15 +46,14 @@ async function measureModel(file: string, { rounds, threads, clock }: BenchOptio
         const seconds = await child.ask({ type: 'open', model: path.resolve(file), threads, ...open });
         await child.ask({ type: 'start', prompts: [prompt] });
         await child.ask({ type: 'pull', count: newTokens });
-        resident.set(name, [...(resident.get(name) ?? []), await child.ask({ type: 'memory' })]);
-        return { [name]: seconds };
+        return { [name]: seconds, [bytesOf(name)]: await child.ask({ type: 'memory' }) };
       } finally {
         await child.end();
       }
     },
   });
-  const peaks: number[] = [];
   const whole = 'generate of one token';
+  const peakName = `${whole}, peak bytes`;
   const isBeside = file.endsWith('.gguf') && (await installLlama());
   const contestants = [
     contestant('ours', () => ourChild(clock), { exits: [] }),
@@ -64,16 +63,15 @@ async function measureModel(file: string, { rounds, threads, clock }: BenchOptio
       async turn() {
         const args = ['generate', '--model', path.resolve(file), '--prompt', 'const a =', '--max-tokens', '1'];
         const { seconds, processor, peak } = await runProgram([...args, '--threads', `${threads}`]);
-        if (peak !== null) peaks.push(peak);
-        return { [whole]: clock === 'processor' ? processor! : seconds };
+        const taken = clock === 'processor' ? processor! : seconds;
+        return { [whole]: taken, ...(peak !== null && { [peakName]: peak }) };
       },
     },
   ];
   const measured = await alternate(contestants, rounds, progress(`${model.name}, opening`, rounds));
-  const memory = new Map([...resident].map(([name, bytes]) => [name, measurement(`${name}, bytes`, bytes)]));
-  const peak = peaks.length ? measurement(`${whole}, peak bytes`, peaks) : null;
+  const peak = measured.get(peakName);
   const [ours, theirs] = [measured.get('ours')!, measured.get('llama.cpp')];
-  const [own, other] = [memory.get('ours')!, memory.get('llama.cpp')];
+  const [own, other] = [measured.get(bytesOf('ours'))!, measured.get(bytesOf('llama.cpp'))];
   const goals: Goal[] = [];
   const goal = (what: string, value: number, unit: string, limit: number, reach: number): void =>
     void goals.push({ what: `${what}, ${model.name}`, value, unit, bound: 'at most', limit, reach });
@@ -107,12 +105,15 @@ async function measureModel(file: string, { rounds, threads, clock }: BenchOptio
       },
     ],
     notes: [],
-    measurements: [...measured.values(), ...memory.values(), ...(peak ? [peak] : [])].map((one) => ({
+    measurements: [...measured.values()].map((one) => ({
       ...one,
       name: `${model.name}: ${one.name}`,
     })),
   };
 }
+
+/** The name of a contestant's memory beside its time. */
+const bytesOf = (name: string): string => `${name}, bytes`;
 
 const of = ({ median, minimum }: Measurement, per: number): string =>
   both({ median: median / per, minimum: minimum / per });

@@ -8,11 +8,12 @@ import { ourChild } from '../contestants/our-process.ts';
 import { alternate, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { figures, milliseconds, type Findings, type Goal } from '../report.ts';
-import { fitting, isBillions, named, progress, type BenchOptions, type Section } from './section.ts';
+import { fitting, isBillions, merged, named, progress, type BenchOptions, type Section } from './section.ts';
 
 export const passesSection: Section = {
   title: 'Passes and stages',
   takes: 'about a minute a model',
+  clocks: true,
   each: 'model',
   run: async (options, file) => ({
     ...(await measureModel(file, options)),
@@ -108,12 +109,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
         measurements: named(`${model.name} ${context}`, measured),
       });
     }
-    return {
-      goals: found.flatMap((each) => each.goals),
-      tables: found.flatMap(({ tables }) => tables),
-      notes: [],
-      measurements: found.flatMap(({ measurements }) => measurements),
-    };
+    return merged(found);
   } finally {
     await one.end();
     await three.end();

@@ -9,7 +9,7 @@ import { readExits } from '../../../backend/recipes/opened.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { typescriptText } from '../material.ts';
-import { alternate, timed, type Contestant, type Measurement } from '../measure.ts';
+import { alternate, ratioOfTotals, timed, type Contestant } from '../measure.ts';
 import { manyPrompts, promptOf } from '../prompts.ts';
 import { figures, type Findings, type Goal } from '../report.ts';
 import { tunedOnTypescript } from '../tuned.ts';
@@ -61,7 +61,7 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
     let fastest = 1;
     for (const layer of [null, ...layers]) {
       const one = measured.get(nameOf(layer))!;
-      const speedup = total(whole) / total(one);
+      const speedup = ratioOfTotals(whole, one);
       const lost = layer === null ? [0] : regrets.get(layer)!;
       const [regret, equal] = [mean(lost), lost.filter((each) => each === 0).length / lost.length];
       if (regret <= promptRegret) fastest = Math.max(fastest, speedup);
@@ -136,5 +136,3 @@ async function regretsOf(
       all.get(layer)!.push(...regrets);
   return all;
 }
-
-const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);

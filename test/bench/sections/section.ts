@@ -2,7 +2,7 @@
 import { bigModel, realModels, shippedModel } from '../material.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import type { Clock, Measurement, Measurements } from '../measure.ts';
-import type { Findings } from '../report.ts';
+import type { Findings, Table } from '../report.ts';
 
 export interface BenchOptions {
   /** Rounds in which contestants take turns. */
@@ -28,6 +28,8 @@ export type Section = {
   readonly title: string;
   /** Said before it begins. */
   readonly takes: string;
+  /** Takes the time by the clock of the options; the others always by the wall's. */
+  readonly clocks?: true;
 } & (
   | { readonly each: 'once'; run(options: BenchOptions): Promise<Findings> }
   | { readonly each: 'model'; run(options: BenchOptions, model: string): Promise<Findings> }
@@ -53,6 +55,21 @@ export const fitting = (lengths: readonly number[], more: number, { spec }: Mode
 
 export const named = (prefix: string, measured: Measurements): Measurement[] =>
   [...measured.values()].map((one) => ({ ...one, name: `${prefix}: ${one.name}` }));
+
+/** Of several measurements; tables of the same caption are one. */
+export function merged(found: readonly Findings[]): Findings {
+  const tables = new Map<string, Table>();
+  for (const table of found.flatMap((one) => one.tables)) {
+    const before = tables.get(table.caption);
+    tables.set(table.caption, before ? { ...before, rows: [...before.rows, ...table.rows] } : table);
+  }
+  return {
+    goals: found.flatMap(({ goals }) => goals),
+    tables: [...tables.values()],
+    notes: [],
+    measurements: found.flatMap(({ measurements }) => measurements),
+  };
+}
 
 /** Whether a model is of the size that people have on disk, for which some goals are others: a layer reads a token's width. */
 export const isBillions = ({ spec }: Model): boolean => spec.hidden >= 1024;

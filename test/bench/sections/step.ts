@@ -34,8 +34,9 @@ export const stepSection: Section = {
     const torch = big === null ? null : await findTorch();
     const disposals: (() => Promise<void>)[] = [];
     try {
+      const layers = big === null ? [3, 6, 9] : fullHeadLayers;
       const exits = {
-        [full]: exitsAt(big === null ? [3, 6, 9] : fullHeadLayers, 'mlp', { kind: 'own' }),
+        [full]: exitsAt(layers, 'mlp', { kind: 'own' }),
         [ours]: defaultExits(model),
       };
       const ids = Int32Array.from(promptOf(loadTokenizer(file), positions, 0));
@@ -64,7 +65,7 @@ export const stepSection: Section = {
         disposals.push(() => contestant.dispose());
       }
       const measured = await alternate(contestants, rounds, progress(`a step of ${positions} tokens`, rounds));
-      return findings(model, measured, work, torch);
+      return findings(model, layers, measured, work, torch);
     } finally {
       for (const dispose of disposals) await dispose();
       model.close();
@@ -74,6 +75,7 @@ export const stepSection: Section = {
 
 function findings(
   model: Model,
+  layers: readonly number[],
   measured: Measurements,
   work: ReadonlyMap<string, number>,
   torch: Torch | null,
@@ -123,7 +125,7 @@ function findings(
     goals,
     tables,
     notes: [
-      `"${full}": \`mlp\` exits at layers ${fullHeadLayers.join(', ')} with own heads over the whole vocabulary. "${ours}", those of \`tune\`: ${sayExits(defaultExits(model))}. They learn from the cross-entropy, as in PyTorch; "distilling", from the final exit's whole distribution, as \`tune\` does by default: the whole backbone runs, and its head.`,
+      `"${full}": \`mlp\` exits at layers ${layers.join(', ')} with own heads over the whole vocabulary. "${ours}", those of \`tune\`: ${sayExits(defaultExits(model))}. They learn from the cross-entropy, as in PyTorch; "distilling", from the final exit's whole distribution, as \`tune\` does by default: the whole backbone runs, and its head.`,
       'Gemm: for every trained matrix the forward product and the two backward ones, as one call each over all tokens; the gradient of what an `mlp` exit reads is not counted, since nothing needs it.',
       ...(torch
         ? [

@@ -16,7 +16,7 @@ import { parseOptions } from '../../../protocol/options.ts';
 import { shownPromise } from '../../../protocol/options-promise.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';
 import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
-import { alternate, type Contestant, type Measurement, type Measurements } from '../measure.ts';
+import { alternate, ratioOfTotals, type Contestant, type Measurement, type Measurements } from '../measure.ts';
 import { figures, type Table } from '../report.ts';
 import { progress } from './section.ts';
 
@@ -235,10 +235,4 @@ async function scoreText(
 function logSumExp(values: Float32Array): number {
   const peak = values.reduce((a, b) => Math.max(a, b));
   return peak + Math.log(values.reduce((sum, value) => sum + Math.exp(value - peak), 0));
-}
-
-/** Over all texts together, since texts differ: theirs ÷ ours. */
-export function ratioOfTotals(theirs: Measurement, ours: Measurement): number {
-  const total = ({ samples }: Measurement): number => samples.reduce((sum, seconds) => sum + seconds, 0);
-  return total(theirs) / total(ours);
 }

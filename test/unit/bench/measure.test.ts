@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openModel } from '../../../backend/model/open.ts';
 import { operations, stepProducts } from '../../bench/contestants/gemm.ts';
-import { alternate, measurement, median, speedup } from '../../bench/measure.ts';
+import { alternate, measurement, median, ratioOfTotals, speedup } from '../../bench/measure.ts';
 import { fixtures } from '../../support/golden.ts';
 
 describe('measuring', () => {
@@ -12,10 +12,11 @@ describe('measuring', () => {
     expect(() => measurement('x', [])).toThrow('nothing was measured');
   });
 
-  it('compares by medians and by minima', () => {
+  it('compares by medians, by minima and by all together', () => {
     const ours = measurement('ours', [2, 1, 4]);
     const theirs = measurement('theirs', [6, 3, 5]);
     expect(speedup(ours, theirs)).toEqual({ median: 2.5, minimum: 3 });
+    expect(ratioOfTotals(theirs, ours)).toBe(2);
   });
 
   it('alternates, turns the order and does not count the first round', async () => {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { measurement } from '../../bench/measure.ts';
 import { answers } from '../../bench/questions.ts';
 import { figures, readResults, resultsPage, withPart, type Part, type SectionResult } from '../../bench/report.ts';
+import { merged } from '../../bench/sections/section.ts';
 
 const section = (value: number, others = 0.01): SectionResult => ({
   title: 'Decoding',
@@ -73,6 +74,12 @@ describe('the page of results', () => {
       '| model.gguf, CPU | 64 | 1.30 (1.25) |\n| model.gguf, Other | 64 | 1.30 (1.25) |\n| b | 64 |',
     );
     expect(page).toContain('| 1.40× | yes | memory | Other |');
+  });
+
+  it('has one table of what was measured at several lengths', () => {
+    const found = merged([part(1.3, 0), part(1.4, 0)]);
+    expect(found.tables).toEqual([{ ...part(1, 0).tables[0]!, rows: Array(2).fill(['64', '1.30 (1.25)']) }]);
+    expect(found.goals.map(({ value }) => value)).toEqual([1.3, 1.4]);
   });
 
   it('says where the machine was busy', () => {
