@@ -53,7 +53,7 @@ export const judged: Readonly<Record<string, string>> = {
   'infilling-05b-suffix-last':
     '**The same gaps, the text after the gap last**, as llama.cpp asks, by the same exits. The 0.5B finds it hard to go on at a place that stands before that text ([figures](lab.md#prompts-with-a-gap)), at full depth and in llama.cpp alike; the next two studies were asked likewise.',
   'infilling-05b-typescript':
-    '**The same gaps**, by exits that were tuned and calibrated on TypeScript. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
+    '**The same gaps, by exits of TypeScript**, tuned and calibrated on it. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
   'infilling-05b':
     '**A hundred of these gaps at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
   'infilling-15b-python':
@@ -61,7 +61,7 @@ export const judged: Readonly<Record<string, string>> = {
   'humaneval-05b':
     '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
   'humaneval-05b-python':
-    '**The same functions**, by exits that were tuned for ten minutes on modules of Python’s own library. As calibrated they lose one task and win one, and 0.97 solves as many, 1.08 times as fast; below that, speed is bought with answers.',
+    '**The same functions, by exits of Python**, tuned for ten minutes on modules of Python’s own library. As calibrated they lose one task and win one, and 0.97 solves as many, 1.08 times as fast; below that, speed is bought with answers.',
   'humaneval-15b':
     '**Whole functions by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
   'gsm8k-05b':
@@ -151,9 +151,9 @@ export const questions: readonly Question[] = [
     title: 'Why only exits, and what does continued pre-training add?',
     paper:
       'the model stays frozen, unlike in the usual training of all parameters, which takes significantly more computation and text (abstract); it discusses what that limits.',
-    answer: (kept) =>
+    answer: () =>
       paragraphs(
-        ofSweeps(kept, ['whole-5m'], wholeText, 'no run of both ways is kept.'),
+        'The figures are [above](#why-two-stages).',
         'Training everything changes the model’s own text as well, so that nothing can be promised about what it was before. It is worth trying on a model of your own and on text that it does not know, after exits alone.',
       ),
   },
@@ -266,13 +266,16 @@ export function wholeText(study: SweepStudy): string {
   );
 }
 
-/** Ways that are slower than full depth, or worse by more than the margin. */
-function whereNot(study: TasksStudy): string {
-  const sentences = study.sets.map(({ set, asked, ways }) => {
-    const slow = ways.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
-    const isTimed = ways.some(({ speed }) => speed !== null);
-    const worse = ways.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
-    return `On ${asked} tasks of ${set}, ${study.model} with exits ${study.exits.join(', ')}: ${slow.length > 0 ? `slower than full depth: ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${plural(study.margin, 'point')}: ${worse.join(', ')}` : `none is clearly worse by more than ${plural(study.margin, 'point')}`}.`;
+/** Ways of using exits that are slower than full depth, or worse by more than the margin. */
+function whereNot({ sets, margin }: TasksStudy, name: string): string {
+  const [, title] = /^\*\*(.*?)\*\*/.exec(judged[name]!)!;
+  const most = plural(margin, 'point');
+  const sentences = sets.map(({ ways }) => {
+    const own = ways.filter(({ way }) => way !== 'llama.cpp');
+    const slow = own.filter(({ speed }) => speed && speed.high < 1).map(({ way }) => way);
+    const isTimed = own.some(({ speed }) => speed !== null);
+    const worse = own.filter(({ difference }) => difference?.verdict === 'worse').map(({ way }) => way);
+    return `${title}: ${slow.length > 0 ? `slower than full depth: ${slow.join(', ')}` : isTimed ? 'no way is clearly slower than full depth' : 'speed was not measured'}; ${worse.length > 0 ? `worse by more than ${most}: ${worse.join(', ')}` : `none is clearly worse by more than ${most}`}.`;
   });
   return sentences.join(' ');
 }
