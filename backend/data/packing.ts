@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { encodeChat, type EncodedChat } from './chat.ts';
 import type { Document } from './documents.ts';
+import { keepNewest, markUsed } from '../system/user-cache.ts';
 import { createTokenFile, openTokenFile, type TokenSet, type TokenWriter } from './token-file.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -18,6 +19,8 @@ export interface PackingOptions {
   /** Share of the documents that is held out, 0 for none. */
   readonly heldOutFraction: number;
   readonly seed: number;
+  /** Bytes that all token files of the folder may take together, by default 8 GiB; those used longest ago are removed first. */
+  readonly mostBytes?: number;
   /** Which sets are wanted; default both. */
   readonly parts?: readonly Part[];
   /** Documents tokenised so far, of all. */
@@ -53,9 +56,12 @@ export async function packDocuments(
   const id = identify(survey, tokenizer, options);
   const parts = options.parts ?? ['train', 'heldOut'];
   const wanted = parts.filter((part) => part === 'train' || options.heldOutFraction > 0);
-  const path = (part: Part): string => join(options.directory, `${id}.${part}.tokens`);
+  const path = (part: Part): string => join(options.directory, `${id}.${part}${ending}`);
   const missing = wanted.filter((part) => !existsSync(path(part)));
   const written = await write(documents, tokenizer, survey, options, missing, path);
+  const paths = wanted.map(path);
+  paths.forEach(markUsed);
+  if (missing.length > 0) keepNewest(options.directory, ending, options.mostBytes ?? usualBytes, paths);
   const sets = new Map(wanted.map((part) => [part, written.get(part) ?? openTokenFile(path(part))]));
   const close = (): void => sets.forEach((set) => set.close());
   for (const [part, set] of sets) {
@@ -66,6 +72,9 @@ export async function packDocuments(
   const areChats = survey.chats === survey.documents;
   return { id, areChats, train: sets.get('train') ?? null, heldOut: sets.get('heldOut') ?? null, close };
 }
+
+const ending = '.tokens';
+const usualBytes = 8 * 2 ** 30;
 
 interface Survey {
   readonly documents: number;

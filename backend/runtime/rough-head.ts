@@ -1,13 +1,13 @@
 /** The rough copy of a model's head that screened readouts begin with: made once, then kept in the user's cache. */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Processor } from '../ggml/processor.ts';
 import { loadScreen, roughBytes, roughCopy, screenOf, type Screen } from '../ggml/ops/screened.ts';
 import { fewBits } from '../ggml/weight-form.ts';
 import type { Weights } from '../ggml/weights.ts';
 import { fileIdentity, writeFileAtomically } from '../system/files.ts';
-import { userCache } from '../system/user-cache.ts';
+import { keepNewest, markUsed, userCache } from '../system/user-cache.ts';
 import type { Model } from '../model/open.ts';
 import type { GgmlOptions } from './ggml-runtime.ts';
 
@@ -38,7 +38,8 @@ export async function loadHeadScreen(
 }
 
 const folder = 'heads';
-/** Bytes of all copies together; what was used last stays. */
+const ending = '.head';
+/** Bytes of all copies together. */
 const mostKept = 2 ** 31;
 
 /** A name that changes with the model's files. */
@@ -46,12 +47,12 @@ const copyName = ({ files }: Model, what: string): string =>
   `${createHash('sha256')
     .update(JSON.stringify([files.map(fileIdentity), what, fewBits]))
     .digest('hex')
-    .slice(0, 32)}.head`;
+    .slice(0, 32)}${ending}`;
 
 function readCopy(file: string, bytes: number): Uint8Array | null {
   try {
     const copy = readFileSync(file);
-    utimesSync(file, new Date(), new Date());
+    markUsed(file);
     return copy.byteLength === bytes ? copy : null;
   } catch {
     return null;
@@ -62,13 +63,8 @@ function readCopy(file: string, bytes: number): Uint8Array | null {
 function keepCopy(file: string, copy: Uint8Array): void {
   try {
     writeFileAtomically(file, [copy]);
-    const directory = join(file, '..');
-    const all = readdirSync(directory)
-      .map((name) => ({ path: join(directory, name), ...statSync(join(directory, name)) }))
-      .sort((a, b) => b.mtimeMs - a.mtimeMs);
-    let bytes = 0;
-    for (const { path, size } of all) if ((bytes += size) > mostKept) rmSync(path, { force: true });
   } catch {
     return;
   }
+  keepNewest(dirname(file), ending, mostKept, [file]);
 }
