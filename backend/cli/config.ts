@@ -7,7 +7,7 @@ import { configOrigin, flagOrigin, type Origin } from '../../protocol/options.ts
 export function readConfig(file: string): Record<string, unknown> {
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
   } catch (error) {
     throw userError('bad-config', `${file} cannot be read.`, 'Give --config a JSON file.', error);
   }

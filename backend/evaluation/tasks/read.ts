@@ -34,7 +34,10 @@ export function readTasks(path: string, first: number | null): TaskFile {
     .replace(/\.jsonl?$/, '');
   const tasks: Task[] = [];
   let left = first ?? Infinity;
-  for (const [i, line] of unpacked(path, bytes).split('\n').entries()) {
+  const lines = unpacked(path, bytes)
+    .replace(/^\uFEFF/, '')
+    .split('\n');
+  for (const [i, line] of lines.entries()) {
     if (line.trim() === '') continue;
     if (left-- <= 0) break;
     tasks.push(...tasksOf(line, `${path}:${i + 1}`, i + 1));

@@ -105,7 +105,8 @@ describe('early-exit', () => {
   it('names the config file in what is wrong with it', async () => {
     const broken = config('{"learningRate": }');
     expect((await earlyExit(['tune', '--config', broken])).err).toContain(`error ${broken} is not JSON: `);
-    const wrong = config('{"learningRate": 5}');
+    // As an editor on Windows writes it, with a byte order mark.
+    const wrong = config('\uFEFF{"learningRate": 5}');
     expect(await earlyExit(['tune', '--config', wrong])).toEqual({
       code: 2,
       out: '',

@@ -37,6 +37,12 @@ it('reads HumanEval, packed or not', () => {
   expect(task!.form === 'code' && task!.tests).toBe('def check(c):\n    assert c() == 1\n\ncheck(f)\n');
 });
 
+it('reads a file with a byte order mark', () => {
+  const text = `\uFEFF${JSON.stringify(humanEval)}`;
+  for (const name of ['marked.jsonl', 'marked.jsonl.gz'])
+    expect(readTasks(file(name, text), null).sets[0]!.tasks).toHaveLength(1);
+});
+
 it('reads infilling of a line and of more', () => {
   const two = { ...humanEval, task_id: 'b', suffix: 'x', canonical_solution: '    a = 1\n    b = 2\n' };
   const { sets } = readTasks(file('fill.jsonl', { ...humanEval, suffix: 'x' }, two), null);
