@@ -7,7 +7,7 @@ import * as https from 'node:https';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { nothing, nullable, oneOf, readMessage, record, text, type Shape, type TypeOf } from '../../protocol/shapes.ts';
 import { shown } from '../../protocol/shown.ts';
-import { quoted } from './shell.ts';
+import { quoted } from '../../protocol/shell-word.ts';
 
 /** The token for a cluster that needs one. */
 const tokenVariable = 'RAY_AUTH_TOKEN';

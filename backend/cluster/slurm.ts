@@ -8,11 +8,12 @@ import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
 import { shown } from '../../protocol/shown.ts';
 import { programPath } from '../devices/programs.ts';
 import { packageName } from './job.ts';
-import { quoted, quotedPythonPath } from './shell.ts';
+import { quoted } from '../../protocol/shell-word.ts';
+import { quotedPythonPath } from './shell.ts';
 import { meetingPorts } from './torchrun.ts';
 
-const gpusOfNode = 8;
 /** At most. */
+const gpusOfNode = 8;
 /** There once the job has begun: its number. */
 const numberFile = 'slurm.job';
 
@@ -37,8 +38,8 @@ export async function countSlurmGpus(signal: AbortSignal): Promise<number | null
  */
 export function slurmScript(folder: string, log: string, mesh: Mesh): string {
   const ranks = ranksOf(mesh);
-  const { first, count } = meetingPorts;
   const nodes = nodesFor(ranks);
+  const { first, count } = meetingPorts;
   return `#!/bin/bash
 #SBATCH --job-name=early-exit
 #SBATCH --output=${filePattern(path.join(folder, log))}
@@ -55,7 +56,6 @@ srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${rank
 `;
 }
 
-/**
 /** The fewest nodes among which ranks can be shared evenly. */
 function nodesFor(ranks: number): number {
   let nodes = Math.ceil(ranks / gpusOfNode);
@@ -63,6 +63,7 @@ function nodesFor(ranks: number): number {
   return nodes;
 }
 
+/**
  * A path as a directive of `sbatch` has it: one word in quotes, in which a backslash takes the next character as it is, and a percent sign
  * begins a replacement unless it is doubled (https://slurm.schedmd.com/sbatch.html, "filename pattern"). A backslash of the path's own would
  * end all replacements, and a directive is one line.

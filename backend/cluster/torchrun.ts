@@ -10,7 +10,8 @@ import { openForWriting } from '../system/files.ts';
 import { identityOf, type ProcessIdentity } from '../system/processes.ts';
 import { packageName } from './job.ts';
 import { findPython, pythonPath } from './python.ts';
-import { quoted, quotedPythonPath } from './shell.ts';
+import { quoted } from '../../protocol/shell-word.ts';
+import { quotedPythonPath } from './shell.ts';
 
 /** Address and port at which the launchers of one run meet, and no others. */
 export interface Meeting {
