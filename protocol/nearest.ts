@@ -5,10 +5,13 @@ export function nearest(word: string, candidates: readonly string[]): string | n
   let best: string | null = null;
   let bestDistance = Infinity;
   for (const candidate of candidates) {
+    const most = Math.max(1, Math.ceil(candidate.length / 3));
+    // Each letter by which one is longer is an edit. A word from outside may be very long.
+    if (Math.abs(word.length - candidate.length) > most) continue;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+    if (distance <= most && distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
-  return best !== null && bestDistance <= Math.max(1, Math.ceil(best.length / 3)) ? best : null;
+  return best;
 }
 
 /** Insertions, deletions, replacements and exchanges of neighbours (Levenshtein's distance with the last, "optimal string alignment"). */

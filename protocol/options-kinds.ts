@@ -22,6 +22,8 @@ export interface Option<T> {
   readonly default: string | number | boolean | readonly string[] | null;
   readonly scope: SettingScope | null;
   readonly minimum: number | null;
+  /** The value lies above `minimum`, not on it. */
+  readonly above: boolean;
   readonly maximum: number | null;
   /** Of an enum: each value with what it means. */
   readonly values: Readonly<Record<string, string>> | null;
@@ -40,6 +42,12 @@ export interface Option<T> {
 export const usualFirst = <Entry extends readonly [name: string, option: Option<unknown>]>(
   entries: readonly Entry[],
 ): Entry[] => entries.toSorted(([, a], [, b]) => Number(a.advanced) - Number(b.advanced));
+
+/** The range of an option, as keywords of a JSON schema. */
+export const rangeKeywords = ({ minimum, above, maximum }: Option<unknown>): Readonly<Record<string, number>> => ({
+  ...(minimum !== null && { [above ? 'exclusiveMinimum' : 'minimum']: minimum }),
+  ...(maximum !== null && { maximum }),
+});
 
 interface Common {
   readonly help: string;
@@ -63,6 +71,7 @@ const bad = <T>(expected: string, guess: string | null = null): Read<T> => ({ ok
 function option<T>(common: Common, fields: Fields, read: (value: unknown) => Read<T>): Option<T> {
   return {
     minimum: null,
+    above: false,
     maximum: null,
     values: null,
     optional: false,
@@ -94,6 +103,7 @@ function numeric(type: 'integer' | 'number', common: Common & Range & { readonly
     default: common.default,
     placeholder: 'N',
     minimum: minimum ?? null,
+    above,
     maximum: maximum ?? null,
   };
   return option(common, fields, (value) => {
@@ -174,10 +184,13 @@ interface Notation<T> extends Common {
   readonly guess?: (text: string) => string | null;
 }
 
+/** Most characters of a text in a notation: they bound the time that reading it takes. */
+const longestNotation = 10_000;
+
 /** A small notation of its own, written as text (or as a bare number). */
 export const notation = <T>(common: Notation<T> & { readonly default: string }): Option<T> =>
   option(common, { type: 'notation', default: common.default, placeholder: 'TEXT' }, (value) => {
-    const isText = typeof value === 'string' || typeof value === 'number';
+    const isText = typeof value === 'number' || (typeof value === 'string' && value.length <= longestNotation);
     const parsed = isText ? common.parse(String(value)) : null;
     if (parsed !== null) return good(parsed);
     return bad(common.expected, isText ? (common.guess?.(String(value)) ?? null) : null);

@@ -26,7 +26,7 @@ export type ExitsRequest =
   | { readonly kind: 'auto'; readonly architecture: Architecture }
   | { readonly kind: 'placed'; readonly exits: readonly ExitPlace[] };
 
-/** Weights of the exits' losses, in the order of the exits; a single one applies to all. */
+/** Weights of the exits' losses, in the order in which the stream reaches the exits; a single one applies to all. */
 export type ExitWeights =
   | { readonly kind: 'static'; readonly weights: readonly number[] }
   | {
@@ -154,7 +154,8 @@ function readArchitecture(text: string | undefined): Architecture | null {
   return Object.hasOwn(architectures, text) ? (text as Architecture) : null;
 }
 
-const readNumber = (text: string): number | null => (/^\d*\.?\d+(e-?\d+)?$/i.test(text) ? Number(text) : null);
+const readNumber = (text: string): number | null =>
+  /^(?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?$/i.test(text) ? Number(text) : null;
 
 function readNumbers(text: string): number[] | null {
   const numbers = text.split(',').map((word) => readNumber(word.trim()));

@@ -17,7 +17,7 @@ export const promiseNotation =
 
 /** `agreement=0.99`, `regret=0.01`. Null if the text is neither, or the number outside its range. */
 export function parsePromise(text: string): Promised | null {
-  const [, measure, number] = /^\s*(agreement|regret)\s*=\s*(\d*\.?\d+(?:e-?\d+)?)\s*$/i.exec(text) ?? [];
+  const [, measure, number] = /^\s*(agreement|regret)\s*=\s*((?:\d+(?:\.\d+)?|\.\d+)(?:e-?\d+)?)\s*$/i.exec(text) ?? [];
   const limit = Number(number);
   if (measure === undefined || !(limit > 0 && limit <= 1)) return null;
   return { measure: measure.toLowerCase() as Promised['measure'], limit };

@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { exitArchitectures } from '../../../backend/exits/spec.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { nearest } from '../../../protocol/nearest.ts';
-import { architectures, placeExits, thresholdOf } from '../../../protocol/options-notations.ts';
+import {
+  architectures,
+  parseThresholds,
+  parseWeights,
+  placeExits,
+  thresholdOf,
+} from '../../../protocol/options-notations.ts';
+import { parsePromise } from '../../../protocol/options-promise.ts';
 import {
   lengthOf,
   optionTables,
@@ -168,6 +175,18 @@ describe('notations', () => {
     }
   });
 
+  it('takes no longer for a long text that is no number, and refuses any that is far too long', () => {
+    const before = performance.now();
+    const digits = '1'.repeat(200_000);
+    for (const parse of [parseThresholds, parseWeights, (text: string) => parsePromise(`regret=${text}`)])
+      for (const wrong of [`${digits}x`, `${digits}.`, `${digits}.${digits}e`]) expect(parse(wrong)).toBeNull();
+    expect(performance.now() - before).toBeLessThan(1_000);
+    const many = Array.from({ length: 200_000 }, (_, i) => `${i + 1}=0.5`).join(',');
+    expect(refusal(() => parseOptions('generate', { threshold: many })).message).toMatch(
+      /^--threshold must be auto, .*, not "1=0/,
+    );
+  });
+
   it('knows the architectures that exits have', () => {
     expect(Object.keys(architectures).sort()).toEqual([...exitArchitectures].sort());
   });
@@ -195,5 +214,8 @@ describe('nearest', () => {
   it('finds near names only', () => {
     expect(nearest('promt', ['prompt', 'policy'])).toBe('prompt');
     expect(nearest('sparsity', ['prompt', 'policy'])).toBeNull();
+    // One that is too far away hides none that is not.
+    expect(nearest('abcdefgh', ['abcdx', 'abcdefghijkl'])).toBe('abcdefghijkl');
+    expect(nearest('p'.repeat(1_000_000), ['prompt', 'policy'])).toBeNull();
   });
 });
