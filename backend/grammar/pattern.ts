@@ -8,9 +8,9 @@ import { complement } from './utf8.ts';
 export function patternExpression(pattern: string): Expression {
   const scanner = newScanner(pattern);
   const { take, peek, isAtEnd } = scanner;
-  const unsupported = (): Error =>
+  const unsupported = (what = peek(10)): Error =>
     badGrammar(
-      `the pattern ${JSON.stringify(pattern.slice(0, 100))} has ${JSON.stringify(peek(10))}, which is not supported`,
+      `the pattern ${JSON.stringify(pattern.slice(0, 100))} has ${JSON.stringify(what)}, which is not supported`,
     );
 
   const classOf = (letter: string): readonly Range[] | null => {
@@ -22,24 +22,31 @@ export function patternExpression(pattern: string): Expression {
   const escaped = (): readonly Range[] => {
     const code = take(/x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}/y);
     if (code !== null) return single(parseInt(code.slice(1), 16));
+    // With a flag a code point, without it as many letters.
+    if (peek(2) === 'u{') throw unsupported();
     const letter = take(/[^]/uy);
     if (letter === null || /[1-9bBkpPcC]/.test(letter)) throw unsupported();
     return classOf(letter) ?? single((named[letter] ?? letter).codePointAt(0)!);
   };
-  const inClass = (): readonly Range[] => (take(/\\/y) ? escaped() : single(take(/[^]/uy)!.codePointAt(0)!));
+  const inClass = (): readonly Range[] => {
+    if (isAtEnd()) throw unsupported();
+    return take(/\\/y) ? escaped() : single(take(/[^]/uy)!.codePointAt(0)!);
+  };
   const bracket = (): Expression => {
     const isNegated = take(/\^/y) !== null;
     const ranges: Range[] = [];
     while (!take(/\]/y)) {
-      if (isAtEnd()) throw unsupported();
       const first = inClass();
-      if (first.length !== 1 || first[0]![0] !== first[0]![1] || !take(/-(?!\])/y)) {
+      if (!isSingle(first) || !take(/-(?!\])/y)) {
         ranges.push(...first);
         continue;
       }
       const last = inClass();
-      if (last.length !== 1) throw unsupported();
-      ranges.push([first[0]![0], last[0]![1]]);
+      const [from, to] = [first[0]![0], last[0]![1]];
+      // Beside a class a minus means itself.
+      if (!isSingle(last)) ranges.push(...first, ...single(0x2d), ...last);
+      else if (from <= to) ranges.push([from, to]);
+      else throw unsupported(`${String.fromCodePoint(from)}-${String.fromCodePoint(to)}`);
     }
     return inString(isNegated ? complement(ranges) : ranges);
   };
@@ -89,6 +96,7 @@ export function patternExpression(pattern: string): Expression {
 }
 
 const single = (code: number): readonly Range[] => [[code, code]];
+const isSingle = (ranges: readonly Range[]): boolean => ranges.length === 1 && ranges[0]![0] === ranges[0]![1];
 const named: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', 0: '\0' };
 const classes: Readonly<Record<string, readonly Range[]>> = {
   d: [[0x30, 0x39]],

@@ -98,6 +98,12 @@ test('closed objects that apply at once are joined, as in an intersection of Zod
   expect(['{"foo":null,"bar":null}', '{"foo":null}', '{"foo":null,"bar":null,"c":1}'].map(whole)).toEqual([true, false, false]); // prettier-ignore
 });
 
+test.each(['^[+-\\d]$', '^[\\d-+]$', '^[^+-\\w]$'])('a minus beside a class means itself in %s', (pattern) => {
+  const { whole } = fitting(schemaRules({ type: 'string', pattern }));
+  const expected = new RegExp(pattern);
+  for (const text of ['+', ',', '-', '.', '/', '0', '9', 'a']) expect([text, whole(`"${text}"`)]).toEqual([text, expected.test(text)]); // prettier-ignore
+});
+
 test('variants that lead back to themselves are looked at once', () => {
   const node = (name: string) => ({
     type: 'object',
@@ -164,6 +170,9 @@ test.each<[object, RegExp]>([
   [{ enum: [] }, /enum is empty/],
   [{ type: 'integer', minimum: 3, maximum: 2 }, /no number lies within/],
   [{ type: 'string', pattern: '(?=a)b' }, /is not supported/],
+  [{ type: 'string', pattern: '[z-a]' }, /has "z-a", which is not supported/],
+  [{ type: 'string', pattern: '[a-' }, /is not supported/],
+  [{ type: 'string', pattern: '\\u{41}' }, /has "u\{41\}", which is not supported/],
   [{ type: 'string', pattern: 'a', maxLength: 3 }, /say the length in the pattern/],
   [{ type: 'array', minItems: 4, maxItems: 2 }, /maxItems is less/],
   [{ properties: [] }, /is no object/],
