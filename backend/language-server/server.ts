@@ -18,6 +18,7 @@ import { TRACE_LANGUAGE } from './documents.ts';
 import { incoming, readParams } from './incoming.ts';
 import { answerJobs } from './jobs.ts';
 import { answerModels } from './models.ts';
+import { tell } from './outgoing.ts';
 import { answerRuns } from './runs/answers.ts';
 import { answerServing } from './serving.ts';
 import { answerDocuments } from './shown.ts';
@@ -38,8 +39,8 @@ const semanticTokens = { legend: { tokenTypes: annotations.tokenTypes, tokenModi
 /** Serves one client. The answer lets runs save and ends every job; calling it twice is harmless. */
 export function serve(connection: Connection, engine: Engine): () => Promise<void> {
   const notify = <Params>({ method }: protocol.Notification<Params>, params: Params): void =>
-    void connection.sendNotification(method, params);
-  const warn = (message: string): void => connection.console.warn(message);
+    tell(() => connection.sendNotification(method, params));
+  const warn = (message: string): void => tell(() => connection.console.warn(message));
   const answering = { ...incoming(connection), notify, warn };
   const status = createStatus((now) => notify(protocol.statusChanged, now));
   let options = defaultOptions;
@@ -63,7 +64,7 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
     options = { ...defaultOptions, ...given, display: { ...defaultOptions.display, ...given.display } };
     const { workspace, textDocument } = params.capabilities;
     hasDynamicTokens = textDocument?.semanticTokens?.dynamicRegistration ?? false;
-    documents.configure(options.display, workspace?.codeLens?.refreshSupport ?? false);
+    documents.configure(options.display, workspace ?? {});
     runs.open(options.runs);
     return {
       serverInfo: { name: 'early-exit' },
@@ -83,7 +84,9 @@ export function serve(connection: Connection, engine: Engine): () => Promise<voi
   connection.onInitialized(() => {
     const documentSelector = [{ language: TRACE_LANGUAGE }];
     if (hasDynamicTokens)
-      void connection.client.register(SemanticTokensRegistrationType.type, { documentSelector, ...semanticTokens });
+      tell(() =>
+        connection.client.register(SemanticTokensRegistrationType.type, { documentSelector, ...semanticTokens }),
+      );
     runs.load(options.resumeRuns);
   });
 

@@ -9,19 +9,26 @@ import {
   InlayHintRequest,
   SemanticTokensRequest,
   type Connection,
+  type WorkspaceClientCapabilities,
 } from 'vscode-languageserver/node';
+import type { TextDocument } from 'vscode-languageserver-textdocument';
 import type { Trace } from '../../protocol/exittrace.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { AnnotatedText } from './annotated-text.ts';
 import * as annotations from './annotations.ts';
 import * as documents from './documents.ts';
 import type { Incoming } from './incoming.ts';
+import { tell } from './outgoing.ts';
 import { changeParams, documentParams, openParams, positionParams, rangeParams } from './params.ts';
 import type { Written } from './written.ts';
 
+/** What an editor requests again if it is asked to, and supports that. */
+const refreshed = ['semanticTokens', 'inlayHint', 'codeLens'] as const;
+type Refreshing = Pick<WorkspaceClientCapabilities, (typeof refreshed)[number]>;
+
 export interface Shown {
-  /** What is shown from now on, and whether the editor can be asked to request it again. */
-  configure(display: protocol.DisplayOptions, canRefresh: boolean): void;
+  /** What is shown from now on, and what the editor can be asked to request again. */
+  configure(display: protocol.DisplayOptions, able: Refreshing): void;
   readonly isOpen: (uri: string) => boolean;
   /** The trace of a generation that a document has. */
   readonly traceOf: (uri: string, generation: string) => Trace | undefined;
@@ -34,14 +41,12 @@ export function answerDocuments(
   display: protocol.DisplayOptions,
 ): Shown {
   const open = newDocuments(connection);
-  let canRefresh = false;
+  let able: Refreshing = {};
 
   /** Asks the editor to request lenses and the like again: positions changed without an edit. */
   const refresh = (): void => {
-    if (!canRefresh) return;
-    void connection.languages.semanticTokens.refresh();
-    void connection.languages.inlayHint.refresh();
-    void connection.sendRequest('workspace/codeLens/refresh');
+    for (const each of refreshed)
+      if (able[each]?.refreshSupport) tell(() => connection.sendRequest(`workspace/${each}/refresh`));
   };
 
   followEdits(incoming, open, written);
@@ -53,9 +58,9 @@ export function answerDocuments(
   });
 
   return {
-    configure(next, canAsk) {
+    configure(next, ableTo) {
       display = next;
-      canRefresh = canAsk;
+      able = ableTo;
     },
     isOpen: (uri) => open.get(uri) !== undefined,
     traceOf: (uri, generation) => open.get(uri)?.texts.find(({ id }) => id === generation)?.trace,
@@ -68,6 +73,7 @@ interface Documents {
   all(): readonly documents.OpenDocument[];
   /** Replaces a document; reports the problem of a trace file to the editor. */
   set(opened: documents.OpenDocument): void;
+  /** Forgets a document; takes back what was reported of it. */
   delete(uri: string): void;
   /** Collects records from all traces of a document, with its conversion of offsets to positions. */
   collect<T>(uri: string, each: (text: AnnotatedText, at: annotations.PositionOf) => T[]): T[];
@@ -75,21 +81,27 @@ interface Documents {
 
 function newDocuments(connection: Connection): Documents {
   const open = new Map<string, documents.OpenDocument>();
+  const report = ({ uri, languageId }: TextDocument, problem: documents.Problem | null): void => {
+    if (languageId !== documents.TRACE_LANGUAGE) return;
+    const line = problem?.line ?? 0;
+    const range = { start: { line, character: 0 }, end: { line: line + 1, character: 0 } };
+    const diagnostics = problem
+      ? [{ range, message: problem.message, source: 'Early Exit', severity: 1 as const }]
+      : [];
+    tell(() => connection.sendDiagnostics({ uri, diagnostics }));
+  };
   return {
     get: (uri) => open.get(uri),
     all: () => [...open.values()],
     set(opened) {
-      const { document, problem } = opened;
-      open.set(document.uri, opened);
-      if (document.languageId !== documents.TRACE_LANGUAGE) return;
-      const line = problem?.line ?? 0;
-      const range = { start: { line, character: 0 }, end: { line: line + 1, character: 0 } };
-      void connection.sendDiagnostics({
-        uri: document.uri,
-        diagnostics: problem ? [{ range, message: problem.message, source: 'Early Exit', severity: 1 }] : [],
-      });
+      open.set(opened.document.uri, opened);
+      report(opened.document, opened.problem);
     },
-    delete: (uri) => void open.delete(uri),
+    delete(uri) {
+      const closed = open.get(uri);
+      open.delete(uri);
+      if (closed) report(closed.document, null);
+    },
     collect(uri, each) {
       const found = open.get(uri);
       return found?.texts.flatMap((text) => each(text, (offset) => found.document.positionAt(offset))) ?? [];

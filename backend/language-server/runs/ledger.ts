@@ -73,7 +73,7 @@ export function openLedger({ store, reported, changed, warn }: LedgerOptions): L
       return [file];
     },
     dropText(live) {
-      if (store) void rm(store.textFile(live.record.summary.id), { force: true });
+      if (store) rm(store.textFile(live.record.summary.id), { force: true }).catch(() => undefined);
     },
   };
 }

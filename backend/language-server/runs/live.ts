@@ -40,7 +40,7 @@ export const withClock = (summary: RunSummary, change: (clock: RunClock, now: nu
 
 /** Whether the run has a checkpoint yet. */
 export const hasWork = ({ record: { summary } }: Live): boolean =>
-  existsSync(path.join(summary.directory, 'exits.json'));
+  summary.directory !== '' && existsSync(path.join(summary.directory, 'exits.json'));
 
 /** A run that was ended before its own end. */
 export function ended(live: Live, state: 'paused' | 'stopped'): Outcome {

@@ -5,7 +5,8 @@
 import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { once } from 'node:events';
+import { pipeline } from 'node:stream/promises';
+import { setImmediate } from 'node:timers/promises';
 import { readDocuments, type Document } from '../../data/documents.ts';
 import { modes } from '../../system/files.ts';
 
@@ -20,22 +21,22 @@ export async function snapshotText(patterns: readonly string[], file: string): P
   const documents = readDocuments([...patterns, leftOut]);
   await mkdir(path.dirname(file), { recursive: true, mode: modes.owner.folder });
   const partial = `${file}.partial`;
-  const stream = createWriteStream(partial, { mode: modes.owner.file });
   try {
-    let since = performance.now();
-    for (const document of documents) {
-      if (!stream.write(`${JSON.stringify(record(document))}\n`)) await once(stream, 'drain');
-      if (performance.now() - since < SLICE_MILLISECONDS) continue;
-      await new Promise((resolve) => setImmediate(resolve));
-      since = performance.now();
-    }
-    stream.end();
-    await once(stream, 'close');
+    await pipeline(linesOf(documents), createWriteStream(partial, { mode: modes.owner.file }));
     await rename(partial, file);
   } catch (error) {
-    stream.destroy();
     await rm(partial, { force: true });
     throw error;
+  }
+}
+
+async function* linesOf(documents: Iterable<Document>): AsyncGenerator<string, void> {
+  let since = performance.now();
+  for (const document of documents) {
+    yield `${JSON.stringify(record(document))}\n`;
+    if (performance.now() - since < SLICE_MILLISECONDS) continue;
+    await setImmediate();
+    since = performance.now();
   }
 }
 

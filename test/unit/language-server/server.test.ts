@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -7,6 +7,7 @@ import {
   createProtocolConnection,
   StreamMessageReader,
   StreamMessageWriter,
+  type Connection,
   type ProtocolConnection,
 } from 'vscode-languageserver/node';
 import { serve } from '../../../backend/language-server/server.ts';
@@ -30,15 +31,20 @@ const tokens: TokenRecord[] = ['return', ' a;'].map((text, index) => ({
 const generated = { texts: [''], stops: ['length'], promptTokens: 1, tokens: 2, meanLayer: 4.5, layers: 12 };
 
 let client: ProtocolConnection;
+let server: Connection;
+let leave: () => Promise<void>;
 let onStart: (job: FakeJob) => void;
 let send: <P, R>(message: protocol.Request<P, R>, params: P) => Promise<R>;
 
-const connect = async (initializationOptions: Partial<protocol.ServerOptions> = {}): Promise<void> => {
+const connect = async (
+  initializationOptions: Partial<protocol.ServerOptions> = {},
+  capabilities: object = {},
+): Promise<void> => {
   const up = new PassThrough();
   const down = new PassThrough();
-  const server = createConnection(new StreamMessageReader(up), new StreamMessageWriter(down));
+  server = createConnection(new StreamMessageReader(up), new StreamMessageWriter(down));
   onStart = () => {};
-  serve(
+  leave = serve(
     server,
     fakeEngine((job) => onStart(job)),
   );
@@ -46,7 +52,7 @@ const connect = async (initializationOptions: Partial<protocol.ServerOptions> = 
   client = createProtocolConnection(new StreamMessageReader(down), new StreamMessageWriter(up));
   client.listen();
   send = (message, params) => client.sendRequest(message.method, params);
-  const parameters = { processId: null, rootUri: null, capabilities: {}, initializationOptions };
+  const parameters = { processId: null, rootUri: null, capabilities, initializationOptions };
   await client.sendRequest('initialize', parameters);
   await client.sendNotification('initialized', {});
 };
@@ -165,6 +171,50 @@ describe('the language server', () => {
     await client.sendNotification(protocol.displayChanged.method, { codeLens: true, hover: true });
     await change(3, 4, 'x');
     expect(await lensLines()).toEqual([]);
+  });
+
+  it('asks an editor to request again what it says it can, whatever that answers', async () => {
+    client.dispose();
+    await connect({}, { workspace: { codeLens: { refreshSupport: true }, inlayHint: { refreshSupport: true } } });
+    const asked: string[] = [];
+    for (const what of ['codeLens', 'inlayHint', 'semanticTokens'])
+      client.onRequest(`workspace/${what}/refresh`, () => {
+        asked.push(what);
+        throw new Error('not now');
+      });
+    await client.sendNotification(protocol.displayChanged.method, { codeLens: true });
+    for (let i = 0; i < 2; i++) await send(protocol.readStatus, {});
+    expect(asked.sort()).toEqual(['codeLens', 'inlayHint']);
+  });
+
+  it('takes back what was wrong with a trace file once that is closed', async () => {
+    const told: number[] = [];
+    const count = ({ diagnostics }: { diagnostics: unknown[] }): void => void told.push(diagnostics.length);
+    client.onNotification('textDocument/publishDiagnostics', count);
+    const textDocument = { uri: 'file:///a.exittrace', languageId: 'exittrace', version: 1, text: 'exittrace 1\nlayers x\n' }; // prettier-ignore
+    await client.sendNotification('textDocument/didOpen', { textDocument });
+    await client.sendNotification('textDocument/didClose', { textDocument });
+    await send(protocol.readStatus, {});
+    expect(told).toEqual([1, 0]);
+  });
+
+  it('lets a run whose client is gone save, and leaves it to the next server', async () => {
+    client.dispose();
+    const runs = temporaryFolder();
+    await connect({ runs });
+    const started = new Promise<FakeJob>((resolve) => (onStart = resolve));
+    const text = path.join(runs, 'text.md');
+    writeFileSync(text, 'Some text.');
+    const { id } = await send(protocol.startRun, { title: 'First', options: { model: 'm', data: [text] } });
+    const job = await started;
+    server.dispose();
+    job.push({ type: 'warning', message: 'a' });
+    const events = path.join(runs, id, 'events.jsonl');
+    while (!existsSync(events)) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(job.cancelled).toBe(false);
+    await leave();
+    const record: unknown = JSON.parse(readFileSync(path.join(runs, id, 'run.json'), 'utf8'));
+    expect(record).toMatchObject({ summary: { state: 'running' }, owner: null });
   });
 
   it('hands a user error over as its sentence with its code', async () => {
