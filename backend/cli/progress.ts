@@ -1,4 +1,5 @@
 /** What every command shows on standard error while a recipe runs: phases, progress, warnings, the model. */
+import { phaseNames } from '../../protocol/phases.ts';
 import { plural, singular } from '../../protocol/plural.ts';
 import type {
   GenerateReadyEvent,
@@ -15,20 +16,8 @@ import { openStatus, type Status } from './status.ts';
 import { count, duration } from './table.ts';
 import type { Stream } from './terminal.ts';
 
-const verbs: Readonly<Record<Phase, string>> = {
-  load: 'Loading',
-  download: 'Downloading',
-  tokenize: 'Reading data',
-  features: 'Running the backbone',
-  fit: 'Fitting',
-  tune: 'Tuning',
-  evaluate: 'Evaluating',
-  measure: 'Measuring',
-  generate: 'Generating',
-  install: 'Installing',
-  save: 'Saving',
-};
-const widest = Math.max(...Object.values(verbs).map((verb) => verb.length));
+const widest = Math.max(...Object.values(phaseNames).map((name) => name.length));
+const nameOf = (phase?: Phase): string => (phase ? phaseNames[phase] : '').padEnd(widest);
 
 export type CommonEvent =
   PhaseEvent | ProgressEvent | ExpectedEvent | NoteEvent | WarningEvent | ReadyEvent | GenerateReadyEvent;
@@ -53,7 +42,7 @@ export function openProgress(stream: Stream, now: () => number = () => performan
   const end = (): void => {
     if (current) {
       const time = duration((now() - current.start) / 1000);
-      const line = `${green('✓')} ${verbs[current.phase].padEnd(widest)}  ${current.detail}`;
+      const line = `${green('✓')} ${nameOf(current.phase)}  ${current.detail}`;
       status.say(`${line.trimEnd()}${current.detail ? ' ' : '  '}${dim(time)}`);
     }
     current = null;
@@ -66,11 +55,11 @@ export function openProgress(stream: Stream, now: () => number = () => performan
     }
     end();
     current = { phase, detail, start: now() };
-    status.show(null, () => `  ${verbs[phase].padEnd(widest)}  ${detail}`);
+    status.show(null, () => `  ${nameOf(phase)}  ${detail}`);
   };
   const draw = (share: number, rest: () => string): void => {
-    const verb = current ? verbs[current.phase] : '';
-    status.show(share, (bar) => `  ${verb.padEnd(widest)}  ${bar}  ${rest()}`);
+    const name = nameOf(current?.phase);
+    status.show(share, (bar) => `  ${name}  ${bar}  ${rest()}`);
   };
 
   return {
@@ -102,9 +91,9 @@ export function openProgress(stream: Stream, now: () => number = () => performan
       }
     },
     showWithin(event) {
-      const verb = verbs[event.phase].padEnd(widest);
-      if (event.type === 'phase') return status.show(null, () => `  ${verb}  ${event.detail}`);
-      status.show(shareOf(event), (bar) => `  ${verb}  ${bar}  ${amountOf(event)}`);
+      const name = nameOf(event.phase);
+      if (event.type === 'phase') return status.show(null, () => `  ${name}  ${event.detail}`);
+      status.show(shareOf(event), (bar) => `  ${name}  ${bar}  ${amountOf(event)}`);
     },
     draw,
     end,
