@@ -111,14 +111,14 @@ export function createEngine(settings: EngineSettings = {}): Engine {
 
       const work = async (): Promise<void> => {
         if (cancelled) return;
-        const thread = (turn.thread = takeThread(lane));
         try {
+          const thread = (turn.thread = takeThread(lane));
           running = thread.run(recipe, options, (event) => events.push(event as JobEvents[Name]));
           for (const message of unsent.splice(0)) running.send(message);
           await running.finished;
           events.end(null);
         } catch (error) {
-          if ((isFatal(error) || !writing.has(recipe)) && lane.thread === thread) lane.thread = null;
+          if ((isFatal(error) || !writing.has(recipe)) && lane.thread === turn.thread) lane.thread = null;
           events.end(error as Error);
         }
       };

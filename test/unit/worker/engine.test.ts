@@ -154,6 +154,17 @@ describe('createEngine', () => {
     await engine.dispose();
   });
 
+  it('fails a job whose thread cannot be opened, and goes on', async () => {
+    const engine = createEngine({ entry: new URL('https://example.com/entry.js') });
+    for (let i = 0; i < 2; i++) {
+      const job = engine.start('tune', options('counts'));
+      await expect(job.finished).rejects.toThrow(/file/);
+      await expect(job.read().next()).rejects.toThrow(/file/);
+    }
+    expect(engine.running('counts')).toBeNull();
+    await engine.dispose();
+  });
+
   it('adds no listeners to a thread that it uses again', async () => {
     const listeners = vi.spyOn(Worker.prototype, 'on');
     const engine = createEngine({ entry, idleMilliseconds: 60_000 });
