@@ -2,10 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { userError } from '../../protocol/errors.ts';
 import { refusal } from './failures.ts';
-import { newNestingMeter } from './nesting.ts';
-
-/** Most lists and objects within each other. Conversations with tools have about ten. */
-const mostLevels = 100;
+import { mostLevels, newNestingMeter } from './nesting.ts';
 
 export interface ReadBody {
   readonly value: unknown;

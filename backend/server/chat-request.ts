@@ -1,17 +1,9 @@
 /** A request for the next turn of a conversation: what every chat API becomes. Knows no shape of an answer. */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import type { ServedChat, ServedMessage, WriteRequest } from '../../protocol/serving.ts';
-import {
-  badField,
-  countField,
-  flagField,
-  isEmpty,
-  isRecord,
-  listField,
-  recordField,
-  refuseFields,
-  type Body,
-} from './fields.ts';
+import { badField, countField, flagField, isEmpty, listField, recordField, refuseFields, type Body } from './fields.ts';
+import { mostLevels, newNestingMeter } from './nesting.ts';
 import { requestedTokens, checkModel, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 import { callGrammar, callReader, plainReader, toolChoiceOf, toolsOf, type CallReader } from './tools.ts';
@@ -91,7 +83,10 @@ function asCalled(call: unknown): unknown {
   return { ...call, function: { ...named, arguments: typeof given === 'string' ? objectIn(given) : given } };
 }
 
+/** The object that a text has; another text stays as it is. @throws UserError for one that is nested too deep to be handed on. */
 function objectIn(text: string): unknown {
+  if (newNestingMeter()(Buffer.from(text)) > mostLevels)
+    throw userError('bad-argument', `Arguments of a call are nested deeper than ${mostLevels} lists and objects.`);
   try {
     const value: unknown = JSON.parse(text);
     return isRecord(value) ? value : text;

@@ -3,15 +3,13 @@ import { userError } from '../../protocol/errors.ts';
 import type { ServedPrompt } from '../../protocol/serving.ts';
 import type { WrittenText } from './answers.ts';
 import type { Endpoint } from './endpoint.ts';
-import { badField, textField, type Body } from './fields.ts';
+import { badField, refuseFields, textField, type Body } from './fields.ts';
 import { promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 
 export function embeddings(body: Body, served: Served): Endpoint {
-  const { dimensions, encoding_format: format = 'float' } = body;
+  const { encoding_format: format = 'float' } = body;
   if (format !== 'float' && format !== 'base64') throw badField('encoding_format', 'float or base64', format);
-  if (dimensions !== undefined && dimensions !== null)
-    throw userError('unsupported', 'dimensions is not supported.', 'Leave it out: all of a vector is given.');
   const pooling = poolingOf(body, served);
   const request = vectorRequest(body, served, promptsField({ prompt: body['input'] }, 'input'), pooling);
   return {
@@ -38,13 +36,16 @@ export function embeddings(body: Body, served: Served): Endpoint {
 
 type Pooling = NonNullable<Endpoint['request']['embedding']>;
 
-/** Prompts that are only read. */
-export const vectorRequest = (
+/** Prompts that are only read. All of a vector is given. */
+export function vectorRequest(
   body: Body,
   served: Served,
   prompts: readonly ServedPrompt[],
   embedding: Pooling,
-): Endpoint['request'] => requestOf(body, served, { prompts, maxTokens: 0, embedding });
+): Endpoint['request'] {
+  refuseFields(body, { dimensions: () => false });
+  return requestOf(body, served, { prompts, maxTokens: 0, embedding });
+}
 
 export const fullDepth: Pooling = { exit: null, pooling: 'mean' };
 

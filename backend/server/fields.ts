@@ -1,14 +1,11 @@
 /** Reads fields of a request's body, each with its kind. Knows no request. */
 import { userError, type UserError } from '../../protocol/errors.ts';
-import { shownValue } from '../../protocol/foreign.ts';
+import { isRecord, shownValue } from '../../protocol/foreign.ts';
 
 export type Body = Readonly<Record<string, unknown>>;
 
 export const badField = (name: string, expected: string, value: unknown): UserError =>
   userError('bad-argument', `${name} must be ${expected}, not ${shownValue(value)}.`);
-
-export const isRecord = (value: unknown): value is Body =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** @throws UserError if the body is no object. */
 export function bodyOf(value: unknown): Body {
@@ -56,6 +53,7 @@ export const isIds = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((each) => Number.isSafeInteger(each) && (each as number) >= 0);
 
 export const isZero = (value: unknown): boolean => value === 0;
+export const isOne = (value: unknown): boolean => value === 1;
 /** A list or an object with nothing in it. */
 export const isEmpty = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;

@@ -1,6 +1,6 @@
 /** The server itself: sockets, guards and limits around the routes. The model lives in another thread (writer.ts). */
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { Server as NetServer, type AddressInfo } from 'node:net';
 import { userError } from '../../protocol/errors.ts';
 import type { GenerateOptions } from '../../protocol/options.ts';
 import { isLoopback, type Guards } from './guards.ts';
@@ -24,6 +24,8 @@ export interface ServerSettings {
   readonly sockets?: SocketLimits;
   /** A stream without records for this time sends a comment; by default after 15 s. */
   readonly silenceMilliseconds?: number;
+  /** A reader that takes nothing of what is sent for this time is disconnected; by default after 30 s. */
+  readonly readerMilliseconds?: number;
   /** Called with errors that no client has caused. */
   readonly onDefect: (error: unknown) => void;
   /** Called for each request when it is over. */
@@ -45,6 +47,8 @@ const headersMilliseconds = 10_000;
 const bodyMilliseconds = 60_000;
 /** Programs between a client and a server often close what is idle for half a minute. */
 const silenceMilliseconds = 15_000;
+/** A socket whose reader takes nothing counts as busy, and keeps others out. */
+const readerMilliseconds = 30_000;
 /** How often that is looked at. */
 const lookMilliseconds = 1_000;
 
@@ -74,22 +78,36 @@ export async function listen(settings: ServerSettings): Promise<OpenServer> {
     answer(writer) {
       server.on('request', (request, response) => {
         if (isClosing) response.setHeader('connection', 'close');
-        const answered = respond(request, response, writer, { silenceMilliseconds, ...settings, guards });
+        const usual = { silenceMilliseconds, readerMilliseconds };
+        const answered = respond(request, response, writer, { ...usual, ...settings, guards }).then(() =>
+          sent(response),
+        );
         answering.add(answered);
         void answered.finally(() => answering.delete(answered));
       });
     },
     async close(graceMilliseconds) {
       isClosing = true;
-      const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
-      server.closeIdleConnections();
+      // Ends listening alone: HTTP's own way also cuts off answers that have ended and are still being taken.
+      NetServer.prototype.close.call(server);
       await Promise.race([Promise.allSettled(answering), delay(graceMilliseconds)]);
+      const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
       server.closeAllConnections();
       await closed;
       await Promise.allSettled(answering);
     },
   };
 }
+
+/**
+ * Settles when an answer that has ended has been taken, or its socket is closed; at once for one that has no socket: it is over, or waits
+ * behind another of its socket.
+ */
+const sent = (response: ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    if (response.socket === null || response.closed) resolve();
+    else response.once('close', resolve);
+  });
 
 function startListening(server: Server, { host, port }: ServerSettings): Promise<void> {
   return new Promise((resolve, reject) => {

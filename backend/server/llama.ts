@@ -1,9 +1,10 @@
 /** Endpoints of llama.cpp's server, as its clients use them: `/completion`, `/infill`, `/tokenize`, `/detokenize`, `/apply-template`, `/props`. */
+import { isRecord } from '../../protocol/foreign.ts';
 import type { ServedPrompt } from '../../protocol/serving.ts';
 import { exitsOf, type WrittenText } from './answers.ts';
 import { chatOf } from './chat-request.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
-import { badField, countField, flagField, isIds, isRecord, listField, textField, type Body } from './fields.ts';
+import { badField, countField, flagField, isIds, listField, textField, type Body } from './fields.ts';
 import { wantsExits } from './text-options.ts';
 import { requestedTokens, promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';

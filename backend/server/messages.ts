@@ -1,15 +1,16 @@
 /** `/v1/messages`: Anthropic's request and answer in blocks, over the same chat. */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import { finishReason, type WrittenText } from './answers.ts';
 import { chatOf, chatRequest } from './chat-request.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
-import { badField, isRecord, listField, refuseFields, without, type Body } from './fields.ts';
+import { badField, isOne, listField, refuseFields, without, type Body } from './fields.ts';
 import type { Served } from './served.ts';
 import { callId, turnOf, type Turn } from './tools.ts';
 import type { Caller, Writer } from './writer.ts';
 
 export function messages(body: Body, served: Served): Endpoint {
-  refuseFields(body, { mcp_servers: (value) => Array.isArray(value) && value.length === 0 });
+  refuseFields(body, { mcp_servers: (value) => Array.isArray(value) && value.length === 0, n: isOne });
   const { request, reader } = chatRequest(chatBody(body), served);
   const usage = (text: WrittenText): object => ({
     input_tokens: text.promptTokens - text.remembered,
@@ -28,7 +29,7 @@ export function messages(body: Body, served: Served): Endpoint {
     usage: usage(text),
   });
   const toolUses = ({ calls }: Turn, head: Head): { id: string; name: string; input: unknown }[] =>
-    calls.map((call, i) => ({ id: callId(head, 0, i), name: call.name, input: objectOf(call.arguments) }));
+    calls.map((call, i) => ({ id: callId(head, 0, i), name: call.name, input: JSON.parse(call.arguments) as unknown }));
   const stopOf = ({ reason, stop }: WrittenText, { calls }: Turn): object => ({
     stop_reason:
       calls.length > 0
@@ -168,12 +169,4 @@ function textsOf(content: unknown, name: string): string {
       throw userError('unsupported', `${name} may have blocks of text alone.`, 'This model reads no pictures.');
     })
     .join('');
-}
-
-function objectOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return {};
-  }
 }

@@ -1,5 +1,8 @@
 /** Measures how deep JSON is nested before anything parses it, since functions that walk JSON that is nested too deep overflow the stack. */
 
+/** Most lists and objects within each other. Conversations with tools have about ten. */
+export const mostLevels = 100;
+
 /** Takes a text's bytes as they come; answers the deepest list or object so far. */
 export type NestingMeter = (bytes: Uint8Array) => number;
 

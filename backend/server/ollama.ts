@@ -1,4 +1,5 @@
 /** Ollama's `/api/…`: chats, texts and vectors as its clients ask for them. Streams are lines of JSON, and the default. */
+import { isRecord } from '../../protocol/foreign.ts';
 import type { ServedModel } from '../../protocol/serving.ts';
 import { finishReason, type WrittenText } from './answers.ts';
 import { chatRequest } from './chat-request.ts';
@@ -8,7 +9,8 @@ import {
   badField,
   flagField,
   isEmpty,
-  isRecord,
+  isOne,
+  listField,
   recordField,
   refuseFields,
   textField,
@@ -21,12 +23,14 @@ import { plainReader, turnOf, type CallReader, type Turn } from './tools.ts';
 
 export function chat(body: Body, served: Served): Endpoint {
   if (isEmpty(body['messages'])) return loading(body, served, { message: { role: 'assistant', content: '' } });
+  for (const message of listField(body, 'messages') ?? [])
+    if (isRecord(message)) refuseFields(message, { images: isEmpty });
   const { request, reader } = chatRequest(plainBody(body), served);
   return written(body, served, request, reader, (turn) => ({
     message: {
       role: 'assistant',
       content: turn.text,
-      ...(turn.calls.length > 0 && { tool_calls: turn.calls.map(({ name, arguments: given }) => ({ function: { name, arguments: parsed(given) } })) }), // prettier-ignore
+      ...(turn.calls.length > 0 && { tool_calls: turn.calls.map(({ name, arguments: given }) => ({ function: { name, arguments: JSON.parse(given) as unknown } })) }), // prettier-ignore
     },
   }));
 }
@@ -140,21 +144,15 @@ function plainBody(body: Body): Body {
   const options = recordField(body, 'options') ?? {};
   // −2 means as many as there is room for.
   const limit = options['num_predict'] === -2 ? { num_predict: -1 } : {};
-  return { ...without(body, ['options', 'format']), ...options, ...limit, ...(format !== undefined && format !== null && format !== '' && { response_format: formatOf(format) }) }; // prettier-ignore
+  const plain = { ...without(body, ['options', 'format']), ...options, ...limit, ...(format !== undefined && format !== null && format !== '' && { response_format: formatOf(format) }) }; // prettier-ignore
+  refuseFields(plain, { n: isOne });
+  return plain;
 }
 
 function formatOf(format: unknown): object {
   if (format === 'json') return { type: 'json_object' };
   if (isRecord(format)) return { type: 'json_schema', json_schema: { schema: format } };
   throw badField('format', 'json or a JSON schema', format);
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 const details = { parent_model: '', format: 'gguf', family: 'early-exit', families: ['early-exit'], parameter_size: '', quantization_level: '' }; // prettier-ignore
@@ -172,7 +170,7 @@ export const tags = (served: Served): object => ({ models: [tagOf(served)] });
 
 /** Models in memory: exactly one. */
 export const running = (served: Served): object => ({
-  models: [{ ...tagOf(served), expires_at: new Date(8.64e15).toISOString(), size_vram: 0, context_length: served.model.contextLength }], // prettier-ignore
+  models: [{ ...tagOf(served), expires_at: '9999-12-31T23:59:59Z', size_vram: 0, context_length: served.model.contextLength }], // prettier-ignore
 });
 
 /** What clients look for in a template to know what a model can do; its own is in another language. */

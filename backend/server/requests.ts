@@ -64,11 +64,9 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
       'Leave one out.',
     );
   checkTexts(prompts.length * count);
-  checkAlternatives(
-    prompts.length * count,
-    Math.min(maxTokens, served.options.maxTokens, served.model.contextLength),
-    alternatives,
-  );
+  const { contextLength } = served.model;
+  checkAlternatives(prompts.length * count, Math.min(maxTokens, served.options.maxTokens, contextLength), alternatives);
+  if (echo) checkEcho(prompts, count, Math.max(1, scores ?? 0), contextLength);
   return {
     prompts,
     count,
@@ -100,6 +98,22 @@ function checkAlternatives(texts: number, tokens: number, alternatives: number):
     'Ask for fewer alternatives, fewer tokens, or in several requests.',
   );
 }
+
+/** Of prompts that are part of the answer. A token without alternatives takes about as much as one. */
+function checkEcho(prompts: readonly ServedPrompt[], count: number, alternatives: number, contextLength: number): void {
+  const lengths = prompts.map((prompt) => Math.min(mostIds(prompt), contextLength));
+  const tokens = count * lengths.reduce((sum, length) => sum + length, 0);
+  if (tokens * alternatives <= mostAlternatives) return;
+  throw userError(
+    'bad-argument',
+    `Prompts of up to ${tokens} tokens with ${alternatives} alternatives each are too many for one answer.`,
+    'Ask for fewer alternatives, or in several requests, or without echo.',
+  );
+}
+
+/** Tokens that a prompt may have. */
+const mostIds = (prompt: ServedPrompt): number =>
+  prompt.kind === 'ids' ? prompt.ids.length : prompt.kind === 'text' ? Buffer.byteLength(prompt.text) : Infinity;
 
 /** @throws Refusal if a request names another model. */
 export function checkModel(body: Body, { name, model, options }: Served): void {

@@ -21,6 +21,8 @@ export interface Answering extends Pick<Served, 'name' | 'options'> {
   readonly bodyBytes: number;
   /** A stream without records for this time sends a comment. */
   readonly silenceMilliseconds: number;
+  /** A reader that takes nothing of what is sent for this time is disconnected. */
+  readonly readerMilliseconds: number;
   /** Called with errors that no client has caused. */
   readonly onDefect: (error: unknown) => void;
   /** Called for each request when it is over, except for those that only check whether the server is alive. */
@@ -46,6 +48,9 @@ export async function respond(
   const gone = new AbortController();
   response.on('close', () => gone.abort());
   response.on('error', () => gone.abort());
+  // A socket that times out is closed: not while its answer is awaited, but if what has been ended is not taken.
+  response.setTimeout(0);
+  response.once('prefinish', () => response.setTimeout(answering.readerMilliseconds));
   const { url = '/', method = 'GET' } = request;
   const shape = failureShapeOf(url);
   const tally = newTally();
@@ -58,7 +63,8 @@ export async function respond(
       client: sender.client,
       method,
       path,
-      status: response.statusCode,
+      // As others log a client that has left before its answer.
+      status: response.headersSent ? response.statusCode : 499,
       tally,
       request: writeRequest,
     });
@@ -74,7 +80,7 @@ export async function respond(
   async function answer(
     to: Client,
     by: Writer,
-    { guards, name, options, bodyBytes, silenceMilliseconds, onDefect }: Answering,
+    { guards, name, options, bodyBytes, silenceMilliseconds, readerMilliseconds, onDefect }: Answering,
   ): Promise<void> {
     const isPreflight = method === 'OPTIONS';
     const refused = refusalOf(request.headers, guards, isPreflight || isOpen(url, method));
@@ -91,7 +97,7 @@ export async function respond(
     const served: Served = { model, name, options };
     const caller: Caller = { sender, bytes, tally, signal: gone.signal };
     if (route.kind === 'answers') return sendJson(to, 200, route.answer(served, by, body));
-    if (route.kind === 'asks') return await sendParts(to, await route.ask(body, by, caller));
+    if (route.kind === 'asks') return await sendParts(to, await route.ask(body, by, caller), readerMilliseconds);
     const open = (format: StreamFormat): EventStream => openStream(response, to.headers, silenceMilliseconds, format);
     const endpoint = route.endpoint(body, served);
     writeRequest = endpoint.request;
@@ -156,12 +162,14 @@ function sendJson({ response, headers }: Client, status: number, value: object):
   response.end(JSON.stringify(value));
 }
 
-/** Milliseconds after which a reader that takes nothing is disconnected. */
-const slowestReader = 30_000;
-
 /** An answer that may be long, in parts of its JSON, as fast as its reader takes them: others are served in between. */
-async function sendParts({ response, headers }: Client, parts: Iterable<string>): Promise<void> {
+async function sendParts(
+  { response, headers }: Client,
+  parts: Iterable<string>,
+  readerMilliseconds: number,
+): Promise<void> {
   response.writeHead(200, { ...headers, 'content-type': 'application/json; charset=utf-8' });
+  response.setTimeout(readerMilliseconds);
   for (const part of parts) {
     if (response.destroyed) return;
     if (response.write(part)) await setImmediate();
@@ -173,13 +181,7 @@ async function sendParts({ response, headers }: Client, parts: Iterable<string>)
 /** When what was written is on its way, or the reader has gone. */
 function taken(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
-    let left = response.writableLength;
-    const look = setInterval(() => {
-      if (response.writableLength === left) response.destroy();
-      left = response.writableLength;
-    }, slowestReader).unref();
     const done = (): void => {
-      clearInterval(look);
       response.off('drain', done).off('close', done);
       resolve();
     };

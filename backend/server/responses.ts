@@ -1,5 +1,6 @@
 /** `/v1/responses`: OpenAI's request and answer in items, over the same chat. Nothing is kept: each request brings its whole conversation. */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import type { WriteRequest } from '../../protocol/serving.ts';
 import { finishReason, type WrittenText } from './answers.ts';
 import { chatRequest } from './chat-request.ts';
@@ -7,7 +8,7 @@ import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 import {
   badField,
   isEmpty,
-  isRecord,
+  isOne,
   listField,
   recordField,
   refuseFields,
@@ -23,6 +24,7 @@ export function responses(body: Body, served: Served): Endpoint {
     previous_response_id: (id) => id === '',
     background: (value) => value === false,
     prompt: isEmpty,
+    n: isOne,
   });
   const { request, reader } = chatRequest(chatBody(body), served);
   const shell = (head: Head): Body => shellOf(body, served, request, head);

@@ -1,7 +1,8 @@
 /** What a text must be, as OpenAI's clients and llama.cpp's ask for it. */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import type { ServedGrammar } from '../../protocol/serving.ts';
-import { badField, isRecord, recordField, textField, type Body } from './fields.ts';
+import { badField, recordField, textField, type Body } from './fields.ts';
 
 /** Null: anything. @throws UserError for more than one wish. */
 export function grammarOf(body: Body): ServedGrammar | null {

@@ -71,13 +71,14 @@ function stopsOf(body: Body): string[] | undefined {
   return stops;
 }
 
-/** Characters of a text whose tokens get a bias. */
+/** Biases of one request, and characters of a text whose tokens get one. */
+const mostBiases = 1024;
 const longestBiased = 256;
 
 /** As OpenAI has it: above, text is noise. */
 const mostTemperature = 2;
 
-/** @throws UserError for penalties beyond those that OpenAI has, and a bias of no token. */
+/** @throws UserError for penalties beyond those that OpenAI has, a bias of no token, and too many of them. */
 export function changesOf(body: Body, { model }: Served): LogitChanges {
   return {
     presencePenalty: numberField(body, 'presence_penalty', -2, 2) ?? 0,
@@ -93,6 +94,8 @@ function biasOf(given: unknown, vocabulary: number): LogitChanges['bias'] {
   if (typeof given !== 'object') throw badField('logit_bias', expected, given);
   const isList = Array.isArray(given);
   const pairs: readonly unknown[] = isList ? (given as unknown[]) : Object.entries(given).map(ofEntry);
+  if (pairs.length > mostBiases)
+    throw userError('bad-argument', `logit_bias may have ${mostBiases} biases, not ${pairs.length}.`);
   return pairs.map((pair) => {
     const [token, bias]: readonly unknown[] = Array.isArray(pair) ? (pair as unknown[]) : [];
     const added = bias === false ? -Infinity : bias;

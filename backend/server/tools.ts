@@ -3,9 +3,10 @@
  * of an answer.
  */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import type { ServedGrammar } from '../../protocol/serving.ts';
 import type { Head } from './endpoint.ts';
-import { badField, isRecord, type Body } from './fields.ts';
+import { badField, type Body } from './fields.ts';
 
 export interface Tool {
   readonly name: string;
@@ -170,20 +171,22 @@ export function turnOf(text: string, reader: CallReader): Turn {
 
 /** Calls of these functions that a text is made of; none if it is anything else. */
 function callsIn(text: string, tools: readonly Tool[]): ToolCall[] {
-  const marked = [...text.matchAll(/<tool_call>\s*([^]*?)\s*(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);
-  const bare = text
-    .trim()
-    .replace(openers, '')
-    .replace(/\s*(?:<\/tools>|<\/function_call>|```)[^]*$/, '');
-  const calls = (marked.length > 0 ? marked : [bare]).map((each) => readCalls(each, tools));
+  const marked = [...text.matchAll(/<tool_call>([^]*?)(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);
+  const all = marked.length > 0 ? marked : [upToCloser(text.trim().replace(openers, ''))];
+  const calls = all.map((each) => readCalls(each, tools));
   return calls.includes(null) ? [] : calls.flatMap((each) => each!);
 }
 
+/** JSON up to what closes it; a closer within one of its texts closes nothing. */
+function upToCloser(json: string): string {
+  for (const { 0: found, index } of json.matchAll(/"(?:\\.|[^"\\\n])*"?|<\/tools>|<\/function_call>|```/g))
+    if (!found.startsWith('"')) return json.slice(0, index);
+  return json;
+}
+
 function readCalls(text: string, tools: readonly Tool[]): ToolCall[] | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
+  const value = parsed(text);
+  if (value === undefined) {
     // Some models write one call a line, and the last line may be cut off.
     const lines = text.split('\n').filter((line) => line.trim() !== '');
     if (lines.length < 2) return null;
@@ -195,8 +198,17 @@ function readCalls(text: string, tools: readonly Tool[]): ToolCall[] | null {
     const { name } = call;
     const given = call['arguments'] ?? call['parameters'] ?? {};
     const isKnown = typeof name === 'string' && tools.some((tool) => tool.name === name);
-    if (!isKnown || (!isRecord(given) && typeof given !== 'string')) return null;
+    if (!isKnown || !isRecord(typeof given === 'string' ? parsed(given) : given)) return null;
     return { name, arguments: typeof given === 'string' ? given : JSON.stringify(given) };
   });
   return calls.length === 0 || calls.includes(null) ? null : (calls as ToolCall[]);
+}
+
+/** Undefined if it is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,11 +1,12 @@
 /** The texts of a request as decoding takes them, and their records for the client. Knows no inbox. */
 import type { Sender, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../../protocol/serving.ts';
-import type { ServeOptions } from '../../../protocol/options.ts';
+import type { GenerateOptions, ServeOptions } from '../../../protocol/options.ts';
 import type { Steps } from '../../data/steps.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import type { BatchEvent, BatchRequest } from '../../decoding/batch.ts';
-import { endingWithLine } from '../../decoding/line-limit.ts';
+import { lineLimit } from '../../decoding/line-limit.ts';
 import { newPooling, type FinalNorm, type Pooling } from '../../decoding/pooled.ts';
+import { modeOf } from '../../decoding/mode.ts';
 import { changesLogits, type SamplingOptions } from '../../decoding/sampler.ts';
 import { draftingFrom, sequenceOptions } from '../../decoding/sequence-options.ts';
 import type { Model } from '../../model/open.ts';
@@ -40,12 +41,16 @@ export function* textsOf(
   const recordsEnd = scores !== null;
   // Log-probabilities are of the prompt's tokens as they are.
   const heals = options.tokenHealing && maxTokens > 0 && scores === null && grammar === null;
-  const changes = changesOf(request.changes, generator.tokenizer);
+  const changes = yield* changesOf(request.changes, generator.tokenizer);
   // A promise holds for greedy tokens of unchanged logits.
   const isChanged = options.mode === 'auto' && changesLogits({ ...options, ...changes });
-  const plainly = sequenceOptions(isChanged ? { ...options, mode: 'lossless', promptExit: 'off' } : options, generator);
+  const whole: GenerateOptions = { ...options, mode: isChanged ? 'lossless' : options.mode, promptExit: 'off' };
+  // Prompts stop in mode fast alone, which auto may not be for this text.
+  const isFast = options.mode !== 'auto' || modeOf(whole, generator.calibration) === 'fast';
+  const plainly = sequenceOptions(isFast ? options : whole, generator);
   const sampling = { ...plainly.sampling, ...changes };
-  const how = { ...plainly, sampling, maxTokens, alternatives, isMeasured, scores, recordsEnd };
+  const limits = lineMilliseconds > 0 ? [lineLimit(lineMilliseconds)] : [];
+  const how = { ...plainly, sampling, maxTokens, alternatives, isMeasured, scores, recordsEnd, ends: limits };
   const texts: Text[] = [];
   for (const prompt of plain) {
     const room = { contextLength, maxTokens, heals };
@@ -54,7 +59,7 @@ export function* textsOf(
     const allowed = grammar === null ? null : yield* grammars.open(grammar, endOfText);
     for (let number = 0; number < count; number++)
       texts.push({
-        ...(lineMilliseconds > 0 ? endingWithLine(how, lineMilliseconds) : how),
+        ...how,
         ...owner,
         contextLength,
         endOfText,
@@ -78,14 +83,16 @@ function finalNorm({ spec, parameters }: Model): FinalNorm {
   return { spec: spec.norm, gain: parameters.values('norm.weight'), bias };
 }
 
-function changesOf(
+function* changesOf(
   { bias, ...penalties }: LogitChanges,
   tokenizer: Pick<Tokenizer, 'encodePlain'>,
-): Pick<SamplingOptions, 'presencePenalty' | 'frequencyPenalty' | 'bias'> {
+): Steps<Pick<SamplingOptions, 'presencePenalty' | 'frequencyPenalty' | 'bias'>> {
   const added = new Map<number, number>();
-  for (const { token, added: value } of bias)
+  for (const { token, added: value } of bias) {
     for (const id of typeof token === 'string' ? tokenizer.encodePlain(token) : [token])
       added.set(id, (added.get(id) ?? 0) + value);
+    yield;
+  }
   return { ...penalties, bias: added };
 }
 

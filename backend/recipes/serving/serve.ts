@@ -10,6 +10,7 @@ import type {
   Answers,
   Sender,
   Question,
+  ServedChat,
   ServedModel,
   ServeEvent,
   ServeMessage,
@@ -24,6 +25,7 @@ import { openGenerator, type Generator } from '../generator.ts';
 import { modeWarning, promptLayerOf } from '../../decoding/mode.ts';
 import { stoppingAt } from '../../decoding/prompt-exit.ts';
 import { newGrammars } from './grammars.ts';
+import { oneByOne } from './one-by-one.ts';
 import { newTextQueue } from './queue.ts';
 import { scopes, textsOf, type Text } from './requests.ts';
 import { answer, plainPrompt, render } from './texts.ts';
@@ -63,7 +65,7 @@ async function* serveWith(
 ): AsyncGenerator<ServeEvent, void> {
   const shape = { parallel: options.parallel, contextLength: servedContext(generator.staged, options) };
   const given = servedGeneration(options);
-  stoppingAt(generator.staged, promptLayerOf(given, generator.calibration), 0);
+  stoppingAt(generator.staged, promptLayerOf(given, generator.calibration, generator.staged.exits), 0);
   yield { type: 'serving', model: servedModel(generator, shape) };
   const warning = modeWarning(given, generator.calibration);
   if (warning !== null) yield { type: 'warning', message: warning };
@@ -100,6 +102,7 @@ async function* answerAll(
   // Prompts take precedence over questions.
   const prompts = openDesk();
   const questions = openDesk();
+  const templates = oneByOne();
   let events: ServeEvent[] = [];
 
   const queue = newTextQueue(session, {
@@ -141,15 +144,21 @@ async function* answerAll(
     request.task = { client, steps, refuse: (error) => refuse(id, error) };
     desk.add(request.task);
   };
+  const rendered = (id: number, { client }: Sender, chat: ServedChat): Promise<string> => {
+    const { signal: gone } = open.get(id)!.gone;
+    return templates(client, () => render(chat, tokenizer, gone));
+  };
   const writeTexts = async (id: number, sender: Sender, request: WriteRequest): Promise<void> => {
-    const { texts, gone } = open.get(id)!;
-    const plain = await Promise.all(request.prompts.map((prompt) => plainPrompt(prompt, tokenizer, gone.signal)));
+    const { texts } = open.get(id)!;
+    const plain = await Promise.all(
+      request.prompts.map((prompt) => plainPrompt(prompt, (chat) => rendered(id, sender, chat))),
+    );
     const owner = { id, turn: [sender.client, String(id)], scope: scopeOf(id, sender) };
     put(prompts, id, sender, joining());
     function* joining(): Steps<void> {
       const made = yield* textsOf(request, plain, owner, generator, grammars, contextLength);
       for (const { prompt, promptExit } of made) {
-        checkPrompt(prompt, contextLength);
+        checkPrompt(prompt, { ...generator.staged.spec, contextLength });
         stoppingAt(generator.staged, promptExit, prompt.length);
       }
       for (const text of made) texts.add(text);
@@ -158,8 +167,7 @@ async function* answerAll(
     }
   };
   const answerQuestion = async (id: number, sender: Sender, question: Question): Promise<void> => {
-    const { signal: gone } = open.get(id)!.gone;
-    if (question.kind === 'template') return tell(id, await render(question.chat, tokenizer, gone));
+    if (question.kind === 'template') return tell(id, await rendered(id, sender, question.chat));
     put(questions, id, sender, answering(question));
     function* answering(given: Exclude<Question, { kind: 'template' }>): Steps<void> {
       tell(id, yield* answer(given, tokenizer));

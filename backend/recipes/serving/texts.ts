@@ -3,7 +3,7 @@ import { plural } from '../../../protocol/plural.ts';
 import { userError } from '../../../protocol/errors.ts';
 import type { Answers, Question, ServedChat, ServedGap, ServedPrompt } from '../../../protocol/serving.ts';
 import { renderChat } from '../../data/chat.ts';
-import { requireFim } from '../../data/fim.ts';
+import { requireFim, type FimTokenizer } from '../../data/fim.ts';
 import { gapPrompt, splitPrefix, withoutHealing } from '../../data/gap-prompt.ts';
 import type { Begun } from '../../data/healing.ts';
 import type { Steps } from '../../data/steps.ts';
@@ -38,14 +38,11 @@ export interface PromptRoom {
   readonly heals: boolean;
 }
 
-/** Renders a conversation. @throws UserError for a template that refuses, or once the signal fires. */
-export async function plainPrompt(
+/** A prompt whose conversation, if it is one, is rendered. */
+export const plainPrompt = async (
   prompt: ServedPrompt,
-  tokenizer: Tokenizer,
-  signal: AbortSignal,
-): Promise<PlainPrompt> {
-  return prompt.kind === 'chat' ? { kind: 'rendered', text: await render(prompt.chat, tokenizer, signal) } : prompt;
-}
+  rendered: (chat: ServedChat) => Promise<string>,
+): Promise<PlainPrompt> => (prompt.kind === 'chat' ? { kind: 'rendered', text: await rendered(prompt.chat) } : prompt);
 
 /** @throws UserError for ids that are none, a text that is too long, a model that does not fill in the middle. */
 export function* encodePrompt(prompt: PlainPrompt, tokenizer: Tokenizer, room: PromptRoom): Steps<EncodedPrompt> {
@@ -100,13 +97,17 @@ function* encodeGap(
 ): Steps<EncodedPrompt> {
   requireFim(tokenizer);
   const { settled, begun: fresh } = splitPrefix(gap.prefix);
-  const plain = new Map<string, number[]>();
-  for (const text of [settled, fresh, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
-    plain.set(text, yield* tokenizer.encodePlainSteps(text));
-  const encodePlain = (text: string): number[] => plain.get(text) ?? tokenizer.encodePlain(text);
+  const settledIds = yield* tokenizer.encodePlainSteps(settled);
+  const inside = new Map<string, number[]>();
+  for (const text of [fresh, gap.suffix, ...gap.chunks.map((chunk) => chunk.text)])
+    inside.set(text, yield* tokenizer.encodeInsideSteps(text));
   // A request for as many tokens as the context has still gets half of the context for its prompt.
   const limits = { ...gapLimits, maxTokens: Math.min(maxTokens, Math.floor(contextLength / 2)) };
-  const encoder = { ...tokenizer, encodePlain };
+  const encoder: FimTokenizer = {
+    ...tokenizer,
+    encodePlain: (text) => (text === settled ? settledIds : tokenizer.encodePlain(text)),
+    encodeInside: (text) => inside.get(text) ?? tokenizer.encodeInside(text),
+  };
   return gapPrompt(heals ? encoder : withoutHealing(encoder), gap, limits, contextLength);
 }
 
@@ -143,7 +144,7 @@ function* piecesOf(ids: Int32Array, tokenizer: Tokenizer): Steps<Map<number, str
   return pieces;
 }
 
-/** The text that a chat template makes of a conversation. */
+/** The text that a chat template makes of a conversation. @throws UserError for a template that refuses, or once the signal fires. */
 export const render = ({ messages, ...chat }: ServedChat, tokenizer: Tokenizer, signal: AbortSignal): Promise<string> =>
   renderChat(tokenizer, messages, { ...chat, addGenerationPrompt: true, signal });
 

@@ -69,6 +69,7 @@ describe('/v1/responses', () => {
   test.each([
     [{ input: 5 }, /input must be a text or a list of items/],
     [{ input: 'x', previous_response_id: 'resp_1' }, /previous_response_id is not supported/],
+    [{ input: 'x', n: 2 }, /n is not supported/],
     [{ input: 'x', tools: [{ type: 'web_search' }] }, /must be of type function/],
     [{ input: [{ type: 'message', role: 'user', content: [{ type: 'input_image' }] }] }, /must be a text/],
   ])('%o is refused', async (given, message) => {
@@ -120,6 +121,7 @@ describe('/v1/messages', () => {
   test('refuses in its own shape', async () => {
     expect(await json('/v1/messages', { messages: requests })).toMatchObject({ type: 'error', error: { type: 'invalid_request_error', message: /max_tokens must be/ } }); // prettier-ignore
     expect(await json('/v1/messages', { ...body, model: 'claude' })).toMatchObject({ error: { type: 'not_found_error' } }); // prettier-ignore
+    expect(await json('/v1/messages', { ...body, n: 2 })).toMatchObject({ error: { message: 'n is not supported. Leave it out.' } }); // prettier-ignore
   });
 });
 
@@ -162,11 +164,22 @@ describe("Ollama's", () => {
     const { message } = await json('/api/chat', { ...body, tools, tool_choice: 'required' });
     expect(['Rome', 'Oslo']).toContain(message.tool_calls[0].function.arguments.city);
     expect((await json('/api/tags')).models).toMatchObject([{ name: 'served-model:latest' }]);
-    expect((await json('/api/ps')).models).toMatchObject([{ name: 'served-model:latest' }]);
+    expect((await json('/api/ps')).models).toMatchObject([{ name: 'served-model:latest', expires_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:]{8}Z$/) }]); // prettier-ignore
     expect((await json('/api/show', { model: 'served-model' })).capabilities).toEqual(['completion', 'embedding', 'tools', 'insert']); // prettier-ignore
     expect((await json('/api/version')).version).toMatch(/^\d+\.\d+\.\d+/);
     expect(await json('/api/show', { model: 'llama3' })).toEqual({ error: 'There is no model "llama3" here, but served-model.' }); // prettier-ignore
     expect(await json('/api/chat', {})).toEqual({ error: 'messages must be a list of at least one message.' }); // prettier-ignore
+  });
+
+  test.each([
+    ['/api/chat', { messages: [{ role: 'user', content: 'x', images: ['aGk='] }] }, 'images'],
+    ['/api/chat', { messages: requests, options: { n: 2 } }, 'n'],
+    ['/api/generate', { prompt: 'x', images: ['aGk='] }, 'images'],
+    ['/api/generate', { prompt: 'x', raw: true, n: 2 }, 'n'],
+    ['/api/embed', { input: 'x', dimensions: 8 }, 'dimensions'],
+  ])('%s %o is refused', async (path, body, field) => {
+    expect(await json(path, body)).toEqual({ error: `${field} is not supported. Leave it out.` });
+    expect(await json('/api/chat', { messages: [{ role: 'user', content: 'x', images: [] }], n: 1, options: { num_predict: 1 }, stream: false })).toMatchObject({ done: true }); // prettier-ignore
   });
 });
 

@@ -27,19 +27,23 @@ const model: ServedModel = {
 };
 
 /** A job whose model is there at once, and that answers what `answer` says. */
-function fakeJob(answer: (message: ServeMessage) => ServeEvent | null = () => null) {
-  const events: ServeEvent[] = [{ type: 'serving', model }];
+function fakeJob(
+  answer: (message: ServeMessage) => ServeEvent | null | Promise<ServeEvent> = () => null,
+  served: Partial<ServedModel> = {},
+) {
+  const events: ServeEvent[] = [{ type: 'serving', model: { ...model, ...served } }];
   let wake = (): void => undefined;
   return {
     send(message: ServeMessage) {
-      const event = answer(structuredClone(message));
-      if (event) events.push(event);
-      wake();
+      void Promise.resolve(answer(structuredClone(message))).then((event) => {
+        if (event) events.push(event);
+        wake();
+      });
     },
     async *read(): AsyncGenerator<ServeEvent, void> {
       for (;;) {
         yield* events.splice(0);
-        await new Promise<void>((resolve) => (wake = resolve));
+        if (events.length === 0) await new Promise<void>((resolve) => (wake = resolve));
       }
     },
   };
@@ -109,6 +113,17 @@ test('a body that is nested too deep is refused in one sentence, at every endpoi
     }
   const sound = { messages: [{ role: 'user', content: 'x' }], tools: [JSON.parse(nested(98)) as unknown] };
   expect(await (await post('/apply-template', JSON.stringify(sound))).json()).toEqual({ prompt: 'a text' });
+  // The arguments of a call are JSON within the body's.
+  const calling = (levels: number): Promise<Response> => {
+    const call = { type: 'function', function: { name: 'a', arguments: `{"a":${nested(levels)}}` } };
+    return post(
+      '/apply-template',
+      JSON.stringify({ messages: [{ role: 'assistant', content: '', tool_calls: [call] }] }),
+    );
+  };
+  expect(await (await calling(99)).json()).toEqual({ prompt: 'a text' });
+  for (const levels of [100, 100_000])
+    expect(await (await calling(levels)).json()).toMatchObject({ error: { message: 'Arguments of a call are nested deeper than 100 lists and objects.' } }); // prettier-ignore
   expect(server.defects).toEqual([]);
   await server.close(100);
 });
@@ -177,6 +192,71 @@ test('sockets that are idle give way to those that ask, and none that is answere
   expect(busy.map(({ readyState }) => readyState)).toEqual(['open', 'open']);
   expect(idle.filter(({ readyState }) => readyState === 'open').length).toBeLessThan(7);
   for (const socket of [...busy, ...idle]) socket.destroy();
+  await server.close(100);
+});
+
+/** More than the system takes of an answer before its reader does. */
+const long = 'x'.repeat(30_000_000);
+
+test.each([
+  ['GET /props', ''],
+  ['POST /detokenize', '{"tokens":[1]}'],
+])('a reader that takes nothing of its answer to %s is disconnected', async (what, body) => {
+  const job = fakeJob(({ id }) => ({ type: 'answered', id, answer: long }), { chatTemplate: long });
+  let isOver = (): void => undefined;
+  const over = new Promise<void>((resolve) => (isOver = resolve));
+  const writer = openWriter(job, limits, () => undefined);
+  const server = await open(writer, { readerMilliseconds: 500, onRequest: () => isOver() });
+  const words = `${what} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const started = performance.now();
+  const [socket] = await hold(server.url, 1, words);
+  await over;
+  expect(performance.now() - started).toBeLessThan(5_000);
+  socket!.destroy();
+  await server.close(100);
+});
+
+test('an answer may be awaited for longer than a reader may take nothing, also behind another of its socket', async () => {
+  const answer = async ({ id }: ServeMessage): Promise<ServeEvent> => {
+    await wait(1_000);
+    return { type: 'answered', id, answer: 'a' };
+  };
+  const server = await open(
+    openWriter(fakeJob(answer), limits, () => undefined),
+    { readerMilliseconds: 300 },
+  );
+  const body = '{"tokens":[1]}';
+  const ask = `POST /detokenize HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const [socket] = await hold(server.url, 1, `GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${ask}`);
+  let text = '';
+  socket!.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  await wait(2_000);
+  expect(text).toMatch(/"status":"ok"[^]*"content":"a"/);
+  socket!.destroy();
+  await server.close(100);
+});
+
+test('a server that stops lets its clients take what has been answered', async () => {
+  const server = await open(openWriter(fakeJob(undefined, { chatTemplate: long }), limits, () => undefined));
+  const response = await fetch(`${server.url}/props`);
+  const started = performance.now();
+  const closing = server.close(10_000);
+  await wait(300);
+  await expect(fetch(`${server.url}/health`)).rejects.toThrow();
+  expect(((await response.json()) as { chat_template: string }).chat_template).toHaveLength(long.length);
+  await closing;
+  expect(performance.now() - started).toBeLessThan(5_000);
+});
+
+test('what takes long to read holds up no other client', async () => {
+  const server = await open(openWriter(fakeJob(), limits, () => undefined));
+  const started = performance.now();
+  const word = '1'.repeat(1_000_000);
+  for (const early_exit of [{ threshold: `${word}x` }, { [word]: 1 }, { mode: word }, { exits: [word] }]) {
+    const sent = { method: 'POST', body: JSON.stringify({ prompt: 'x', early_exit }) };
+    expect((await fetch(`${server.url}/v1/completions`, sent)).status).toBe(400);
+  }
+  expect(performance.now() - started).toBeLessThan(2_000);
   await server.close(100);
 });
 

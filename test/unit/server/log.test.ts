@@ -90,3 +90,14 @@ test('the metrics have times to the first token, speeds, the queue, exits and dr
   expect(value('drafts_right_total')).toBeGreaterThan(0);
   expect([value('texts_open'), value('texts_writing'), value('texts_waiting')]).toEqual([0, 0, 0]);
 });
+
+test('a request that its client leaves before its answer has the status of that', async () => {
+  const stop = new AbortController();
+  const body = { prompt: 'let a', n: 60, max_tokens: 400, temperature: 1 };
+  const answer = post('/v1/completions', body, { signal: stop.signal });
+  await setTimeout(200);
+  records.length = 0;
+  stop.abort();
+  await expect(answer).rejects.toThrow();
+  expect(await loggedRecord()).toMatchObject({ status: 499, path: '/v1/completions' });
+});

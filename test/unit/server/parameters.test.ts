@@ -1,5 +1,5 @@
 /** What a request may say of how its texts are written, and the small endpoints that clients look at first. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,11 @@ import { clientOf, servedFiles, serveHere } from '../../support/served.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
 const place = await servedFiles(folder);
+// As in models whose tokenizer also has markers for images, for which they have no row.
+const tokenizerFile = join(place.model, 'tokenizer.json');
+const written = JSON.parse(readFileSync(tokenizerFile, 'utf8')) as { added_tokens: object[] };
+const marker = { ...written.added_tokens.at(-1), id: 4096, content: '<image>' };
+writeFileSync(tokenizerFile, JSON.stringify({ ...written, added_tokens: [...written.added_tokens, marker] }));
 const tokenizer = loadTokenizer(place.model);
 const server = await serveHere(place, { parallel: 2, alias: 'gpt/mine' });
 await server.loaded;
@@ -91,15 +96,28 @@ test('a prompt that stops at an exit without a memory is refused, and the server
 
 test.each([
   ['/completion', { prompt: Array(10).fill(prompt), n_probs: 1000, n_predict: -1 }, /alternatives each are too many/],
+  ['/v1/completions', { prompt: Array(1024).fill(Array(420).fill(5)), max_tokens: 0, echo: true, logprobs: 5 }, /Prompts of up to 430080 tokens with 5 alternatives each are too many/], // prettier-ignore
+  ['/v1/completions', { prompt: Array(33).fill(' a'.repeat(300)), n: 31, max_tokens: 0, echo: true, logprobs: 5 }, /Prompts of up to 523776 tokens/], // prettier-ignore
   ['/completion', { prompt, stop: Array(65).fill('a') }, /stop may have 64 texts/],
   ['/completion', { prompt, stop: ['a'.repeat(2000)] }, /of 1024 characters/],
   ['/completion', { prompt, logit_bias: [['a'.repeat(300), 1]] }, /logit_bias/],
+  ['/completion', { prompt, logit_bias: Array(1025).fill(['a', 1]) }, /logit_bias may have 1024 biases, not 1025/],
   ['/infill', { input_prefix: '', input_suffix: '', input_extra: [{ text: '', filename: 'a'.repeat(2000) }] }, /input_extra\[0\]\.filename/], // prettier-ignore
 ])('%s refuses what would hold up other clients (%#)', async (path, body, message) => {
   const response = await post(path, body);
   expect(response.status).toBe(400);
   expect(await response.text()).toMatch(message);
 });
+
+test.each([['a <image> b'], [[1, 4096]]])(
+  'a token beyond the vocabulary costs its own text alone: %j',
+  async (strange) => {
+    const other = ask('/completion', { prompt, n_predict: 40 });
+    const response = await post('/completion', { prompt: strange });
+    expect([response.status, await response.text()]).toEqual([400, expect.stringContaining('has token 4096, but the model has 4096')]); // prettier-ignore
+    expect((await other).content).not.toBe('');
+  },
+);
 
 test("streams of llama.cpp's own endpoints end with their last record", async () => {
   const text = await (await post('/completion', { prompt, n_predict: 2, stream: true })).text();

@@ -144,8 +144,12 @@ describe('calls', () => {
     ['<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>', '', [['now', '{}']]],
     ['Let me see.\n<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name":"now"}</tool_call>', 'Let me see.\n', [['add', '{"a":1}'], ['now', '{}']]], // prettier-ignore
     ['```json\n{"name": "add", "arguments": {"a": 1}}\n```', '', [['add', '{"a":1}']]],
+    ['```json\n{"name": "add", "arguments": {"a": "```ts\\n\\"1\\"\\n```"}}\n```\nIt is "so".', '', [['add', '{"a":"```ts\\n\\"1\\"\\n```"}']]], // prettier-ignore
+    ['{"name": "add", "arguments": {"a": "</tools>```"}}', '', [['add', '{"a":"</tools>```"}']]],
     ['<tools>\n{"name": "now", "parameters": {}}\n</tools>', '', [['now', '{}']]],
     ['{"name": "now", "arguments": "{}"}', '', [['now', '{}']]],
+    ['{"name": "now", "arguments": "Rome"}', '{"name": "now", "arguments": "Rome"}', []],
+    ['{"name": "now", "arguments": "[1]"}', '{"name": "now", "arguments": "[1]"}', []],
     ['[{"name": "now", "arguments": {}}, {"name": "add", "arguments": {}}]', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
     ['{"name": "other", "arguments": {}}', '{"name": "other", "arguments": {}}', []],
     ['{"name": "now"}\n{"name": "add", "arguments": {}}\n{"name": "no', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore

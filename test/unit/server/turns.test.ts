@@ -1,5 +1,5 @@
 /** Several clients of one server: turns, limits, what one may learn of another, and streams beside long questions. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request as send, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -65,6 +65,23 @@ test('a text of another client does not wait for all of one who asked for many',
   await all;
   await ending(server);
 }, 120_000);
+
+test('a chat of another client does not wait for the templates of all chats of one who has many', async () => {
+  const model = join(folder, 'slow-model');
+  cpSync(place.model, model, { recursive: true });
+  const slow = '{% for i in range(12000) %}{% if i < 0 %}{% endif %}{% endfor %}{{ messages[0].content }}';
+  writeFileSync(join(model, 'chat_template.jinja'), slow);
+  const { server, as } = await serving({ model });
+  const chat = { messages: [{ role: 'user', content: 'x' }] };
+  let answered = 0;
+  const many = Array.from({ length: 16 }, () => as('first', '/apply-template', chat).then(() => answered++));
+  while (answered === 0) await wait(2);
+  expect(await (await as('second', '/apply-template', chat)).json()).toEqual({ prompt: 'x' });
+  expect((await as('second', '/v1/chat/completions', { ...chat, max_tokens: 1 })).status).toBe(200);
+  expect(answered).toBeLessThan(12);
+  await Promise.all(many);
+  await ending(server);
+}, 60_000);
 
 const openTexts = async ({ url }: TestServer): Promise<number> => {
   const response = await fetch(`${url}/metrics`, { headers: { authorization: 'Bearer third' } });
