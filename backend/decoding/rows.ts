@@ -8,6 +8,8 @@ import type { Check } from './probation.ts';
 /** A row of the batch: the ids in its cache (prompt and decided tokens), the scope that may share them, and when it was last used. */
 export interface Row {
   ids: number[];
+  /** Most tokens that it may get: those granted to its text, and once that is over, those it has. */
+  length: number;
   /** Where the full model was compared with exits: see probation.ts. */
   checks: Check[];
   /** From this position on exits were compared with the full model; Infinity if a text that was not on probation read the row's end. */
@@ -45,6 +47,8 @@ const worthCopying = 16;
 /** `most`: number of rows; `positions`: room of all rows together beyond which rows that are only remembered are given up. */
 export function openRows(cache: KvCache, most: number, positions: number): Rows {
   let rows: readonly Row[] = Array.from({ length: cache.rows }, emptyRow);
+  /** How many of the texts that come at once have no row yet. */
+  let expected = cache.rows;
   let uses = 0;
 
   const at = (row: Row): number => rows.indexOf(row);
@@ -60,14 +64,11 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
   /** A row that no text needs any more remembers what its cache has. */
   const remember = (row: Row): void => {
     row.ids.length = Math.min(row.ids.length, cache.position(at(row)));
+    row.length = row.ids.length;
     cache.repair(at(row));
     row.used = ++uses;
     row.isFree = true;
   };
-
-  /** Positions of one row, as all have room for the longest text and this one. */
-  const positionsFor = (length: number): number =>
-    capacityFor(Math.max(length, ...rows.filter(({ isFree }) => !isFree).map(({ ids }) => ids.length)));
 
   /** A free row other than the one that is copied from: an empty one while there is room, else the least recently used. */
   const otherRow = (source: Row | null, length: number): Row => {
@@ -78,8 +79,8 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     const oldest = empty() ?? others[0] ?? (source?.isFree ? source : null);
     if (oldest?.ids.length === 0) return oldest;
     // Their number doubles, since each arrangement moves all of them. A text beside those in use has a row in any case.
-    const room = oldest ? Math.floor(positions / positionsFor(length)) : Infinity;
-    const count = Math.min(most, room, 2 * rows.length);
+    const room = Math.floor(positions / positionsOf([...rows, { length }]));
+    const count = Math.min(most, Math.max(oldest ? 0 : rows.length + 1, Math.min(room, 2 * rows.length)));
     if (oldest && count <= rows.length) return oldest;
     arrange(rows, count);
     return empty()!;
@@ -115,27 +116,42 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     row.checks = source.checks.filter(isKnown);
     row.checkedFrom = source.checkedFrom < kept ? source.checkedFrom : Infinity;
     row.isFree = false;
+    row.length = length;
     row.scope = scope;
     // Entries that memories filled are not taken over, even if their text is still being written.
     cache.repair(at(row));
     // Tokens that are read there and have no state at the final exit run again.
     if (cache.position(at(row)) > readFrom && !cache.isReadable(at(row), readFrom)) cache.truncate(at(row), readFrom);
-    forget(length);
+    expected = Math.max(0, expected - 1);
+    forget();
     return row;
   };
 
-  /** Gives up the least recently used free rows if a text of this length would make all rows together too long. */
-  const forget = (length: number): void => {
-    const byAge = free().sort((a, b) => a.used - b.used);
-    const needed = rows.length - Math.floor(positions / positionsFor(length));
-    const given = new Set(byAge.slice(0, Math.max(0, Math.min(needed, byAge.length))));
-    if (given.size > 0) arrange(rows.filter((row) => !given.has(row)));
+  /** Gives up the least recently used free rows while all rows together are too long, but none that a text will need at once. */
+  const forget = (): void => {
+    const spare = free().sort((a, b) => a.used - b.used);
+    let kept = rows;
+    for (const oldest of spare.slice(0, spare.length - expected))
+      if (kept.length * positionsOf(kept) > positions) kept = kept.filter((row) => row !== oldest);
+    if (kept.length < rows.length) arrange(kept);
   };
 
   return { at, take, remember };
 }
 
-const emptyRow = (): Row => ({ ids: [], checks: [], checkedFrom: Infinity, scope: '', used: 0, isFree: true });
+/** Positions of each of some rows: all have room for the longest. */
+const positionsOf = (rows: readonly Pick<Row, 'length'>[]): number =>
+  capacityFor(Math.max(...rows.map(({ length }) => length)));
+
+const emptyRow = (): Row => ({
+  ids: [],
+  length: 0,
+  checks: [],
+  checkedFrom: Infinity,
+  scope: '',
+  used: 0,
+  isFree: true,
+});
 
 /** Tokens with which both begin. */
 function commonLength(ids: readonly number[], prompt: readonly number[]): number {

@@ -3,7 +3,7 @@
  * lost ones still know. Knows no device.
  */
 import { ProcessorFailure } from '../ggml/processor.ts';
-import { countChanges, type Progress, type RowChanges } from '../runtime/progress.ts';
+import { countChanges, isReadable, newProgress, waiting, type Progress, type RowChanges } from '../runtime/progress.ts';
 import { trunkLength, type Slots, type StagedModel } from '../runtime/staged-model.ts';
 
 /** Most tokens of a pass that is made again. */
@@ -15,47 +15,55 @@ export type Attempt = <R>(call: (model: StagedModel) => R | Promise<R>) => Promi
 /** `model()`: the current one; `attempt` may replace it. */
 export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, batch: number): Slots {
   let holder = model();
-  let current = holder.openSlots(batch);
+  /** Null if its device had no room: until the next pass, rows are only counted. */
+  let current: Slots | null = null;
   /** A failure outside of a pass; the next pass reports it. */
   let failure: ProcessorFailure | null = null;
+  try {
+    current = holder.openSlots(batch);
+  } catch (cause) {
+    if (!(cause instanceof ProcessorFailure)) throw cause;
+    failure = cause;
+  }
+  const counted = newProgress(holder.stages, batch);
+  const progress = (): Progress => current?.progress ?? counted;
 
   /** Changes rows. If their contents are lost, they are only counted until the next pass. */
   const change = (what: (rows: RowChanges) => void): void => {
     if (model() === holder && failure === null) {
       try {
-        return what(current);
+        return what(current!);
       } catch (cause) {
         if (!(cause instanceof ProcessorFailure)) throw cause;
         failure = cause;
       }
     }
-    what(countChanges(current.progress, holder.stages, trunkLength(holder)));
+    what(countChanges(progress(), holder.stages, trunkLength(holder)));
   };
 
   const run = <R>(call: (slots: Slots) => R | Promise<R>): Promise<R> =>
     attempt(async (now) => {
       if (now !== holder) {
-        const next = now.openSlots(current.rows);
-        await computeAgain(now, next, current.progress);
+        const next = now.openSlots(progress().entered.length);
+        await computeAgain(now, next, progress());
         // The contents of a lost device are gone with its model.
         [holder, current, failure] = [now, next, null];
       }
       if (failure !== null) throw failure;
-      return call(current);
+      return call(current!);
     });
 
   return {
     get progress() {
-      return current.progress;
+      return progress();
     },
     get rows() {
-      return current.rows;
+      return progress().entered.length;
     },
-    entered: (row) => current.entered(row),
-    filled: (stage, row) => current.filled(stage, row),
-    waiting: (stage, row) => current.waiting(stage, row),
-    isReadable: (...place) => current.isReadable(...place),
-    filledFrom: (row) => current.filledFrom(row),
+    entered: (row) => progress().entered[row]!,
+    filled: (stage, row) => progress().filled[stage]![row]!,
+    waiting: (stage, row) => waiting(progress(), holder.stages, stage, row),
+    isReadable: (row, position) => isReadable(progress(), row, position),
     enter: (row, ids) => change((rows) => rows.enter(row, ids)),
     skip: (row) => change((rows) => rows.skip(row)),
     repair: (row) => change((rows) => rows.repair(row)),
@@ -66,9 +74,9 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
     fill: (...call) => run((slots) => slots.fill(...call)),
     read: (...call) => run((slots) => slots.read(...call)),
     readAt: (...call) => run((slots) => slots.readAt(...call)),
-    state: (...call) => current.state(...call),
-    filledRows: (...call) => current.filledRows(...call),
-    dispose: () => current.dispose(),
+    state: (...call) => current!.state(...call),
+    filledRows: (...call) => current!.filledRows(...call),
+    dispose: () => current?.dispose(),
   };
 }
 

@@ -102,7 +102,6 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       }
       for (const { row, position } of places) fill(progress, row, position, exits[k]!.stages);
     },
-    filledFrom: (row) => progress.fitted[row]?.position ?? null,
     async read(k, chosen, counts, { logits, ends }) {
       const filled = progress.filled[exits[k]!.reads]!;
       const places = chosen.map((row, i) => ({ row, position: ends?.[i] ?? filled[row]! }));
@@ -127,7 +126,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       copyRows(ggml, progress, store, store, [{ row: from, place: to, like: to }]);
     },
     arrange(into) {
-      if (into.length > progress.entered.length || into.some((row, i) => row !== i)) {
+      if (into.length !== progress.entered.length || into.some((row, i) => row !== i)) {
         const longest = Math.max(1, ...into.map((row) => (row === null ? 0 : progress.entered[row]!)));
         move(capacityFor(longest), into);
       }

@@ -96,8 +96,6 @@ export interface Slots extends RowChanges {
    * computes for such a token is not kept.
    */
   fill(k: number, places: readonly Place[]): Promise<void>;
-  /** The position from which on a row has entries that memories filled; null if all are exact. */
-  filledFrom(row: number): number | null;
   /** Readouts of exit k for the last `counts[i]` tokens that its stage has run in row `rows[i]`, or that end before `ends[i]`. */
   read(k: number, rows: readonly number[], counts: readonly number[], options: ReadOptions): Promise<RowReadout[]>;
   /** Readouts of exit k at single places, which its stage has run. */

@@ -2,14 +2,14 @@
 import { expect, test } from 'vitest';
 import type { KvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openRows, type Rows } from '../../../backend/decoding/rows.ts';
-import { keyStep } from '../../../backend/runtime/staged-model.ts';
+import { capacityFor, keyStep } from '../../../backend/runtime/staged-model.ts';
 
-/** A cache of one row at first; `arranged`: the number of rows after each arrangement. */
-function countingCache(): { cache: KvCache; arranged: number[] } {
+/** A cache of one row at first. `arranged`: the number of rows after each arrangement; `held`: positions for which all rows have room. */
+function countingCache(count = 1): { cache: KvCache; arranged: number[]; held: () => number } {
   const arranged: number[] = [];
-  let positions = [0];
+  let positions = Array<number>(count).fill(0);
   const cache = {
-    rows: 1,
+    rows: count,
     position: (row: number) => positions[row]!,
     isReadable: () => true,
     truncate: (row: number, position: number) => void (positions[row] = Math.min(positions[row]!, position)),
@@ -21,7 +21,8 @@ function countingCache(): { cache: KvCache; arranged: number[] } {
     },
     enter: (row: number, ids: ArrayLike<number>) => void (positions[row]! += ids.length),
   };
-  return { cache: cache as unknown as KvCache, arranged };
+  const held = (): number => positions.length * capacityFor(Math.max(...positions));
+  return { cache: cache as unknown as KvCache, arranged, held };
 }
 
 /** A text of its own, written and over. */
@@ -45,6 +46,36 @@ test('rows that are only remembered stay within their room', () => {
   const rows = openRows(cache, 64, 6 * keyStep);
   for (let text = 0; text < 40; text++) write(rows, cache, text);
   expect(arranged).toEqual([2, 4, 6]);
+});
+
+test('a long text counts for all rows, as long as it is remembered and by what was granted to it', () => {
+  const room = 16 * keyStep;
+  const remembered = countingCache();
+  const rows = openRows(remembered.cache, 64, room);
+  write(rows, remembered.cache, 0, room - 1);
+  for (let text = 1; text <= 40; text++) {
+    write(rows, remembered.cache, text);
+    expect(remembered.held()).toBeLessThanOrEqual(room);
+  }
+  // Once its row is another's, there is room for short ones.
+  expect(remembered.arranged).toEqual([2, 4, 8, 16]);
+
+  const begun = countingCache();
+  const beside = openRows(begun.cache, 64, room);
+  const long = beside.take([0], '', room / 4);
+  for (let text = 1; text <= 40; text++) write(beside, begun.cache, text);
+  begun.cache.enter(beside.at(long), Array<number>(room / 4));
+  expect(begun.held()).toBe(room);
+});
+
+test('rows of texts that come at once stay until each has one, then those that are free make room', () => {
+  const { cache, arranged } = countingCache(4);
+  const rows = openRows(cache, 64, 0);
+  const taken = [1, 2, 3, 4].map((text) => rows.take([text], '', 20));
+  expect(arranged).toEqual([]);
+  for (const row of taken) rows.remember(row);
+  write(rows, cache, 5);
+  expect(arranged).toEqual([1]);
 });
 
 test('with little room a text takes the oldest row, and texts in use have rows all the same', () => {

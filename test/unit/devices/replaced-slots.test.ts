@@ -5,7 +5,7 @@ import { openLibrary } from '../../../backend/ggml/library.ts';
 import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import { ProcessorFailure } from '../../../backend/ggml/processor.ts';
 import { noExits, openStagedModel, type ExitSet } from '../../../backend/runtime/open.ts';
-import type { Slots } from '../../../backend/runtime/staged-model.ts';
+import type { Slots, StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { copiedExits, tinyModel } from '../../support/models.ts';
 
 const model = tinyModel();
@@ -46,9 +46,16 @@ const steps: readonly ((slots: Slots) => void | Promise<void>)[] = [
   (slots) => slots.run(0, [300], { last: 1 }),
 ];
 
-/** The end of the text if the model is lost before a step, or fails at a graph; and the number of graphs. */
-async function textAfterLoss(at: { step?: number; graph?: number }): Promise<{ text: unknown; graphs: number }> {
-  let now = first;
+/** The end of the text if the model is lost before a step, fails at a graph, or has no room at all; and the number of graphs. */
+async function textAfterLoss(at: {
+  step?: number;
+  graph?: number;
+  isFull?: boolean;
+}): Promise<{ text: unknown; graphs: number }> {
+  const openSlots = (): never => {
+    throw new ProcessorFailure('it has no memory');
+  };
+  let now: StagedModel = at.isFull ? { ...first, openSlots } : first;
   let graphs = 0;
   const library = openLibrary(libraryFolder()!);
   const before = { ...library };
@@ -74,11 +81,12 @@ async function textAfterLoss(at: { step?: number; graph?: number }): Promise<{ t
   return { text, graphs };
 }
 
-test('a model that is lost before any step, and a device that fails at any graph', async () => {
+test('a model that is lost before any step, a device that fails at any graph, and one without room', async () => {
   const { text, graphs } = await textAfterLoss({});
   expect(text).toMatchObject({ entered: 304, filled: 303 });
   for (const step of steps.keys()) expect((await textAfterLoss({ step })).text, `before step ${step}`).toEqual(text);
   expect(graphs).toBeGreaterThan(steps.length / 2);
   for (let graph = 0; graph < graphs; graph++)
     expect((await textAfterLoss({ graph })).text, `graph ${graph}`).toEqual(text);
+  expect((await textAfterLoss({ isFull: true })).text).toEqual(text);
 }, 60_000);

@@ -85,3 +85,34 @@ test('thousands of tokens keep no more than the graphs of their last shapes', as
   expect(library()).toEqual({});
   model.close();
 }, 120_000);
+
+test('rows that end give their room back', async () => {
+  const library = openLibrary(libraryFolder()!);
+  const model = tinyModel('llama-untied');
+  const staged = await openStagedModel(model, copiedExits(model, specs));
+  const before = { ...library };
+  const held = new Map<unknown, number>();
+  library.allocate = (...given) => {
+    const buffer = before.allocate(...given);
+    if (buffer !== null) held.set(buffer, library.bufferSize(buffer));
+    return buffer;
+  };
+  library.freeBuffer = (buffer) => {
+    held.delete(buffer);
+    before.freeBuffer(buffer);
+  };
+  const bytes = (): number => [...held.values()].reduce((a, b) => a + b, 0);
+  const slots = staged.openSlots(8);
+  const ofEight = bytes();
+  slots.arrange([0]);
+  expect(bytes()).toBeLessThan(ofEight / 7);
+  slots.arrange([0, null]);
+  slots.enter(0, Array<number>(300).fill(7));
+  slots.truncate(0, 3);
+  slots.arrange([0]);
+  expect(bytes()).toBeLessThan(ofEight / 7);
+  Object.assign(library, before);
+  slots.dispose();
+  await staged.dispose();
+  model.close();
+});
