@@ -175,15 +175,16 @@ async function* follow(
   // Summed up token by token, since a machine that is shared becomes slower and faster within a text.
   let fullDepth = 0;
   let prompt = { tokens: 0, seconds: 0 };
-  // Counted from the end of the first prompt on, so that waiting for other texts does not count. Prompts that are read later are taken off.
-  let began: { readonly at: number; readonly spent: number } | null = null;
-  let later = 0;
+  /** Texts that are not over. */
+  let open = of.prompts.length;
+  // From the end of the last prompt on. Each open text gets a token in the step that reads it, before the clock starts.
+  let began: { at: number; spent: number; tokens: number; open: number } | null = null;
   for await (const event of decode(session, of)) {
     for (const message of generator.warnings()) yield { type: 'warning', message };
     switch (event.type) {
       case 'prompt':
-        if (began !== null) later += event.seconds;
-        began ??= { at: performance.now(), spent: session.pace.spent() };
+        began = { at: performance.now(), spent: session.pace.spent(), tokens, open };
+        fullDepth = 0;
         prompt = event;
         break;
       case 'token':
@@ -195,14 +196,15 @@ async function* follow(
         yield event;
         break;
       case 'stop':
+        open--;
         stops[event.sequence] = event.reason;
         written[event.sequence]!.ids = event.ids;
     }
   }
-  // The first token of each sequence comes out of the prompt's pass.
-  const seconds = began === null ? 0 : (performance.now() - began.at) / 1000 - later;
-  const decoded = Math.max(0, tokens - of.prompts.length);
-  const passes = began === null ? 0 : (session.pace.spent() - began.spent) / 1000 - later;
+  const seconds = began === null ? 0 : (performance.now() - began.at) / 1000;
+  const since = began === null ? 0 : tokens - began.tokens;
+  const decoded = began === null ? 0 : Math.max(0, since - began.open);
+  const passes = began === null ? 0 : (session.pace.spent() - began.spent) / 1000;
   const isTimed = !isFull && hasWritten.has(session) && decoded >= fewestTimed && seconds > 0;
   hasWritten.add(session);
   yield {
@@ -214,7 +216,7 @@ async function* follow(
     meanLayer: tokens ? layers / tokens : 0,
     layers: session.model.spec.layers.length,
     tokensPerSecond: seconds > 0 ? decoded / seconds : 0,
-    speedup: isTimed ? timesFullDepth({ seconds, passes, full: ((decoded / tokens) * fullDepth) / 1000 }) : null,
+    speedup: isTimed ? timesFullDepth({ seconds, passes, full: ((decoded / since) * fullDepth) / 1000 }) : null,
     promptSeconds: prompt.seconds,
   };
   return written.map(({ ids, tokens }) => ({ ...ids, tokens }));

@@ -63,6 +63,17 @@ it('tells how fast it was beside full depth, of what was no full depth, long eno
   expect((await generated({ mode: 'lossless', maxTokens: 16, prompt: ['export'] })).speedup).toBeNull();
 });
 
+it('counts no token of a text that is written while the prompt of another is still read', async () => {
+  const prompt = ['export interface Options {', 'export const total = 1;\n'.repeat(50)];
+  const options = { mode: 'lossless', maxTokens: 11, prompt, stopRepetition: false };
+  await generated({ ...options, prompt: ['export'] });
+  const { tokens, promptTokens, speedup } = await generated(options);
+  expect(promptTokens).toBeGreaterThan(2 * 128);
+  expect(tokens).toBe(22);
+  // Fewer than twenty are left.
+  expect(speedup).toBeNull();
+});
+
 it('what a shared machine takes beside the passes counts at full depth, too', () => {
   expect(timesFullDepth({ seconds: 3, passes: 2, full: 2 })).toBe(1);
   expect(timesFullDepth({ seconds: 3, passes: 2, full: 3.5 })).toBe(1.5);
