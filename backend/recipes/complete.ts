@@ -39,7 +39,7 @@ async function* fill(
   yield readyEvent(generate, generator);
   const started = performance.now();
   const { session, model } = generator;
-  const tokenizer = rememberedTokenizer(generator);
+  const tokenizer = rememberedTokenizer(generator.tokenizer);
   const contextLength = Math.min(limitsLength(limits), model.spec.contextLength);
   const prompt = gapPrompt(tokenizer, gap, limits, contextLength);
   const written = sequenceOptions(generate, generator);
@@ -162,12 +162,12 @@ function saysNothingNew(text: string, gap: Gap): boolean {
   return lines.trim() !== '' && newLength(lines, gap) < lines.trimEnd().length;
 }
 
-const tokenizers = new WeakMap<Generator, FimTokenizer>();
+const tokenizers = new WeakMap<FimTokenizer, FimTokenizer>();
 
 /** One that remembers what it has encoded, from one gap to the next. */
-function rememberedTokenizer(generator: Generator): FimTokenizer {
-  const known = tokenizers.get(generator) ?? rememberingTokenizer(generator.tokenizer);
-  tokenizers.set(generator, known);
+function rememberedTokenizer(tokenizer: FimTokenizer): FimTokenizer {
+  const known = tokenizers.get(tokenizer) ?? rememberingTokenizer(tokenizer);
+  tokenizers.set(tokenizer, known);
   return known;
 }
 

@@ -9,11 +9,12 @@ import { afterAll, describe, expect, it, vi } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { complete } from '../../../backend/recipes/complete.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { closeGenerators } from '../../../backend/recipes/generator.ts';
+import { closeGenerators, openGenerator } from '../../../backend/recipes/generator.ts';
 import type { CompleteEvent } from '../../../protocol/events.ts';
 import type { CompletionLimits } from '../../../protocol/completion.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';
+import { servedFiles } from '../../support/served.ts';
 
 const fillingModel = mkdtempSync(join(tmpdir(), 'early-exit-fim-'));
 cpSync(shippedModel, fillingModel, { recursive: true });
@@ -138,6 +139,22 @@ describe('a completion', () => {
     const { suggestions, promptTokens } = await completed(other, { ...short, suggestions: 0 });
     expect(suggestions).toEqual([]);
     expect(await completed(other, short)).toMatchObject({ promptTokens, rememberedTokens: promptTokens });
+  });
+
+  it('encodes a text once, also on a model that is cut at exits for other requests', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'early-exit-cut-'));
+    const { signal } = new AbortController();
+    const place = await servedFiles(folder);
+    await closeGenerators();
+    const cut = await openGenerator(options({ ...place, mode: 'lossless' }), signal);
+    const encode = vi.spyOn(cut.tokenizer, 'encodePlain');
+    await completed(prefix, {}, signal, place.model);
+    const { length } = encode.mock.calls;
+    expect(length).toBeGreaterThan(0);
+    await completed(prefix, {}, signal, place.model);
+    expect(encode).toHaveBeenCalledTimes(length);
+    await closeGenerators();
+    rmSync(folder, { recursive: true });
   });
 
   it('that no request waits for is cancelled within a token', async () => {
