@@ -21,7 +21,7 @@ import {
 } from './prompt-reading.ts';
 import { openRows } from './rows.ts';
 import { newSequence } from './sequence.ts';
-import { forgetDrafts, noDrafts, writeNext, type Writing } from './writing.ts';
+import { forgetDrafts, writeNext, type Writing } from './writing.ts';
 
 /** A text to be written. */
 export interface BatchRequest extends Prompt {
@@ -29,7 +29,7 @@ export interface BatchRequest extends Prompt {
   readonly number: number;
   /** Texts of a lower urgency wait for it; default: 0. */
   readonly urgency?: number;
-  /** Most tokens of this text, prompt included; default: the batch's. */
+  /** Most tokens of this text, prompt included; default: what the model sees. */
   readonly contextLength?: number;
   /** What was taken off the prompt's end. */
   readonly begun?: Begun | null;
@@ -52,7 +52,7 @@ export interface Ids {
 export interface Batch<Request extends BatchRequest> {
   /**
    * Takes a text in as soon as a row is free: the most urgent first, otherwise in the order of their requests.
-   * @throws UserError for a prompt that is empty or too long.
+   * @throws UserError for a prompt that cannot be read.
    */
   join(request: Request): void;
   /** No more events come of this text, and its row is free for another. During a step it waits until that is over. */
@@ -68,8 +68,6 @@ export interface Batch<Request extends BatchRequest> {
 export interface BatchShape {
   /** Most texts at a time, those that are only remembered included. */
   readonly rows: number;
-  /** Most tokens of a text, prompt included; default: what the model sees. */
-  readonly contextLength?: number;
   /** Free rows are given up if all rows together have room for more positions than this. */
   readonly positions?: number;
   /** Most tokens of prompts that are read in one step: how long a text that is written, or one that is left, waits. */
@@ -90,8 +88,7 @@ export function openBatch<Request extends BatchRequest>(
   expected = 1,
 ): Batch<Request> {
   const { pieceTokens = usualPiece } = shape;
-  const contextLength = Math.min(shape.contextLength ?? Infinity, model.spec.contextLength);
-  const lengthOf = (request: Request): number => Math.min(request.contextLength ?? Infinity, contextLength);
+  const lengthOf = ({ contextLength = Infinity }: Request): number => Math.min(contextLength, model.spec.contextLength);
   const cache = openKvCache(model, Math.min(expected, shape.rows), (...pass) => pace.measured(...pass));
   const rows = openRows(cache, shape.rows, shape.positions ?? Infinity);
   // Every text is in one of these three, and leaves it before the next; those in the last two have a row.
@@ -138,7 +135,7 @@ export function openBatch<Request extends BatchRequest>(
         reading.delete(request);
         const { number, prompt, begun, allowed } = request;
         const sequence = newSequence(number, prompt, request, begun, allowed, now.probation);
-        writing.set(request, { request, row, sequence, block: noDrafts });
+        writing.set(request, { request, row, sequence, drafts: [] });
       }
     }
   };
@@ -173,7 +170,7 @@ export function openBatch<Request extends BatchRequest>(
 
   return {
     join(request) {
-      checkPrompt(request.prompt, lengthOf(request));
+      checkPrompt(request.prompt, { ...model.spec, contextLength: lengthOf(request) });
       stoppingAt(model, request.promptExit, request.prompt.length);
       waiting.add(request);
     },

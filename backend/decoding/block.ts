@@ -22,11 +22,6 @@ export interface DraftOptions {
   readonly limit: number;
 }
 
-/** The last tokens that a row has entered: one, or one and its drafts. */
-export interface Block {
-  readonly drafts: readonly Draft[];
-}
-
 /** What was decided for one token. */
 export interface Choice {
   readonly token: number;

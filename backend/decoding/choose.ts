@@ -7,7 +7,7 @@ import type { Allowed } from '../data/allowed.ts';
 import type { Hint } from '../data/hints.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
-import type { Block, Choice } from './block.ts';
+import type { Choice, Draft } from './block.ts';
 import { opens } from './gate.ts';
 import { agreementWith, hinted } from './hints.ts';
 import type { KvCache } from './kv-cache.ts';
@@ -53,7 +53,7 @@ interface Deciding {
   /** Its place in the cache. */
   readonly row: number;
   readonly sequence: Sequence;
-  readonly block: Block;
+  readonly drafts: readonly Draft[];
   readonly places: readonly Place[];
   /** Whether all exits are read at all places, to report them. */
   readonly isReported: boolean;
@@ -62,15 +62,15 @@ interface Deciding {
   isDone: boolean;
 }
 
-/** Choices of each row: as many as were right drafts, and one more. */
+/** Choices of each row, by its drafts: as many as were right, and one more. */
 export async function choose(
   model: StagedModel,
   cache: KvCache,
   pace: Pace,
   sequences: readonly Sequence[],
-  blocks: readonly Block[],
+  drafts: readonly (readonly Draft[])[],
 ): Promise<Choice[][]> {
-  const all = sequences.map((sequence, row) => undecided(sequence, blocks[row]!, row));
+  const all = sequences.map((sequence, row) => undecided(sequence, drafts[row]!, row));
   const whole = all.filter(({ isReported }) => isReported).map(({ row }) => row);
   const lastOnly = all.every(({ places }) => places.length === 1);
   for (const [k, exit] of model.exits.entries()) {
@@ -89,16 +89,16 @@ export async function choose(
   );
 }
 
-function undecided(sequence: Sequence, block: Block, row: number): Deciding {
-  const hints = sequence.hints?.next(block.drafts.map(({ token }) => token));
-  const places = allowedAt(sequence, block).map((allowed, at): Place => {
+function undecided(sequence: Sequence, drafts: readonly Draft[], row: number): Deciding {
+  const hints = sequence.hints?.next(drafts.map(({ token }) => token));
+  const places = allowedAt(sequence, drafts).map((allowed, at): Place => {
     return { allowed, hint: hints?.[at] ?? null, predictions: [], checks: [], leaving: null };
   });
-  return { row, sequence, block, places, isReported: sequence.options.candidates > 0, choices: [], isDone: false };
+  return { row, sequence, drafts, places, isReported: sequence.options.candidates > 0, choices: [], isDone: false };
 }
 
 /** What the token at each place of a block may be: the newest one's, then behind each draft. */
-function allowedAt({ allowed }: Sequence, { drafts }: Block): (Allowed | null)[] {
+function allowedAt({ allowed }: Sequence, drafts: readonly Draft[]): (Allowed | null)[] {
   const places = [allowed];
   for (const { token } of drafts) places.push(places.at(-1)?.after(token) ?? null);
   return places;
@@ -113,6 +113,8 @@ function mayTakeHint({ sequence, places }: Deciding, exit: ExitPoint, at: number
   const { options, probation } = sequence;
   const { hint, allowed } = places[at]!;
   if (!hint?.isClear || !options.enabled(exit.id) || !options.trust?.has(exit.id)) return false;
+  // Beside a hint nothing else is known to be likely.
+  if ((options.alternatives ?? 0) > 1) return false;
   // Whether a text ends is left to the full model, as in `leavingAt`.
   if (drawsFromLogits(sequence) || options.endOfText.includes(hint.token)) return false;
   if (allowed !== null && !allowed.allows(hint.token)) return false;
@@ -183,7 +185,7 @@ function takesHint(sequence: Sequence, exit: ExitPoint, at: number, place: Place
 
 /** Decides the places of a row that leave, until one does not or a draft was wrong. */
 async function decide(cache: KvCache, pace: Pace, k: number, one: Deciding): Promise<void> {
-  const { row, sequence, block, places, choices } = one;
+  const { row, sequence, drafts, places, choices } = one;
   while (!one.isDone) {
     const at = choices.length;
     const { leaving, allowed, checks } = places[at]!;
@@ -191,7 +193,7 @@ async function decide(cache: KvCache, pace: Pace, k: number, one: Deciding): Pro
     const isLacking = leaving.logits === null && lacks(leaving.readout, allowed);
     const logits = isLacking ? await logitsAt(cache, k, row, places.length - at) : leaving.logits;
     const { token, readout } = pick(leaving.readout, logits, sequence, allowed);
-    const draft = block.drafts[at] ?? null;
+    const draft = drafts[at] ?? null;
     const probability = probabilityOf(token, readout, logits);
     choices.push({ token, exit: leaving.exit, readout, probability, draft });
     // A token that is drawn, or chosen by changed logits, is not always the full model's best.

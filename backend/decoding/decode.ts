@@ -23,16 +23,14 @@ export type DecodeEvent =
   | { readonly type: 'token'; readonly token: TokenRecord }
   | { readonly type: 'stop'; readonly sequence: number; readonly reason: StopReason; readonly ids: Ids };
 
-/**
- * @throws UserError for an empty prompt or one longer than the model's context.
- */
+/** @throws UserError for a prompt that cannot be read. */
 export async function* decode(
   session: Session,
   { prompts, beginnings, ...options }: DecodeRequest,
 ): AsyncGenerator<DecodeEvent> {
-  const { contextLength } = session.model.spec;
+  const { spec } = session.model;
   for (const [i, prompt] of prompts.entries())
-    checkPrompt(prompt, contextLength, prompts.length === 1 ? 'The prompt' : `Prompt ${i + 1}`);
+    checkPrompt(prompt, spec, prompts.length === 1 ? 'The prompt' : `Prompt ${i + 1}`);
   const texts = prompts.map((prompt, number): BatchRequest => ({
     ...options,
     prompt,

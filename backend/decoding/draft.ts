@@ -5,7 +5,7 @@
 import type { Allowed } from '../data/allowed.ts';
 import { longerThan, type ModelSpec } from '../model/spec.ts';
 import { branchOf, trunkLength, type StagedModel } from '../runtime/staged-model.ts';
-import { textSource, type Block, type Choice, type Draft, type DraftOptions } from './block.ts';
+import { textSource, type Choice, type Draft, type DraftOptions } from './block.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Guess } from '../data/lookup.ts';
 import type { Pace } from './pace.ts';
@@ -21,8 +21,8 @@ const limitOf = ({ probation }: Sequence, { limit }: DraftOptions): number =>
 export const textDrafts = (limit: number): DraftOptions => ({ lookup: true, exits: () => false, limit });
 
 /**
- * Makes a block of every row, of those that draft, and enters its drafts; the row's newest token is in the cache already. `lengths`: most
- * tokens of each text, prompt included.
+ * Drafts for each row, and enters them behind the row's newest token, which is in the cache already; none of a text that does not draft.
+ * `lengths`: most tokens of each text, prompt included.
  */
 export async function draft(
   model: StagedModel,
@@ -30,9 +30,9 @@ export async function draft(
   pace: Pace,
   sequences: readonly Sequence[],
   lengths: readonly number[],
-): Promise<Block[]> {
+): Promise<(readonly Draft[])[]> {
   const rows = sequences.length;
-  if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => ({ drafts: [] }));
+  if (sequences.every(({ options }) => options.drafts === null)) return sequences.map(() => []);
   const isUsed = (exit: string): boolean => sequences.some(({ options }) => isHeadRead(options, exit));
   const cost = (tokens: number): number => blockCost(model, pace, isUsed, tokens);
   // What the text foretells leaves early by itself where hints are trusted.
@@ -42,16 +42,15 @@ export async function draft(
   const proposals = sequences.map((sequence, row) => fromText(pace, sequence, room(row)));
   const isIdle = proposals.every((drafts) => drafts.length === 0);
   const length = isIdle ? 0 : worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved());
-  const blocks = proposals.map((drafts) => ({ drafts: drafts.slice(0, length).map(({ draft }) => draft) }));
+  const chosen: (readonly Draft[])[] = proposals.map((drafts) => drafts.slice(0, length).map(({ draft }) => draft));
   // One by one: many that come at once are computed by other kernels than single tokens.
-  for (const [row, { drafts }] of blocks.entries()) for (const { token } of drafts) cache.enter(row, [token]);
+  for (const [row, drafts] of chosen.entries()) for (const { token } of drafts) cache.enter(row, [token]);
   // An exit drafts token by token: in a batch every row would wait for every other.
-  const alone = blocks.length === 1 ? blocks[0]! : null;
   const [first] = sequences;
   const options = first!.begun ? null : first!.options.drafts;
-  if (alone?.drafts.length === 0 && options)
-    alone.drafts = await fromExits(model, cache, pace, first!, options, room(0), saved);
-  return blocks;
+  if (rows === 1 && chosen[0]!.length === 0 && options)
+    chosen[0] = await fromExits(model, cache, pace, first!, options, room(0), saved);
+  return chosen;
 }
 
 /** Most drafts that fit: within the text's length and the context, and not beyond the length from which on all tokens are rotated in another way. */

@@ -2,7 +2,7 @@
  * The slots of a decoding as its loop uses them: tokens that wait for a stage run when they are needed, all at once, and the time of passes
  * is reported. Keys, values, states and how far they are belong to the runtime.
  */
-import type { Block } from './block.ts';
+import type { Draft } from './block.ts';
 import { openPasses, type OnPass } from './passes.ts';
 import type { Stopping } from './prompt-exit.ts';
 import { rowLengths } from './row-lengths.ts';
@@ -161,6 +161,6 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
   return cacheOf(() => all);
 }
 
-/** Takes wrong drafts back: `decided` tokens of a row's block, which is in the cache with its drafts, stay. */
-export const takeBack = (cache: KvCache, row: number, { drafts }: Block, decided: number): void =>
+/** Takes wrong drafts back: of a row's newest token and the drafts behind it, `decided` stay. */
+export const takeBack = (cache: KvCache, row: number, drafts: readonly Draft[], decided: number): void =>
   cache.truncate(row, cache.position(row) - drafts.length + decided - 1);

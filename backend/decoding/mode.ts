@@ -10,6 +10,7 @@ import { policies } from '../../protocol/policies.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { usedExits } from '../checkpoint/calibration.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
+import type { ExitPoint } from '../runtime/staged-model.ts';
 import type { Policy } from './policy.ts';
 import { needsLogits } from './sampler.ts';
 
@@ -25,7 +26,7 @@ export function modeFromOptions(options: GenerateOptions): GenerateOptions['mode
 export function modeOf(options: GenerateOptions, calibration: Calibration | null): Mode {
   const named = modeFromOptions(options);
   if (named !== 'auto') return named;
-  return calibration && leavesToCalibration(options, calibration) ? calibration.fastest : 'lossless';
+  return calibration && keepsPromise(options, calibration) ? calibration.fastest : 'lossless';
 }
 
 /** The warning before the first token: why the text may be worse, or which option has no effect; null if there is none. */
@@ -41,12 +42,17 @@ export function modeWarning(options: GenerateOptions, calibration: Calibration |
         : `Thresholds and policies apply only in mode fast, but ${mode} was requested.`;
     if (!namesNoRule(options))
       return 'Thresholds and policies apply only in mode fast, and auto never leaves early without a promise: the mode is lossless.';
-    return calibration?.fastest === 'fast' && !leavesToCalibration(options, calibration)
-      ? 'The calibration promises nothing if exits are disabled: the mode is lossless.'
-      : null;
+    // Of samples nobody expects that they leave early.
+    const reason = calibration?.fastest === 'fast' && !needsLogits(options) ? whyNoPromise(options, calibration) : null;
+    return reason && `The calibration promises nothing ${reason}: the mode is lossless.`;
   }
-  if (calibratedThresholds(options, calibration)) return null;
-  return "Tokens leave early by a rule that was not calibrated: the text can be worse than the model's own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.";
+  if (calibration === null || !leavesToCalibration(options, calibration))
+    return "Tokens leave early by a rule that was not calibrated: the text can be worse than the model's own. Thresholds that keep a promise come from early-exit calibrate; mode lossless changes no text.";
+  const reason = whyNoPromise(options, calibration);
+  return (
+    reason &&
+    `The calibration promises nothing ${reason}: the text can be worse than the model's own. Mode lossless changes no text.`
+  );
 }
 
 /** Why no token can leave early in mode fast; null if some can. */
@@ -108,9 +114,25 @@ export const calibratedThresholds = (
 ): Calibration['thresholds'] | null =>
   calibration && leavesToCalibration(options, calibration) ? calibration.thresholds : null;
 
-/** A promise holds for the exits with which it was tested: if one is disabled, its tokens would leave at others. */
+/** Thresholds hold for the exits with which they were tested: if one is disabled, its tokens would leave at others. */
 const leavesToCalibration = (options: GenerateOptions, calibration: Calibration): boolean =>
-  namesNoRule(options) && !usedExits(calibration).some((exit) => isDisabled(options, exit));
+  namesNoRule(options) && !disablesUsed(options, calibration);
+
+const disablesUsed = (options: GenerateOptions, calibration: Calibration): boolean =>
+  usedExits(calibration).some((exit) => isDisabled(options, exit));
+
+const keepsPromise = (options: GenerateOptions, calibration: Calibration): boolean =>
+  namesNoRule(options) && whyNoPromise(options, calibration) === null;
+
+/** Which option lies beyond what a calibration tested, as the end of a sentence; null if none does. */
+function whyNoPromise(options: GenerateOptions, calibration: Calibration): string | null {
+  const { deferred, promptExit } = options;
+  if (disablesUsed(options, calibration)) return 'if exits are disabled';
+  if (deferred === 'memory' && calibration.deferred === 'exact') return 'with --deferred memory';
+  if (typeof promptExit === 'number' && promptExit < (calibration.promptExit ?? Infinity))
+    return `with --prompt-exit ${promptExit}`;
+  return needsLogits(options) ? 'if tokens are sampled or penalised' : null;
+}
 
 const namesNoRule = ({ threshold, policy }: GenerateOptions): boolean =>
   threshold.calibrated && policy === 'confidence';
@@ -122,15 +144,23 @@ export function remembersOf(options: GenerateOptions, calibration: Calibration |
 }
 
 /**
- * The layer at which prompts stop, as requested or as calibrated; null: none does.
+ * The layer at which prompts stop, as requested or as calibrated; null: none does. `exits`: those of the model, if it is open: one that is
+ * partly on a GPU may lack the memory that was calibrated.
  * @throws UserError if one is named but the mode keeps the full model's text.
  */
-export function promptLayerOf(options: GenerateOptions, calibration: Calibration | null): number | null {
+export function promptLayerOf(
+  options: GenerateOptions,
+  calibration: Calibration | null,
+  exits?: readonly Pick<ExitPoint, 'layer' | 'remembers'>[],
+): number | null {
   const { promptExit } = options;
   if (promptExit === 'off') return null;
   const mode = modeOf(options, calibration);
-  if (promptExit === 'auto')
-    return mode === 'fast' && calibratedThresholds(options, calibration) ? (calibration?.promptExit ?? null) : null;
+  if (promptExit === 'auto') {
+    const layer = mode === 'fast' && calibratedThresholds(options, calibration) ? calibration?.promptExit : undefined;
+    const isAble = exits?.some((exit) => exit.remembers && exit.layer === layer) ?? true;
+    return isAble ? (layer ?? null) : null;
+  }
   if (mode === 'fast' && options.exits !== null) return promptExit;
   throw userError(
     'bad-argument',
@@ -163,5 +193,5 @@ export function policyText(options: GenerateOptions, calibration: Calibration | 
 export function broughtBy(options: GenerateOptions, calibration: Calibration | null): string | null {
   const brought = calibration?.brought ?? null;
   if (brought === null || options.exits === null || modeOf(options, calibration) !== 'fast') return null;
-  return calibratedThresholds(options, calibration) && broughtText(brought);
+  return calibration && keepsPromise(options, calibration) ? broughtText(brought) : null;
 }

@@ -9,6 +9,7 @@ import { hintsOf } from './hints.ts';
 import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
+import type { StagedModel } from '../runtime/staged-model.ts';
 import type { TextCodec } from './text.ts';
 import { trustOfCalibration } from './trust.ts';
 import { enabledExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
@@ -19,6 +20,8 @@ export interface OpenModel {
   readonly tokenizer: TextCodec & { readonly eosIds: readonly number[] };
   readonly exits: readonly ExitSpec[];
   readonly calibration: Calibration | null;
+  /** Absent if it is not cut at its exits yet. */
+  readonly staged?: Pick<StagedModel, 'exits'>;
 }
 
 /** @throws UserError if the options name an exit that is not there. */
@@ -27,20 +30,20 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
   checkExitNames(options, open);
   const mode = modeOf(options, calibration);
   const isEnabled = enabledExits(options, calibration, model.spec.layers.length);
-  const isCalibrated = calibratedThresholds(options, calibration) !== null;
+  const judged = mode === 'fast' && calibratedThresholds(options, calibration) !== null ? calibration : null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {
     maxTokens: options.maxTokens,
     policy: policyOf(options, calibration),
     enabled: (exit) => mode === 'fast' && isEnabled(exit),
     remembers: mode === 'fast' && remembersOf(options, calibration),
-    promptExit: promptLayerOf(options, calibration),
-    onProbation: mode === 'fast' && isCalibrated,
+    promptExit: promptLayerOf(options, calibration, open.staged?.exits),
+    onProbation: judged !== null,
     learnedAnswers: calibration?.learnedAnswers ?? false,
     drafts: draftsOf(mode, options.drafts, isEnabled),
-    hints: isCalibrated && calibration ? hintsOf(calibration) : new Map(),
-    gates: isCalibrated && calibration ? gatesOf(calibration) : new Map(),
-    trust: mode === 'fast' && isCalibrated && calibration ? trustOfCalibration(calibration) : new Map(),
+    hints: judged ? hintsOf(judged) : new Map(),
+    gates: judged ? gatesOf(judged) : new Map(),
+    trust: judged ? trustOfCalibration(judged) : new Map(),
     sampling: { temperature, topK, topP, minP, repetitionPenalty },
     seed: options.seed,
     endOfText: tokenizer.eosIds,

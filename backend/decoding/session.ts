@@ -13,8 +13,7 @@ export interface Session {
   readonly pace: Pace;
   /**
    * Writes texts together: their events until all are over. If the reader leaves the loop early, the other texts are cancelled.
-   * @throws UserError for a prompt that is empty or too long, before any is written; the error of a step, for all texts that took part in
-   * it.
+   * @throws UserError for a prompt that cannot be read, before any is written; the error of a step, for all texts that took part in it.
    */
   write<Request extends BatchRequest>(texts: readonly Request[]): AsyncGenerator<BatchEvent<Request>, void>;
   /** Cancels one text: its reader gets no further events of it. */

@@ -5,8 +5,6 @@ export interface Turns<Item> {
   add(item: Item): void;
   /** The item whose turn it is; it stays in the queue, and the next call returns that of another client. */
   next(): Item | undefined;
-  /** All that wait, name by name. */
-  all(): Item[];
   /** Does nothing if the item does not wait. */
   remove(item: Item): void;
 }
@@ -16,8 +14,6 @@ interface Line<Item> {
   readonly items: Item[];
   readonly lines: Map<string, Line<Item>>;
 }
-
-const itemsOf = <Item>({ items, lines }: Line<Item>): Item[] => [...items, ...[...lines.values()].flatMap(itemsOf)];
 
 const newLine = <Item>(): Line<Item> => ({ items: [], lines: new Map() });
 
@@ -68,7 +64,6 @@ export function newTurns<Item>(pathOf: (item: Item) => readonly string[]): Turns
         line = inner;
       }
     },
-    all: () => itemsOf(all),
     remove: (item) => removeFrom(all, pathOf(item), item),
   };
 }

@@ -1,6 +1,6 @@
 /** One step of the texts in flight: the next tokens of all are decided in the same passes, then the following ones are drafted. */
 import type { StagedModel } from '../runtime/staged-model.ts';
-import type { Block, Choice } from './block.ts';
+import type { Choice, Draft } from './block.ts';
 import { choose } from './choose.ts';
 import { draft, learn } from './draft.ts';
 import { takeBack, type KvCache } from './kv-cache.ts';
@@ -12,11 +12,9 @@ export interface Writing<Request> {
   readonly request: Request;
   readonly row: Row;
   readonly sequence: Sequence;
-  /** The drafts behind its newest token. */
-  block: Block;
+  /** Behind its newest token. */
+  drafts: readonly Draft[];
 }
-
-export const noDrafts: Block = { drafts: [] };
 
 /** What a step decided of a text. */
 export interface Decided<Request> extends Written {
@@ -38,8 +36,8 @@ export async function writeNext<Request>(
   // In the order of the rows, so that attention can treat neighbouring rows together.
   const ordered = [...texts].sort((a, b) => rows.at(a.row) - rows.at(b.row));
   const own = cacheOf(ordered);
-  const blocks = ordered.map(({ block }) => block);
-  const choices = await choose(model, own, pace, sequencesOf(ordered), blocks);
+  const drafts = ordered.map((text) => text.drafts);
+  const choices = await choose(model, own, pace, sequencesOf(ordered), drafts);
   let foretold = 0;
   const decided = ordered.map((text, i) => {
     foretold += learn(pace, text.sequence, choices[i]!);
@@ -54,19 +52,19 @@ export async function writeNext<Request>(
     sequencesOf(going),
     going.map(({ request }) => lengthOf(request)),
   );
-  for (const [i, block] of drafted.entries()) going[i]!.block = block;
+  for (const [i, text] of going.entries()) text.drafts = drafted[i]!;
   const milliseconds = performance.now() - started;
   pace.decided(choices.flat().length, milliseconds);
   const [first] = ordered;
-  const isAlone = ordered.length === 1 && blocks[0]!.drafts.length === 0;
+  const isAlone = ordered.length === 1 && drafts[0]!.length === 0;
   if (isAlone && foretold > 0 && first!.sequence.options.trust?.size) pace.foretold(milliseconds);
   return decided;
 }
 
 /** Takes back drafts that are not verified yet. */
-export function forgetDrafts(cache: KvCache, rows: Rows, { row, block }: Writing<unknown>): void {
+export function forgetDrafts(cache: KvCache, rows: Rows, { row, drafts }: Writing<unknown>): void {
   const at = rows.at(row);
-  cache.truncate(at, cache.position(at) - block.drafts.length);
+  cache.truncate(at, cache.position(at) - drafts.length);
 }
 
 /** Adds decided tokens to a text, row `at` of the cache; the newest of them enters the cache if the text continues. */
@@ -77,10 +75,10 @@ function take(
   choices: readonly Choice[],
   contextLength: number,
 ): Written {
-  const { row, sequence, block } = text;
-  takeBack(cache, at, block, choices.length);
+  const { row, sequence, drafts } = text;
+  takeBack(cache, at, drafts, choices.length);
   for (const { token } of choices) row.ids.push(token);
-  text.block = noDrafts;
+  text.drafts = [];
   const written = write(sequence, choices, contextLength);
   if (written.reason === null) cache.enter(at, [choices.at(-1)!.token]);
   return written;

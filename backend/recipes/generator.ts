@@ -90,11 +90,11 @@ export async function openGenerator(
   const mode = modeFromOptions(options);
   const exits = mode !== 'full' || readsAll(options) ? options.exits : null;
   const { model, device, gpuLayers, precision, threads, head } = options;
-  const { policy, threshold, disable, promptExit } = options;
+  const { policy, threshold, disable, promptExit, deferred } = options;
   const place = JSON.stringify([state(model), device, gpuLayers, precision, threads, head]);
   const checkpoint = exits && JSON.stringify([exits, ...checkpointState(exits)]);
   const isWhole = exits !== null && readsAll(options);
-  const cuts = JSON.stringify([mode, policy, threshold.calibrated, disable, promptExit, isWhole]);
+  const cuts = JSON.stringify([mode, policy, threshold.calibrated, disable, promptExit, deferred, isWhole]);
   const isCut = (one: OpenGenerator): boolean => one.checkpoint === checkpoint && (one.cuts === cuts || one.isWhole);
   const own =
     generators.find((one) => one.place === place && (exits === null || isCut(one))) ??
@@ -171,12 +171,17 @@ async function open(
     const messages: string[] = [];
     const placement = placeOn(device, (message) => void messages.push(message));
     const staged = await placeStagedModel(placement, model, used, runtimeOptions(options));
-    const positions = positionsWithin(rememberedBytes, staged, options.precision === 'exact');
-    const place = passPlace(model, device.name, options);
-    const pace = newPace(staged, measures ? await passesOf(staged, place) : readPasses(place));
-    const session = openSession(staged, { rows: Math.max(usualTexts, texts), positions, pieceTokens }, pace);
-    const warnings = (): string[] => messages.splice(0);
-    return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings, release };
+    try {
+      const positions = positionsWithin(rememberedBytes, staged, options.precision === 'exact');
+      const place = passPlace(model, device.name, options);
+      const pace = newPace(staged, measures ? await passesOf(staged, place) : readPasses(place));
+      const session = openSession(staged, { rows: Math.max(usualTexts, texts), positions, pieceTokens }, pace);
+      const warnings = (): string[] => messages.splice(0);
+      return { model, tokenizer, staged, exits: specs, calibration, device, session, warnings, release };
+    } catch (error) {
+      await staged.dispose();
+      throw error;
+    }
   } catch (error) {
     model.close();
     throw error;

@@ -1,7 +1,7 @@
 /** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
 import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
-import { enabledExits, modeOf } from '../../decoding/mode.ts';
+import { enabledExits, modeOf, modeWarning } from '../../decoding/mode.ts';
 import { judgesPrompt } from '../../decoding/prompt-reading.ts';
 import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
@@ -39,9 +39,11 @@ export function findWays(options: Given, open: OpenModel): FoundWays {
     else if (request.kind === 'threshold')
       found.push(way(String(request.threshold), { mode: 'fast', threshold: String(request.threshold) }));
     else {
-      const isFast = modeOf(parseOptions('generate', { exits: options.exits }), open.calibration) === 'fast';
+      const { exits, deferred } = options;
+      const usual = parseOptions('generate', { exits, deferred });
+      const isFast = modeOf(usual, open.calibration) === 'fast';
       if (isFast) found.push(way('calibrated', {}));
-      else warnings.push(whyNotCalibrated(open));
+      else warnings.push(modeWarning(usual, open.calibration) ?? whyNotCalibrated(open));
     }
   }
   return { ways: found, warnings };

@@ -60,8 +60,7 @@ async function run(
 describe('a batch', async () => {
   const staged = await openStagedModel(model, copiedExits(model, specs));
   afterAll(() => staged.dispose());
-  const open = (rows: number): Batch<BatchRequest> =>
-    openBatch(staged, { rows, contextLength: 250 }, eagerPace(staged));
+  const open = (rows: number): Batch<BatchRequest> => openBatch(staged, { rows }, eagerPace(staged));
 
   test('texts that come and go are each what they are alone', async () => {
     const random = seededRandom(5);
@@ -217,7 +216,7 @@ describe('a batch', async () => {
   });
 
   test('of a prompt that is given up while it is read, what was read is remembered', async () => {
-    const batch = openBatch(staged, { rows: 1, contextLength: 250, pieceTokens: 16 }, eagerPace(staged));
+    const batch = openBatch(staged, { rows: 1, pieceTokens: 16 }, eagerPace(staged));
     const prompt = Array.from({ length: 200 }, (_, i) => (7 * i) % 250);
     const given = newRequest(prompt, 4);
     batch.join(given);
@@ -261,10 +260,12 @@ describe('a batch', async () => {
   });
 
   test('a prompt that is too long or empty is refused, one that leaves a single place is not', async () => {
-    const batch = openBatch(staged, { rows: 1, contextLength: 10 }, eagerPace(staged));
-    expect(() => batch.join(newRequest([], 1))).toThrow('The prompt is empty.');
-    expect(() => batch.join(newRequest(Array<number>(10).fill(1), 1))).toThrow('10 tokens, but the model sees 10');
-    const last = newRequest(Array<number>(9).fill(1), 5);
+    const batch = open(1);
+    const ofLength = (length: number, maxTokens: number): BatchRequest =>
+      newRequest(Array<number>(length).fill(1), maxTokens, { contextLength: 10 });
+    expect(() => batch.join(ofLength(0, 1))).toThrow('The prompt is empty.');
+    expect(() => batch.join(ofLength(10, 1))).toThrow('10 tokens, but the model sees 10');
+    const last = ofLength(9, 5);
     batch.join(last);
     expect((await run(batch)).get(last)).toMatchObject({ reason: 'context-full', tokens: [{ index: 0 }] });
     batch.dispose();

@@ -54,8 +54,8 @@ async function readings(
   const drafts = { lookup: false, exits: () => true, limit: 1 };
   const sequence = { lookup: null, options: { drafts, enabled: () => false } } as unknown as Sequence;
   for (let n = 0; n < tokens; n++) {
-    const [block] = await draft(model, cache, pace, [sequence], [Infinity]);
-    for (const { kind, source } of block!.drafts) {
+    const [drafted] = await draft(model, cache, pace, [sequence], [Infinity]);
+    for (const { kind, source } of drafted!) {
       const right = isRight();
       pace.judged(kind!, right);
       if (right) pace.drafters.earned(source);

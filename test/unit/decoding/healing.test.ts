@@ -101,7 +101,7 @@ test('drafts change nothing of it', async () => {
 test('in a batch it is what it is alone, and a caller that continues from its tokens gets all of them', async () => {
   const request = healing([words[1]!], 5);
   const alone = await decodeAll(staged, request);
-  const batch = openBatch(staged, { rows: 2, contextLength: 128 }, newPace(staged));
+  const batch = openBatch(staged, { rows: 2 }, newPace(staged));
   const { prompts: ids, beginnings, ...how } = request;
   const text = { ...how, prompt: ids[0]!, begun: beginnings![0]!, number: 0, scores: null, recordsBegun: true };
   batch.join(text);

@@ -111,8 +111,8 @@ describe('drafts', () => {
     const counts: number[] = [];
     for (const token of text) {
       learn(pace, sequence as unknown as Sequence, [{ token } as Choice]);
-      const [block] = await draft(model, cache, pace, [sequence as unknown as Sequence], [length]);
-      counts.push(block!.drafts.length);
+      const [drafted] = await draft(model, cache, pace, [sequence as unknown as Sequence], [length]);
+      counts.push(drafted!.length);
       pace.decided(1, 10);
     }
     return counts;

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
 import {
+  broughtBy,
   enabledExits,
   modeOf,
   modeWarning,
@@ -108,6 +109,33 @@ describe('with a calibration, auto', () => {
     expect(modeWarning(given, calibrated('fast'))).toBeNull();
     expect(policyText(given, calibrated('fast'))).toBe('as calibrated');
   });
+
+  const figure = { value: 1, error: 0 };
+  const brought = { speedup: figure, agreement: figure, regret: figure, machine: '', busy: 0 };
+  const tested: Calibration = { ...calibrated('fast'), brought, promptExit: 20 };
+
+  test.each([
+    [{ deferred: 'memory' }, /nothing with --deferred memory: the mode is lossless/],
+    [{ promptExit: '16' }, /nothing with --prompt-exit 16: the mode is lossless/],
+    // That samples are lossless is the rule.
+    [{ temperature: 1 }, null],
+  ])('keeps it within what was tested: %o is beyond', (given, warning) => {
+    expect(modeOf(optionsOf(given), tested)).toBe('lossless');
+    expect(modeWarning(optionsOf(given), tested) ?? '').toMatch(warning ?? /^$/);
+    const fast = optionsOf({ ...given, mode: 'fast' });
+    expect(policyText(fast, tested)).toBe('as calibrated');
+    expect(modeWarning(fast, tested)).toMatch(/promises nothing .*: the text can be worse/);
+    expect(broughtBy(fast, tested)).toBeNull();
+  });
+
+  test.each([{}, { deferred: 'exact' }, { promptExit: 'auto' }, { promptExit: '20' }, { promptExit: '22' }])(
+    'keeps it within what was tested: %o is not beyond',
+    (given) => {
+      expect(modeOf(optionsOf(given), tested)).toBe('fast');
+      expect(modeWarning(optionsOf(given), tested)).toBeNull();
+      expect(broughtBy(optionsOf(given), tested)).toMatch(/as fast as full depth/);
+    },
+  );
 
   test('a named threshold takes the place of the calibration in a named mode', () => {
     const given = optionsOf({ mode: 'fast', threshold: '0.5,8:lens=0.7' });

@@ -247,6 +247,12 @@ test('what leaves with clear hints reads no head, is checked, and neither drafts
   }
   const doubting = await decodeAll(openSession(staged), plainRequest(repeating, 100, trusting(0.99)));
   expect(new Set(doubting.tokens.flat().map(({ exit }) => exit))).toEqual(new Set(['final']));
+  // A hint says one token, and here the likeliest are requested.
+  const several = await decodeAll(
+    openSession(staged),
+    plainRequest(repeating, 100, { ...trusting(0.5), alternatives: 3 }),
+  );
+  expect(new Set(several.tokens.flat().map(({ alternatives }) => alternatives!.length))).toEqual(new Set([3]));
 });
 
 test('a text that fills a gap takes no hint of what stands behind it', async () => {

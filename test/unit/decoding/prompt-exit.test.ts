@@ -159,7 +159,7 @@ describe('the layer', () => {
     expect(promptLayerOf(options({ mode: 'fast', promptExit: '16' }), null)).toBe(16);
     for (const mode of ['full', 'lossless', 'auto'])
       expect(() => promptLayerOf(options({ mode, promptExit: '16' }), null)).toThrow(
-        `A prompt that stops at layer 16 changes the text, and the mode is ${mode === 'full' ? mode : 'lossless'}, which changes none.`,
+        `--prompt-exit 16 needs exits and the mode fast, since it changes the text; the mode is ${mode === 'full' ? mode : 'lossless'}.`,
       );
   });
   test('is by auto what calibrating allows, where the calibration counts', () => {
@@ -170,6 +170,14 @@ describe('the layer', () => {
     const { promptExit, ...without } = calibration;
     expect(promptLayerOf(options({ promptExit: 'auto' }), without)).toBeNull();
     expect(promptExit).toBe(20);
+  });
+  test('is by auto none without a memory, as on a model that is partly on a GPU', () => {
+    const of = (promptExit: string, layer: number, remembers: boolean): number | null =>
+      promptLayerOf(options({ promptExit, mode: 'fast' }), calibration, [{ layer, remembers }]);
+    expect(of('auto', 20, true)).toBe(20);
+    expect(of('auto', 20, false)).toBeNull();
+    expect(of('auto', 16, true)).toBeNull();
+    expect(of('20', 20, false)).toBe(20);
   });
   test('is none by default', () => expect(promptLayerOf(options({}), calibration)).toBeNull());
   test.each(['0', '-1', 'x', '1.5', ''])('is not %s', (promptExit) => {

@@ -150,6 +150,16 @@ test('a step that fails is reported to all, and the next text begins anew', asyn
   session.dispose();
 });
 
+test('a prompt with a token that the model lacks is refused, and no other text hears of it', async () => {
+  const session = openSession(staged);
+  const { vocabulary } = model.spec;
+  const texts = [textOf([5, vocabulary, 7], 4), textOf(promptOf(7, 10), 4)].map((text) => written(session, text));
+  const [refused, other] = await Promise.allSettled(texts);
+  expect(refused).toMatchObject({ reason: { code: 'bad-argument' } });
+  expect(other).toMatchObject({ value: await alone(promptOf(7, 10), 4) });
+  session.dispose();
+});
+
 test('what is remembered keeps to its room, and the oldest goes first', async () => {
   const remembered = async (session: Session, prompt: readonly number[]): Promise<number> => {
     let tokens = -1;

@@ -3,12 +3,33 @@ import { cpSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { plainRequest } from '../../support/decoding.ts';
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
+import type * as Placing from '../../../backend/devices/fallback.ts';
 import { openGenerator, closeGenerators } from '../../../backend/recipes/generator.ts';
 import { tune } from '../../../backend/recipes/training/tune.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';
+
+const made = vi.hoisted(() => ({ isFull: false, disposed: 0 }));
+vi.mock('../../../backend/devices/fallback.ts', async (original) => {
+  const real = await original<typeof Placing>();
+  const placeStagedModel: typeof real.placeStagedModel = async (...given) => {
+    const staged = await real.placeStagedModel(...given);
+    return {
+      ...staged,
+      openSlots(rows) {
+        if (made.isFull) throw new Error('no room');
+        return staged.openSlots(rows);
+      },
+      async dispose() {
+        made.disposed++;
+        await staged.dispose();
+      },
+    };
+  };
+  return { ...real, placeStagedModel };
+});
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));
 const model = join(folder, 'model');
@@ -40,6 +61,16 @@ test('a generator is kept, until the model’s files or the options change', asy
   const second = await openGenerator(optionsOf(), signal);
   expect(second).not.toBe(first);
   expect(await openGenerator(optionsOf({ precision: 'exact' }), signal)).not.toBe(second);
+});
+
+test('a model whose passes cannot be measured is closed, and can be opened again', async () => {
+  await closeGenerators();
+  made.disposed = 0;
+  made.isFull = true;
+  await expect(openGenerator(optionsOf(), signal, { measures: true })).rejects.toThrow('no room');
+  expect(made.disposed).toBe(1);
+  made.isFull = false;
+  await openGenerator(optionsOf(), signal, { measures: true });
 });
 
 test('a kept generator goes on from the text it wrote', async () => {

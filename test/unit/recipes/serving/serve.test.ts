@@ -1,10 +1,14 @@
 /** What a server writes goes on if a text fails by a mistake of ours, which is made up here. */
 import { afterAll, expect, test, vi } from 'vitest';
+import type { Calibration } from '../../../../backend/checkpoint/calibration.ts';
+import { finish } from '../../../../backend/data/steps.ts';
 import type * as Choosing from '../../../../backend/decoding/choose.ts';
 import { openWithTokenizer } from '../../../../backend/recipes/opened.ts';
+import { newGrammars } from '../../../../backend/recipes/serving/grammars.ts';
+import { textsOf } from '../../../../backend/recipes/serving/requests.ts';
 import { serve } from '../../../../backend/recipes/serving/serve.ts';
 import { answer } from '../../../../backend/recipes/serving/texts.ts';
-import { closeGenerators } from '../../../../backend/recipes/generator.ts';
+import { closeGenerators, type Generator } from '../../../../backend/recipes/generator.ts';
 import { openInbox } from '../../../../backend/worker/inbox.ts';
 import { parseOptions } from '../../../../protocol/options.ts';
 import type { Question, ServeEvent, ServeMessage, WriteRequest } from '../../../../protocol/serving.ts';
@@ -120,4 +124,34 @@ test('a question takes no more than its few milliseconds between two tokens of a
   clock.mockRestore();
   // A token takes two turns of the loop, each with 8 ms for questions.
   expect(beside).toBeGreaterThan(steps / 20);
+});
+
+test("the server's prompt exit counts in mode fast alone: a text that auto writes otherwise does without", () => {
+  const { model, tokenizer } = openWithTokenizer(shippedModel);
+  const exits = [{ layer: 8, architecture: 'lens', head: { kind: 'shared' } }] as const;
+  const calibration: Calibration = {
+    step: 1,
+    promise: { measure: 'regret', limit: 0.02 },
+    brought: null,
+    fastest: 'fast',
+    deferred: 'memory',
+    promptExit: 8,
+    thresholds: { '8:lens': 0.9 },
+    gates: {},
+  };
+  const generator = { model, tokenizer, exits, calibration } as unknown as Generator;
+  const promptExit = (given: Record<string, unknown>, bias: WriteRequest['changes']['bias'] = []): unknown => {
+    const options = parseOptions('generate', { exits: 'my.exits', promptExit: '8', ...given });
+    const asked = { ...request, count: 1, options, changes: { ...request.changes, bias } };
+    const plain = [{ kind: 'ids', ids: [1, 2] }] as const;
+    const owner = { id: 1, turn: [], scope: '' };
+    return finish(textsOf(asked, plain, owner, generator, newGrammars(tokenizer), 100))[0]!.promptExit;
+  };
+  expect(promptExit({})).toBe(8);
+  for (const given of [{ temperature: 0.7 }, { threshold: '0.5' }, { disable: ['8'] }])
+    expect(promptExit(given)).toBeNull();
+  expect(promptExit({}, [{ token: 5, added: 1 }])).toBeNull();
+  expect(promptExit({ mode: 'fast', temperature: 0.7 })).toBe(8);
+  expect(() => promptExit({ promptExit: '4' })).toThrow('--prompt-exit 4 needs exits and the mode fast');
+  model.close();
 });
