@@ -1,4 +1,4 @@
-/** Values of unknown origin in messages: short, on one line, and never so deep that showing them fails. */
+/** Values of unknown origin: whether one is a record, and how messages show it: short, on one line, and never so deep that showing it fails. */
 import { jsonLine } from './shown.ts';
 
 const longest = 80;
@@ -11,3 +11,6 @@ export function shownValue(value: unknown): string {
   if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
   return JSON.stringify(value) === undefined ? 'nothing' : jsonLine(value);
 }
+
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

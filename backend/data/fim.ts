@@ -90,8 +90,9 @@ export interface FimTokenizer {
   readonly fim: FimTokens | null;
   /** The token that the model expects before a text; null if none. */
   readonly startId: number | null;
-  /** Ids of a text in which special tokens are plain text. */
+  /** Ids of a text in which special tokens are plain text; the second of one that is not the beginning of a text. */
   encodePlain(text: string): number[];
+  encodeInside(text: string): number[];
   /** See `Tokenizer`. */
   heal(ids: readonly number[], fixed?: number): HealedPrompt;
 }
@@ -160,12 +161,12 @@ export function requireFim({ fim, path }: FimTokenizer): FimTokens {
 function contextIds(tokenizer: FimTokenizer, fim: FimTokens, request: FimRequest): number[] {
   const { chunks = [], repository = anyRepository, file = anyFile } = request;
   if (chunks.length === 0) return [];
-  const headed = (token: number, name: string): number[] => [token, ...tokenizer.encodePlain(`${name}\n`)];
+  const headed = (token: number, name: string): number[] => [token, ...tokenizer.encodeInside(`${name}\n`)];
   const ids = fim.repository === null ? [] : headed(fim.repository, repository);
   for (const chunk of chunks) {
     const head =
-      fim.file === null ? tokenizer.encodePlain(snippet) : headed(fim.file, chunk.file === '' ? anyChunk : chunk.file);
-    ids.push(...head, ...tokenizer.encodePlain(chunk.text));
+      fim.file === null ? tokenizer.encodeInside(snippet) : headed(fim.file, chunk.file === '' ? anyChunk : chunk.file);
+    ids.push(...head, ...tokenizer.encodeInside(chunk.text));
   }
   return fim.file === null ? ids : [...ids, ...headed(fim.file, file)];
 }

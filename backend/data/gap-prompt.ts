@@ -54,7 +54,7 @@ export function gapPrompt(
 function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, room: number): GapPrompt {
   const { chunks: given = [], repository, file } = gap;
   const share = sharesOf(limits, room);
-  const suffixIds = tokenizer.encodePlain(gap.suffix);
+  const suffixIds = tokenizer.encodeInside(gap.suffix);
   const { settledIds, freshIds } = idsBefore(tokenizer, gap.prefix, share.fresh);
   const kept = steadyLength(settledIds.length, share.settled);
   const { chunks, left } = lastChunks(tokenizer, given, share.chunks);
@@ -72,7 +72,7 @@ function filling(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimits, 
   // If the line continues after the cursor, only the missing part of the line is written.
   const goesOn = /\w/.test(gap.suffix.split('\n', 1)[0]!);
   const others = [
-    ...left.map(({ text }) => tokenizer.encodePlain(text)),
+    ...left.map(({ text }) => tokenizer.encodeInside(text)),
     ...(suffixIds.length > share.suffix ? [suffixIds] : []),
     ...(settledIds.length > kept ? [settledIds] : []),
   ];
@@ -98,7 +98,8 @@ function sharesOf({ prefixTokens, suffixTokens, chunkTokens }: PromptLimits, roo
 /** The text before the gap in two parts; of what is being written, all but the last `fresh` tokens is settled. */
 function idsBefore(tokenizer: FimTokenizer, prefix: string, fresh: number) {
   const { settled, begun } = splitPrefix(prefix);
-  const begunIds = tokenizer.encodePlain(begun);
+  // As CodeLlama was taught, a blank is put before the prefix alone (arXiv 2308.12950, section 2.3).
+  const begunIds = tokenizer.encodeInside(begun);
   const from = begunIds.length - steadyLength(begunIds.length, fresh);
   return {
     settledIds: [...tokenizer.encodePlain(settled), ...begunIds.slice(0, from)],
@@ -129,7 +130,7 @@ function textBefore(tokenizer: FimTokenizer, gap: PromptGap, limits: PromptLimit
   const kept = steadyLength(text.length, Math.min(limits.prefixTokens, room));
   const start = tokenizer.startId === null ? [] : [tokenizer.startId];
   const whole = [...start, ...text.slice(text.length - kept)];
-  const beside = [...chunks.map((chunk) => chunk.text), gap.suffix].map((part) => tokenizer.encodePlain(part));
+  const beside = [...chunks.map((chunk) => chunk.text), gap.suffix].map((part) => tokenizer.encodeInside(part));
   const others = [...beside, ...(text.length > kept ? [text] : [])];
   return { ...tokenizer.heal(whole), tokens: whole.length, fills: false, ends: [], stops: ['\n\n'], others };
 }
@@ -144,7 +145,7 @@ export function steadyLength(total: number, budget: number): number {
 /** The chunks for which there is room, of the closest one at least the end; `left`: those that are not there as a whole. */
 function lastChunks(tokenizer: FimTokenizer, chunks: Chunks, budget: number): { chunks: Chunks; left: Chunks } {
   if (budget <= 0) return { chunks: [], left: chunks };
-  const sizes = chunks.map(({ text }) => tokenizer.encodePlain(text).length + headTokens);
+  const sizes = chunks.map(({ text }) => tokenizer.encodeInside(text).length + headTokens);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let over = total - steadyLength(total, budget);
   let first = 0;
@@ -160,20 +161,23 @@ export const withoutHealing = (tokenizer: FimTokenizer): FimTokenizer => ({
 });
 
 /** The same tokenizer, which remembers the last texts: most of a prompt comes again. */
-export function rememberingTokenizer(tokenizer: FimTokenizer): FimTokenizer {
+export const rememberingTokenizer = (tokenizer: FimTokenizer): FimTokenizer => ({
+  path: tokenizer.path,
+  fim: tokenizer.fim,
+  startId: tokenizer.startId,
+  heal: (ids, fixed) => tokenizer.heal(ids, fixed),
+  encodePlain: remembering((text) => tokenizer.encodePlain(text)),
+  encodeInside: remembering((text) => tokenizer.encodeInside(text)),
+});
+
+function remembering(encode: (text: string) => number[]): (text: string) => number[] {
   const known = new Map<string, number[]>();
-  return {
-    path: tokenizer.path,
-    fim: tokenizer.fim,
-    startId: tokenizer.startId,
-    heal: (ids, fixed) => tokenizer.heal(ids, fixed),
-    encodePlain(text) {
-      const ids = known.get(text) ?? tokenizer.encodePlain(text);
-      known.delete(text);
-      known.set(text, ids);
-      if (known.size > mostTexts) known.delete(known.keys().next().value!);
-      return ids;
-    },
+  return (text) => {
+    const ids = known.get(text) ?? encode(text);
+    known.delete(text);
+    known.set(text, ids);
+    if (known.size > mostTexts) known.delete(known.keys().next().value!);
+    return ids;
   };
 }
 

@@ -2,7 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { Steps } from './steps.ts';
 import { fits } from './healing.ts';
-import { eachToken, isPairs, isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
+import { eachToken, isPairs, stepsOf, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 export interface TokenBytes {
   /** Largest id + 1. */
@@ -34,7 +34,7 @@ export interface StreamDecoder {
 
 /** Throws `unsupported` for decoders that are not byte-level or SentencePiece-like. */
 export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
-  const steps = stepsOf(file.decoder);
+  const steps = stepsOf(file.decoder, 'decoders');
   const types = new Set(steps.map((step) => step['type']));
   const byteLevel = types.has('ByteLevel');
   const spaces = types.has('Metaspace') || types.has('ByteFallback') || types.has('Replace');
@@ -58,7 +58,7 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
     const text = texts[id];
     return text === undefined ? nothing : encode(text);
   };
-  const size = Math.max(texts.length, ...[...added.keys()].map((id) => id + 1));
+  const size = file.added_tokens.reduce((most, { id }) => Math.max(most, id + 1), texts.length);
   const of = (id: number): Uint8Array => {
     let bytes = made.get(id);
     if (bytes === undefined) made.set(id, (bytes = make(id)));
@@ -144,14 +144,6 @@ export function streamDecoder(bytes: TokenBytes): StreamDecoder {
     push: (id) => decoder.decode(bytes.of(id), { stream: true }),
     flush: () => decoder.decode(),
   };
-}
-
-function stepsOf(decoder: JsonObject | null): JsonObject[] {
-  if (decoder === null) return [];
-  const inner = decoder['decoders'];
-  return decoder['type'] === 'Sequence' && Array.isArray(inner)
-    ? inner.filter(isRecord).flatMap((step) => stepsOf(step))
-    : [decoder];
 }
 
 const takesSpace = (step: JsonObject): boolean =>

@@ -1,6 +1,6 @@
 /** How many ids a text has at least, found without encoding it. */
 import type { TokenBytes } from './token-bytes.ts';
-import { isRecord, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
+import { stepsOf, type JsonObject, type TokenizerFile } from './tokenizer-file.ts';
 
 /** Most bytes of UTF-8 that canonical composition makes one of: the Kelvin sign, and three letters of Hangul. */
 const composed = 3;
@@ -23,14 +23,11 @@ function shrinksBy({ normalizer, pre_tokenizer, added_tokens, decoder }: Tokeniz
   const keeps =
     decoder?.['type'] === 'ByteLevel' &&
     pre_tokenizer !== null &&
-    stepsOf(pre_tokenizer).every(keepsAll) &&
+    stepsOf(pre_tokenizer, 'pretokenizers').every(keepsAll) &&
     added_tokens.every((token) => !('lstrip' in token && token.lstrip) && !('rstrip' in token && token.rstrip));
   if (!keeps) return Infinity;
   return normalizer === null ? 1 : normalizer['type'] === 'NFC' ? composed : Infinity;
 }
-
-const stepsOf = (step: JsonObject): JsonObject[] =>
-  Array.isArray(step['pretokenizers']) ? step['pretokenizers'].filter(isRecord).flatMap(stepsOf) : [step];
 
 const keepsAll = ({ type, behavior, invert }: JsonObject): boolean =>
   type === 'ByteLevel' ||

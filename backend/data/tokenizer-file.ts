@@ -3,6 +3,7 @@
  * library gets wrong.
  */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import type { FimRole } from './fim.ts';
 
 export type JsonObject = Record<string, unknown>;
@@ -42,9 +43,6 @@ const maxVocabulary = 2 ** 22;
 
 export const isTokenId = (value: unknown): value is number =>
   Number.isInteger(value) && (value as number) >= 0 && (value as number) < maxVocabulary;
-
-export const isRecord = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Checks what this project relies on; the rest is the library's. Throws `bad-tokenizer`. */
 export function checkTokenizerFile(path: string, value: JsonObject): TokenizerFile {
@@ -121,6 +119,37 @@ function exactSplit(config: JsonObject): JsonObject {
   if (config['type'] === 'ByteLevel' && config['use_regex'] !== false && config['add_prefix_space'] !== true)
     return { type: 'Sequence', pretokenizers: [split(gpt2Split), { ...config, use_regex: false }] };
   return config;
+}
+
+/** The steps of a part one after the other, those of sequences within sequences included. */
+export function stepsOf(step: JsonObject | null, list: 'pretokenizers' | 'decoders'): JsonObject[] {
+  if (step === null) return [];
+  const inner = step[list];
+  return Array.isArray(inner) ? inner.filter(isRecord).flatMap((each) => stepsOf(each, list)) : [step];
+}
+
+/** The same file for a text inside another, before which no blank is put; the file itself if it puts none. */
+export function withoutPrefix(file: TokenizerFile): TokenizerFile {
+  const normalizer = file.normalizer && bare(file.normalizer);
+  const pre_tokenizer = file.pre_tokenizer && bare(file.pre_tokenizer);
+  const isSame = normalizer === file.normalizer && pre_tokenizer === file.pre_tokenizer;
+  return isSame ? file : { ...file, normalizer, pre_tokenizer };
+}
+
+/** A step that puts nothing before a text; itself if it puts nothing. */
+function bare(step: JsonObject): JsonObject | null {
+  const { type } = step;
+  if (type === 'Prepend') return null;
+  if (type === 'Metaspace' && step['prepend_scheme'] !== 'never') return { ...step, prepend_scheme: 'never' };
+  if (type === 'ByteLevel' && step['add_prefix_space'] === true) return { ...step, add_prefix_space: false };
+  for (const list of ['normalizers', 'pretokenizers']) {
+    const inner = step[list];
+    if (!Array.isArray(inner)) continue;
+    const steps = inner.filter(isRecord);
+    const made = steps.map(bare);
+    if (made.some((each, i) => each !== steps[i])) return { ...step, [list]: made.filter((each) => each !== null) };
+  }
+  return step;
 }
 
 export const isPairs = (vocab: Vocabulary): vocab is Extract<Vocabulary, readonly unknown[]> => Array.isArray(vocab);

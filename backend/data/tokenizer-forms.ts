@@ -3,6 +3,7 @@
  * tokenizer.json. Only byte-level BPE can be converted. Knows no model.
  */
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import { flagEntry, numberEntry, textEntry, textsEntry, wholesEntry, type GgufEntry } from '../formats/gguf-writer.ts';
 import { fimTokens } from './fim.ts';
 import { preTokenizers, tokenTypes } from './gguf-tokenizer.ts';
@@ -10,7 +11,7 @@ import { directoryTokenizer } from './tokenizer.ts';
 import {
   eachToken,
   idOfText,
-  isRecord,
+  stepsOf,
   tokenizerJson,
   withExactSplits,
   type JsonObject,
@@ -63,7 +64,7 @@ export function ggufTokenizerEntries(directory: string, rows: number): GgufEntry
 function preTokenizerName({ pre_tokenizer: given, model }: TokenizerFile): string | null {
   if (model['type'] !== 'BPE' || given === null) return null;
   const { pre_tokenizer: exact } = withExactSplits({ pre_tokenizer: given } as TokenizerFile);
-  const steps = stepsOf(exact!);
+  const steps = stepsOf(exact, 'pretokenizers');
   const bytes = steps.pop();
   if (bytes?.['type'] !== 'ByteLevel' || bytes['add_prefix_space'] === true) return null;
   const splits = steps.map(splitOf);
@@ -75,12 +76,6 @@ function preTokenizerName({ pre_tokenizer: given, model }: TokenizerFile): strin
       (pre!.ignoreMerges ?? false) === ignoreMerges,
   );
   return found?.[0] ?? null;
-}
-
-/** Sequences within sequences, one after the other. */
-function stepsOf(step: JsonObject): JsonObject[] {
-  const { pretokenizers } = step;
-  return Array.isArray(pretokenizers) ? pretokenizers.filter(isRecord).flatMap(stepsOf) : [step];
 }
 
 function splitOf({ type, pattern, behavior, invert }: JsonObject): string | null {

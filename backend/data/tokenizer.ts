@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import { readText, statOf } from '../system/files.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { BytePairs } from './byte-pairs.ts';
@@ -21,9 +22,9 @@ import { decodeSteps, streamDecoder, tokenBytes, type StreamDecoder } from './to
 import {
   checkTokenizerFile,
   idOfText,
-  isRecord,
   tokenizerJson,
   withExactSplits,
+  withoutPrefix,
   type AddedToken,
   type JsonObject,
   type TokenizerFile,
@@ -49,9 +50,12 @@ export interface Tokenizer {
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids of a text in which special tokens are plain text, as in a user's file; nothing is added around it. */
   encodePlain(text: string): number[];
-  /** Both in steps of a few milliseconds, for a long text: yields how many ids there are so far. */
+  /** The same of a text inside another, such as what follows a gap: no blank is put before it (SentencePiece). */
+  encodeInside(text: string): number[];
+  /** All three in steps of a few milliseconds, for a long text: yields how many ids there are so far. */
   encodeSteps(text: string, options?: EncodeOptions): Steps<number[], number>;
   encodePlainSteps(text: string): Steps<number[], number>;
+  encodeInsideSteps(text: string): Steps<number[], number>;
   /** The fewest ids that a text of this length can have; 0 if no bound follows from its length. */
   leastIds(text: string): number;
   /** The token before each text; null if there is none. */
@@ -158,10 +162,12 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
   }
   const bytes = tokenBytes(path, file);
   const fim = fimTokens((text) => idOfText(file, text), parts.fim);
-  const plainly = plainEncoder(parts, fim, encoder);
+  const plainly = plainEncoder(parts, fim, () => encoder);
+  const inside = insideEncoder(parts, fim) ?? plainly;
   const encodeSteps = (text: string, { addSpecial = true }: EncodeOptions = {}): Steps<number[], number> =>
     checked(path, encoder, text, addSpecial);
   const encodePlainSteps = (text: string): Steps<number[], number> => checked(path, plainly(text), text, false);
+  const encodeInsideSteps = (text: string): Steps<number[], number> => checked(path, inside(text), text, false);
   const encodeText = (text: string, options?: EncodeOptions): number[] => finish(encodeSteps(text, options));
   const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const tokenText = (id: number): string => textDecoder.decode(bytes.of(id));
@@ -181,8 +187,10 @@ function build(path: string, parts: TokenizerParts): Tokenizer {
     namedTokens,
     encode: encodeText,
     encodePlain: (text) => (text === '' ? [] : finish(encodePlainSteps(text))),
+    encodeInside: (text) => finish(encodeInsideSteps(text)),
     encodeSteps,
     encodePlainSteps,
+    encodeInsideSteps,
     leastIds: leastIdsOf(file, bytes),
     startId: bosId !== null && encodeText('a')[0] === bosId ? bosId : null,
     fim,
@@ -218,17 +226,25 @@ function encoderOf(file: TokenizerFile, config: JsonObject): StepEncoder {
 function plainEncoder(
   { file, config }: TokenizerParts,
   fim: FimTokens | null,
-  ordinary: StepEncoder,
+  ordinary: () => StepEncoder,
 ): (text: string) => StepEncoder {
   const fimIds = new Set(fim && [fim.prefix, fim.suffix, fim.middle, ...fim.ends]);
   const isMarker = ({ id, special }: AddedToken): boolean => special || fimIds.has(id);
   const markers = file.added_tokens.filter(isMarker).map(({ content }) => content);
   let plain: StepEncoder | null = null;
   return (text) => {
-    if (!markers.some((marker) => text.includes(marker))) return ordinary;
+    if (!markers.some((marker) => text.includes(marker))) return ordinary();
     const added = file.added_tokens.filter((token) => !isMarker(token));
     return (plain ??= encoderOf({ ...file, added_tokens: added }, config));
   };
+}
+
+/** The same for a text inside another, made on demand; null if the tokenizer puts nothing before a text. */
+function insideEncoder(parts: TokenizerParts, fim: FimTokens | null): ((text: string) => StepEncoder) | null {
+  const file = withoutPrefix(parts.file);
+  if (file === parts.file) return null;
+  let encoder: StepEncoder | null = null;
+  return plainEncoder({ ...parts, file }, fim, () => (encoder ??= encoderOf(file, parts.config)));
 }
 
 /** @throws UserError for a text that has no ids, or a tokenizer that cannot be used. */

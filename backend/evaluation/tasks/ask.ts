@@ -56,7 +56,7 @@ async function promptOf(task: Task, asking: Asking, signal: AbortSignal): Promis
   if (task.form === 'fill') return filling(task, tokenizer);
   const { raw, question, stops, maxTokens } = wording(task);
   if (task.form === 'choice' && task.by === 'likelihood') {
-    const choices = task.choices.map((choice) => tokenizer.encodePlain(` ${choice}`));
+    const choices = task.choices.map((choice) => tokenizer.encodeInside(` ${choice}`));
     return { ...nothing, ids: tokenizer.encode(task.prompt), maxTokens: 0, choices };
   }
   if (!chat) return { ...nothing, ...tokenizer.heal(tokenizer.encode(raw)), stops, maxTokens };
@@ -70,8 +70,17 @@ function filling(task: Extract<Task, { form: 'fill' }>, tokenizer: Tokenizer): T
   const { prefix, suffix, isLine, goesOn } = task;
   const maxTokens = isLine ? 64 : 256;
   const limits = { prefixTokens: everything, suffixTokens: everything, chunkTokens: 0, maxTokens };
-  const { ids, begun, ends } = gapPrompt(tokenizer, { prefix, suffix }, limits, 8 * everything);
-  return { ...nothing, ids, begun, ends: isLine ? [goesOn ? partEnd : lineEnd] : [], endTokens: ends, maxTokens };
+  const { ids, begun, ends, stops, fills } = gapPrompt(tokenizer, { prefix, suffix }, limits, 8 * everything);
+  return {
+    ...nothing,
+    ids,
+    begun,
+    // Without the text behind it, nothing else ends a gap of several lines.
+    stops: fills || isLine ? [] : stops,
+    ends: isLine ? [goesOn ? partEnd : lineEnd] : [],
+    endTokens: ends,
+    maxTokens,
+  };
 }
 
 /** Tokens; more than any text has. */

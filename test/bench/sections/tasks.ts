@@ -223,7 +223,7 @@ async function openLlama({ model, tokenizer }: OpenedModel, puts: readonly Put[]
   const contextSize = 64 + Math.max(...puts.map(({ prompt }) => prompt.ids.length + prompt.maxTokens));
   await child.ask({ type: 'open', model: model.path, threads, contextSize });
   const next: NextToken = (ids) => child.ask(ids ? { type: 'first', ids } : { type: 'next' });
-  const encode = (text: string): number[] => tokenizer.encodePlain(text);
+  const encode = (text: string): number[] => tokenizer.encodeInside(text);
   return {
     answer: (prompt) => llamaAnswer(next, promptIds(prompt, encode), prompt, tokenizer, tokenizer.eosIds),
     end: () => child.end(),

@@ -14,6 +14,7 @@ const plain = (changes: Partial<FimTokenizer> = {}): FimTokenizer => ({
   fim: { prefix: 1001, suffix: 1002, middle: 1003, repository: 1004, file: 1005, ends: [], order: 'prefix-first' },
   startId: null,
   encodePlain: codes,
+  encodeInside: codes,
   heal: (ids) => ({ ids, begun: null }),
   ...changes,
 });

@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { tokenBytes } from '../../../backend/data/token-bytes.ts';
+import { checkTokenizerFile } from '../../../backend/data/tokenizer-file.ts';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
@@ -39,6 +41,8 @@ describe('random texts', () => {
       const decoder = tokenizer.decoder();
       const streamed = ids.map((id) => decoder.push(id)).join('') + decoder.flush();
       expect(streamed).toBe(kind === 'SentencePiece' && text !== '' ? ` ${text}` : text);
+      const inside = tokenizer.encodeInside(text).map((id) => tokenizer.tokenBytes(id));
+      expect(Buffer.concat(inside).toString()).toBe(text);
     }
   });
 });
@@ -68,6 +72,13 @@ describe('damaged tokenizers', () => {
     }
     expect(counts.accepted).toBeGreaterThan(100);
     expect(counts.refused).toBeGreaterThan(100);
+  });
+
+  it('tokenizer.json: very many added tokens', () => {
+    const added_tokens = Array.from({ length: 300_000 }, (_, id) => ({ id, content: `<${id}>`, special: true }));
+    const model = { type: 'BPE', vocab: { a: 0 }, merges: [] };
+    const json = checkTokenizerFile('a', { model, added_tokens, decoder: { type: 'ByteLevel' } });
+    expect(tokenBytes('a', json).size).toBe(300_000);
   });
 
   it('GGUF: 1,000 mutations', () => {

@@ -13,11 +13,13 @@ const fim: FimTokens = {
   ends: [1005],
   order: 'prefix-first',
 };
+const codes = (text: string): number[] => [...text].map((sign) => sign.charCodeAt(0));
 const tokenizer = (tokens: FimTokens | null, startId: number | null = null): FimTokenizer => ({
   path: 'tokenizer.json',
   fim: tokens,
   startId,
-  encodePlain: (text) => [...text].map((sign) => sign.charCodeAt(0)),
+  encodePlain: codes,
+  encodeInside: codes,
   heal: (ids, fixed) => healed(ids, characters, fixed),
 });
 const characters = {
@@ -129,13 +131,14 @@ it('what is kept of a growing text begins at the same token for a while', () => 
   expect(steadyLength(400, 400)).toBe(400);
 });
 
-it('a text is encoded once', () => {
+it('a text is encoded once each way', () => {
   let encoded = 0;
-  const plain = tokenizer(fim);
-  const counting = { ...plain, encodePlain: (text: string) => (encoded++, plain.encodePlain(text)) };
+  const counted = (text: string): number[] => (encoded++, codes(text));
+  const counting = { ...tokenizer(fim), encodePlain: counted, encodeInside: counted };
   const remembering = rememberingTokenizer(counting);
-  for (let i = 0; i < 3; i++) expect(remembering.encodePlain('abc')).toEqual([97, 98, 99]);
-  expect(encoded).toBe(1);
+  for (let i = 0; i < 3; i++)
+    expect([remembering.encodePlain('abc'), remembering.encodeInside('abc')]).toEqual([codes('abc'), codes('abc')]);
+  expect(encoded).toBe(2);
 });
 
 describe('what is given beside the prompt', () => {

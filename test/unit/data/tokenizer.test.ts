@@ -115,6 +115,13 @@ describe('SentencePiece tokenizers of GGUF files', () => {
     expect(tokenizer.decode(ids)).toBe('a <b>');
   });
 
+  it('put no blank before a text inside another', () => {
+    const tokenizer = loadTokenizer(sentencePieceFile(temporaryFolder()));
+    const spelled = (ids: number[]): string => ids.map((id) => tokenizer.tokenText(id)).join('');
+    for (const text of ['', 'fox', ' fox', '\nfox <b> a']) expect(spelled(tokenizer.encodeInside(text))).toBe(text);
+    expect(spelled(tokenizer.encodePlain(' fox'))).toBe('  fox');
+  });
+
   it('add bos by default and no space where told not to', () => {
     const bos = numberEntry('tokenizer.ggml.bos_token_id', 1);
     const folder = temporaryFolder();
@@ -138,6 +145,19 @@ describe('Hugging Face directories', () => {
     file(folder, 'tokenizer.json', JSON.stringify(json));
     const tokenizer = loadTokenizer(folder);
     cases.forEach((text, i) => expect([text, tokenizer.encode(text)]).toEqual([text, ids['smollm']![i]]));
+  });
+
+  it.each<[string, object]>([
+    ['Metaspace', { prepend_scheme: 'first' }],
+    ['ByteLevel', { add_prefix_space: true }],
+  ])('%s puts its blank before a text, and none inside another', (type, how) => {
+    const folder = temporaryFolder();
+    const blank = type === 'Metaspace' ? '▁' : 'Ġ';
+    const pre_tokenizer = { type: 'Sequence', pretokenizers: [{ type, ...how }] };
+    const model = { type: 'BPE', vocab: { [blank]: 0, a: 1 }, merges: [] };
+    file(folder, 'tokenizer.json', JSON.stringify({ model, pre_tokenizer, decoder: { type } }));
+    const tokenizer = loadTokenizer(folder);
+    expect([tokenizer.encodePlain('a'), tokenizer.encodeInside('a')]).toEqual([[0, 1], [1]]);
   });
 
   it('read the model that ships', () => {

@@ -1,17 +1,20 @@
 /** Prompts of tasks: where an answer ends, and what cannot be asked is refused with the task's line. */
 import { afterAll, expect, it } from 'vitest';
+import { loadTokenizer, type Tokenizer } from '../../../../backend/data/tokenizer.ts';
 import { firstEnd } from '../../../../backend/decoding/text.ts';
 import { askFor, type TaskPrompt } from '../../../../backend/evaluation/tasks/ask.ts';
 import type { Task, TaskForm } from '../../../../backend/evaluation/tasks/task.ts';
 import { openWithTokenizer } from '../../../../backend/recipes/opened.ts';
 import { shippedModel } from '../../../support/golden.ts';
+import { sentencePieceFile } from '../../data/fixtures.ts';
+import { temporaryFolder } from '../../formats/fixtures.ts';
 
 const { model, tokenizer } = openWithTokenizer(shippedModel);
 afterAll(() => model.close());
 
-const ask = (form: TaskForm, contextLength = 512): Promise<TaskPrompt> => {
+const ask = (form: TaskForm, contextLength = 512, by: Tokenizer = tokenizer): Promise<TaskPrompt> => {
   const task: Task = { ...form, id: 'a', place: 'a.jsonl:1', canonical: null };
-  const asking = { tokenizer, chat: false, answerTokens: null, contextLength };
+  const asking = { tokenizer: by, chat: false, answerTokens: null, contextLength };
   return askFor(task, asking, new AbortController().signal);
 };
 
@@ -37,6 +40,21 @@ it('an answer that is a line has its end; one that is a part of a line has none'
   expect(answered(part, pieces)).toBe('\n  2 + 3');
   const lines = await ask({ ...fill, isLine: false, goesOn: true, prefix: 'a ', suffix: ' b\n' });
   expect(lines.ends).toEqual([]);
+});
+
+it('a gap of several lines ends with a blank line if the model was not taught to fill in', async () => {
+  const gap = { ...fill, isLine: false, prefix: 'def f():\n', suffix: 'f()\n' };
+  const taught = { ...tokenizer, fim: { prefix: 1, suffix: 2, middle: 3, repository: null, file: null, ends: [], order: 'prefix-first' } } as const; // prettier-ignore
+  expect((await ask(gap, 512, taught)).stops).toEqual([]);
+  expect((await ask(gap)).stops).toEqual(['\n\n']);
+  expect((await ask({ ...gap, isLine: true })).stops).toEqual([]);
+});
+
+it('a choice follows its question after one blank, also in SentencePiece', async () => {
+  const pieces = loadTokenizer(sentencePieceFile(temporaryFolder()));
+  const choice = { form: 'choice', prompt: 'a', choices: ['fox', 'b'], answer: 0, by: 'likelihood' } as const;
+  const { choices } = await ask(choice, 512, pieces);
+  expect(choices.map((ids) => ids.map((id) => pieces.tokenText(id)).join(''))).toEqual([' fox', ' b']);
 });
 
 it('refuses an empty prompt, and a choice that fills the context to its end', async () => {
