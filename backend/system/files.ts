@@ -111,11 +111,11 @@ function requireRegular(stats: Stats, path: string): void {
   if (!stats.isFile()) throw userError('file-system', `${path} is not a regular file.`, 'Name a file.');
 }
 
-/** The text of a regular file. Throws `not-found` or `file-system`. */
+/** The text of a regular file, without a byte order mark. Throws `not-found` or `file-system`. */
 export function readText(path: string): string {
   const descriptor = openRegular(path);
   try {
-    return readFileSync(descriptor, 'utf8');
+    return readFileSync(descriptor, 'utf8').replace(/^\uFEFF/, '');
   } catch (error) {
     throw fileError(error, 'read', path);
   } finally {
@@ -261,6 +261,15 @@ export function fileError(error: unknown, action: 'read' | 'write', path: string
   const known = fileSentences[code];
   if (known !== undefined) return userError(known.code, `Cannot ${action} ${path}: ${known.why}.`, known.wayOut, error);
   return error instanceof Error ? error : new Error(String(error));
+}
+
+/** Does the work that writes to `path`. Throws `not-found` or `file-system` for a system error. */
+export function writing<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw fileError(error, 'write', path);
+  }
 }
 
 const fileSentences: Record<string, { code: 'not-found' | 'file-system'; why: string; wayOut: string } | undefined> = {

@@ -38,6 +38,8 @@ it('takes a list of trials as well, and one alone', () => {
     { steps: 3, exits: '8' },
   ]);
   expect(readTrials(file({ options: { steps: 2 } })).map(({ what }) => what)).toEqual(['as given']);
+  // With a byte order mark.
+  expect(readTrials(file('\uFEFF{"options": {"steps": 2}}')).map(({ what }) => what)).toEqual(['as given']);
 });
 
 it.each([
@@ -48,7 +50,7 @@ it.each([
   [{ grid: { steps: [0] } }, /steps in .*my\.json must be a whole number of at least 1/],
   [{ grid: { steps: [] } }, /grid\.steps must be a list of values that is not empty/],
   [{ grid: { steps: 4 } }, /grid\.steps must be a list/],
-  [{ options: { out: 'x' } }, /out in .*my\.json is the sweep's own to say/],
+  [{ options: { out: 'x' } }, /my\.json sets out, which the sweep sets itself/],
   [{ options: { on: 'slurm' } }, /gives trials to Slurm, which queues them/],
   [{ trials: [] }, /has no trial/],
   [
