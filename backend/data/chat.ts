@@ -1,6 +1,7 @@
 /** Conversations as text and tokens, through the model's own chat template. */
 import { userError } from '../../protocol/errors.ts';
 import { shorten } from '../formats/safetensors.ts';
+import { commonLength } from './common-length.ts';
 import { renderTemplate } from './template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -90,8 +91,9 @@ export async function encodeChat(
     const prompt = await renderChat(tokenizer, messages.slice(0, turn), { addGenerationPrompt: true, signal });
     const answered = await renderChat(tokenizer, messages.slice(0, turn + 1), { signal });
     if (!whole.startsWith(answered) || !answered.startsWith(prompt)) throw unstable(tokenizer, turn);
-    const start = commonPrefix(ids, encode(tokenizer, prompt));
-    const end = commonPrefix(ids, encode(tokenizer, answered));
+    // A token that reaches over a boundary counts to the part it ends in.
+    const start = commonLength(ids, encode(tokenizer, prompt));
+    const end = commonLength(ids, encode(tokenizer, answered));
     isAssistant.fill(true, start, endOfTurn(tokenizer, ids, start, end));
   }
   return { ids, isAssistant };
@@ -103,13 +105,6 @@ const encode = (tokenizer: Tokenizer, text: string): number[] => tokenizer.encod
 function endOfTurn(tokenizer: Tokenizer, ids: readonly number[], start: number, end: number): number {
   for (let i = end - 1; i >= start; i--) if (tokenizer.eosIds.includes(ids[i]!)) return i + 1;
   return end;
-}
-
-/** A token that reaches over the boundary counts to the part it ends in. */
-function commonPrefix(ids: readonly number[], beginning: readonly number[]): number {
-  let length = 0;
-  while (length < beginning.length && ids[length] === beginning[length]) length += 1;
-  return length;
 }
 
 const unstable = (tokenizer: Tokenizer, turn: number): Error =>

@@ -1,6 +1,7 @@
 /**
  * The rows of a batch: which row a text continues, what is remembered, and what is given up for room. Knows ids and the cache, no requests.
  */
+import { commonLength } from '../data/common-length.ts';
 import { capacityFor } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 import type { Check } from './probation.ts';
@@ -152,10 +153,3 @@ const emptyRow = (): Row => ({
   used: 0,
   isFree: true,
 });
-
-/** Tokens with which both begin. */
-function commonLength(ids: readonly number[], prompt: readonly number[]): number {
-  let length = 0;
-  while (length < ids.length && length < prompt.length && ids[length] === prompt[length]) length++;
-  return length;
-}
