@@ -3,7 +3,7 @@
  * that names the field. Knows no message.
  */
 import { userError, type UserError } from './errors.ts';
-import { shownValue } from './foreign.ts';
+import { isRecord, shownValue } from './foreign.ts';
 
 /** Path of a value within a message. */
 export interface Place {
@@ -100,10 +100,6 @@ export const record = <Must extends object, May extends object = object>(
 
 /** A record in which every field can be absent. */
 export const partial = <May extends object>(may: Shapes<May>): Shape<Partial<May>> => record<object, May>({}, may);
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 const wrong = (place: Place, expected: string, value: unknown): UserError => {
   const got = value === undefined ? 'is missing' : `is ${shownValue(value)}`;

@@ -3,6 +3,7 @@
  * check the shape and return null for another one. Knows no editor and no DOM.
  */
 import type { Trace } from './exittrace.ts';
+import { isRecord } from './foreign.ts';
 import type { Diagnosis, RunState } from './server.ts';
 
 /** One number a step for each exit; the columns are as long as `steps`. A gap is null. */
@@ -146,8 +147,6 @@ export function readViewMessage(value: unknown): ViewMessage | null {
 
 const states: readonly string[] = ['running', 'paused', 'stopped', 'finished', 'failed'] satisfies RunState[];
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isString = (value: unknown): value is string => typeof value === 'string';
 const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
 

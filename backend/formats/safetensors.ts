@@ -6,6 +6,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { userError, type UserError } from '../../protocol/errors.ts';
+import { isRecord } from '../../protocol/foreign.ts';
 import {
   foreignKind,
   openRangeFile,
@@ -301,9 +302,6 @@ function stringMap(path: string, value: unknown): Map<string, string> {
     throw bad(path, 'its metadata is not a map of strings');
   return new Map(entries);
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 

@@ -2,6 +2,7 @@
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { isRecord } from '../../protocol/foreign.ts';
 import { readTextBeside } from '../system/files.ts';
 
 /** A folder with more entries is no cache, but a disk. */
@@ -48,6 +49,3 @@ export async function jsonOf(file: string): Promise<Record<string, unknown> | nu
     return null;
   }
 }
-
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

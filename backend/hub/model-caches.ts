@@ -5,10 +5,11 @@
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { isRecord } from '../../protocol/foreign.ts';
 import { shown } from '../../protocol/shown.ts';
 import { openRegularBeside } from '../system/files.ts';
 import { platformCaches, userCache, type Environment } from '../system/user-cache.ts';
-import { entriesOf, filesBelow, isRecord, jsonOf, sizeOf, sumOf, textOf } from './cache-entries.ts';
+import { entriesOf, filesBelow, jsonOf, sizeOf, sumOf, textOf } from './cache-entries.ts';
 import { isLaterPart, partsOf } from './files.ts';
 import { huggingFaceHub } from './hugging-face.ts';
 import { hasAllShards } from './complete-downloads.ts';
