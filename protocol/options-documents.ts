@@ -1,6 +1,6 @@
 /** What is generated from the options: JSON schemas of config files and the page of settings. The manifest's part is the extension's. */
 import { settingGroups } from './options-groups.ts';
-import { usualFirst, type Option } from './options-kinds.ts';
+import { rangeKeywords, usualFirst, type Option } from './options-kinds.ts';
 import { commandNames, flagName, optionTables, presets, type CommandName, type OptionTable } from './options.ts';
 
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
@@ -85,13 +85,12 @@ const settingPath = (prefix: string, name: string): string =>
   ['earlyExit', prefix, name].filter((part) => part !== '').join('.');
 
 function valueSchema(option: Option<unknown>): { readonly [key: string]: Json } {
-  const { help, minimum, maximum, values } = option;
-  const range = { ...(minimum === null ? {} : { minimum }), ...(maximum === null ? {} : { maximum }) };
+  const { help, values } = option;
   return {
     ...(option.advanced ? { $comment: 'advanced' } : {}),
     type: option.optional ? [jsonTypes[option.type], 'null'].flat() : jsonTypes[option.type],
     ...(option.type === 'list' ? { items: { type: 'string' } } : {}),
-    ...range,
+    ...rangeKeywords(option),
     ...(values === null ? {} : { enum: Object.keys(values), enumDescriptions: Object.values(values) }),
     default: option.default,
     description: help,
@@ -118,8 +117,10 @@ function defaultText({ default: value }: Option<unknown>): string {
   return code(cell(typeof value === 'object' ? JSON.stringify(value) : String(value)));
 }
 
-function describe({ help, values, minimum, maximum }: Option<unknown>): string {
+function describe({ help, values, minimum, above, maximum }: Option<unknown>): string {
   const choices = Object.entries(values ?? {}).map(([value, meaning]) => `${code(value)}: ${meaning}`);
-  const range = minimum === null ? '' : maximum === null ? ` At least ${minimum}.` : ` From ${minimum} to ${maximum}.`;
+  const low = above ? 'Above' : maximum === null ? 'At least' : 'From';
+  const high = maximum === null ? '' : above ? `, at most ${maximum}` : ` to ${maximum}`;
+  const range = minimum === null ? '' : ` ${low} ${minimum}${high}.`;
   return cell([help + range, ...choices].join('<br>'));
 }

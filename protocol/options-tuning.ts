@@ -283,7 +283,7 @@ export const tuningOptions = {
     placeholder: 'W,…|FROM..TO[:cosine]',
     expected: weightsNotation,
     parse: parseWeights,
-    help: "Weight of each exit's loss: one for all, one for each, or a ramp over the run.",
+    help: "Weight of each exit's loss: one for all, one for each in the order of their layers, or a ramp over the run.",
   }),
   weighting: oneOf({
     advanced: true,

@@ -31,6 +31,17 @@ describe('generated documents', () => {
     }
   });
 
+  it('allow the least value of a number where the option does', () => {
+    for (const command of commandNames) {
+      const { properties } = configSchema(command) as { readonly properties: Readonly<Record<string, object>> };
+      for (const [name, option] of Object.entries(optionTables[command] as OptionTable)) {
+        if (option.minimum !== null) expect('minimum' in properties[name]!, name).toBe(option.read(option.minimum).ok);
+      }
+    }
+    expect(configSchema('tune')).toMatchObject({ properties: { minutes: { exclusiveMinimum: 0 } } });
+    expect(settingsPage()).toMatch(/`--held-out-fraction`.* Above 0, at most 0\.9\. \|$/m);
+  });
+
   it('have defaults that their own command takes', () => {
     for (const command of commandNames) {
       const table: OptionTable = optionTables[command];
