@@ -28,8 +28,6 @@ export interface TokenSet {
   /** Positions that have a target, over all windows. */
   readonly targets: number;
   read(window: number): TokenWindow;
-  /** How often each token of `0 … vocabulary − 1` is a target. */
-  countTargets(vocabulary: number): Float64Array;
   close(): void;
 }
 
@@ -67,16 +65,6 @@ export function openTokenFile(path: string): TokenSet {
         const first = start * (windowLength - 1);
         const length = Math.min(windowLength, entries - first);
         return windowOf(words(file.read(headerBytes + 4 * first, 4 * length)), windowLength);
-      },
-      countTargets: (vocabulary) => {
-        const counts = new Float64Array(vocabulary);
-        for (let start = 0; start < entries; start += bufferEntries) {
-          const part = words(file.read(headerBytes + 4 * start, 4 * Math.min(bufferEntries, entries - start)));
-          // The first token of the stream is no target.
-          for (let i = start === 0 ? 1 : 0; i < part.length; i++)
-            if (part[i]! >= targetBit && part[i]! - targetBit < vocabulary) counts[part[i]! - targetBit]! += 1;
-        }
-        return counts;
       },
       close: () => file.close(),
     };

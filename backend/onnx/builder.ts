@@ -33,20 +33,6 @@ export class GraphBuilder {
   private readonly renamed = new Map<string, string>();
   private count = 0;
 
-  /** Adds a node; returns the names of its `outputs` (a number: that many fresh names; '' leaves one out). */
-  nodeOf(
-    operator: string,
-    inputs: readonly string[],
-    outputs: number | readonly string[],
-    attributes: Readonly<Record<string, OnnxAttribute>> = {},
-    domain = '',
-  ): string[] {
-    const names =
-      typeof outputs === 'number' ? Array.from({ length: outputs }, () => this.fresh(operator)) : [...outputs];
-    this.nodes.push({ operator, domain, inputs, outputs: names, attributes });
-    return names;
-  }
-
   /** Adds a node with one output. */
   node(
     operator: string,
@@ -54,7 +40,9 @@ export class GraphBuilder {
     attributes: Readonly<Record<string, OnnxAttribute>> = {},
     domain = '',
   ): string {
-    return this.nodeOf(operator, inputs, 1, attributes, domain)[0]!;
+    const name = this.fresh(operator);
+    this.nodes.push({ operator, domain, inputs, outputs: [name], attributes });
+    return name;
   }
 
   input(name: string, type: OnnxType, shape: readonly (number | string)[]): string {
@@ -65,7 +53,7 @@ export class GraphBuilder {
   output(value: string, name: string, type: OnnxType, shape: readonly (number | string)[]): void {
     const isNodeOutput = this.nodes.some(({ outputs }) => outputs.includes(value));
     if (isNodeOutput && !this.renamed.has(value)) this.renamed.set(value, name);
-    else this.nodeOf('Identity', [value], [name]);
+    else this.nodes.push({ operator: 'Identity', domain: '', inputs: [value], outputs: [name], attributes: {} });
     this.outputs.push({ name, type, shape });
   }
 

@@ -11,7 +11,7 @@ const onnxTypes = {
 } as const;
 export type OnnxType = keyof typeof onnxTypes;
 
-export type OnnxAttribute = number | string | readonly number[] | { readonly float: number };
+export type OnnxAttribute = number | string | readonly number[];
 
 export interface OnnxNode {
   readonly operator: string;
@@ -19,7 +19,7 @@ export interface OnnxNode {
   /** An empty name leaves an optional input or output out. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-  /** Whole numbers are written as ints; `{float}` forces a float. */
+  /** Whole numbers are written as ints. */
   readonly attributes: Readonly<Record<string, OnnxAttribute>>;
 }
 
@@ -84,7 +84,6 @@ function encodeAttribute(name: string, value: OnnxAttribute): Writer {
   if (typeof value === 'string') return writer.string(4, value).integer(20, 3);
   if (typeof value === 'number')
     return Number.isInteger(value) ? writer.integer(3, value).integer(20, 2) : writer.float(2, value).integer(20, 1);
-  if ('float' in value) return writer.float(2, value.float).integer(20, 1);
   for (const item of value) writer.integer(8, item);
   return writer.integer(20, 7);
 }

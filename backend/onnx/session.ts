@@ -39,8 +39,6 @@ export interface Value {
 }
 
 export interface Session {
-  readonly inputs: readonly string[];
-  readonly outputs: readonly string[];
   /** Runs the graph; only `outputs` are copied out (default: all). */
   run(feeds: Readonly<Record<string, Value>>, outputs?: readonly string[]): Promise<Record<string, Value>>;
   dispose(): Promise<void>;
@@ -49,11 +47,6 @@ export interface Session {
 export interface SessionOptions {
   /** Threads of one operator; default: all cores. */
   readonly threads?: number;
-  /**
-   * What the session keeps between runs. `blocks`: one block planned for all intermediate values, the fastest. `pieces`:
-   * memory that grows as needed.
-   */
-  readonly memory?: 'blocks' | 'pieces';
 }
 
 /** Opens a session. Threads of several sessions must not wait awake between runs, or they take the cores from each other. */
@@ -66,13 +59,12 @@ export async function openSession(graph: BuiltGraph, options: SessionOptions = {
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    enableMemPattern: (options.memory ?? 'blocks') === 'blocks',
+    // Memory that grows as needed: a block that is planned for all intermediate values would be kept between runs.
+    enableMemPattern: false,
     externalData: graph.externalData.map(({ path, data }) => ({ path, data })),
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   });
   return {
-    inputs: session.inputNames,
-    outputs: session.outputNames,
     async run(feeds, outputs) {
       const tensors: Record<string, Ort.Tensor> = {};
       for (const [name, value] of Object.entries(feeds)) tensors[name] = toTensor(ort, value);

@@ -7,6 +7,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { after } from '../autodiff/recorder.ts';
+import { headLogits } from '../exits/fit.ts';
 import type { ObjectiveOptions } from './types.ts';
 
 /** One exit's head, and its targets. */
@@ -275,7 +276,7 @@ function tokenWeights(
 
 function distribution(state: tf.Tensor, head: Head, softcap: number | null): Distribution {
   return tidied(() => {
-    const logits = headLogits(state, head, softcap);
+    const logits = headLogits(state, { weight: head.head, bias: head.bias }, softcap);
     const max = tf.max(logits, -1, true);
     const shifted = tf.sub(logits, max);
     const exponentials = tf.exp(shifted);
@@ -314,12 +315,6 @@ function withDefer(within: tf.Tensor, shares: tf.Tensor): tf.Tensor {
 }
 
 type Head = Pick<HeadTask, 'head' | 'bias'>;
-
-function headLogits(state: tf.Tensor, { head, bias }: Head, softcap: number | null): tf.Tensor {
-  const scores = tf.matMul(state, head, false, true);
-  const product = bias ? tf.add(scores, bias) : scores;
-  return softcap === null ? product : tf.mul(tf.tanh(tf.mul(product, 1 / softcap)), softcap);
-}
 
 /** Keeps a logarithm finite; far below what float32 can tell from 0 beside 1. */
 const smallest = 1e-30;

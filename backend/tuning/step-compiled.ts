@@ -32,10 +32,7 @@ type Arrays = Map<string, Float32Array>;
 export function compiledEngine(plan: StepPlan, options: StepOptions & CompiledOptions): StepEngine<Arrays> {
   const { spec, initial, model, optimiser, batch, tokens, threads } = options;
   const chunk = options.chunk ?? chunkTokens(plan.widest);
-  const sessionOptions: SessionOptions = {
-    memory: 'pieces',
-    ...(threads === undefined ? {} : { threads }),
-  };
+  const sessionOptions: SessionOptions = threads === undefined ? {} : { threads };
   const frozen: Arrays = new Map(
     [...new Set(plan.exits.flatMap((planned) => planned.frozen))].map((name) => [name, model.values(name)]),
   );

@@ -48,8 +48,6 @@ export interface FitOptions {
 export interface Fit {
   /** Takes in one batch; only positions with a target count. `ids`: its tokens, a list a row, without which it says nothing of trust. */
   add(batch: StepBatch, ids?: readonly (readonly number[])[]): Promise<void>;
-  /** Positions taken in so far. */
-  readonly tokens: number;
   /** How long the three solutions take on this machine, about, for what was taken in so far. */
   readonly solveSeconds: number;
   /**
@@ -97,10 +95,7 @@ const besideProducts = 1.5;
 export async function openFit(options: FitOptions): Promise<Fit> {
   const { spec, exits, initial, model, tokens, memories: cuts = [] } = options;
   const { hidden } = spec;
-  const sessionOptions: SessionOptions = {
-    memory: 'pieces',
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
-  };
+  const sessionOptions: SessionOptions = options.threads === undefined ? {} : { threads: options.threads };
   const sessions: Session[] = [];
   const open: Open = async (graph) => {
     const session = await openSession(graph, sessionOptions);
@@ -162,9 +157,6 @@ export async function openFit(options: FitOptions): Promise<Fit> {
   return {
     get solveSeconds() {
       return productSeconds + trust.solveSeconds;
-    },
-    get tokens() {
-      return count;
     },
     async add(batch, ids) {
       if (!batch.final) throw new Error('a fit needs the final state, which the batch does not carry');

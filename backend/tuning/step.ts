@@ -6,7 +6,6 @@
  * Gradients are of *sums* over target tokens, and are divided by their number at the update: so micro-batches
  * accumulated together equal one large batch, however many targets each has.
  */
-import type { ExitSpec } from '../exits/spec.ts';
 import { clipCoefficient } from './optimiser.ts';
 import { compiledEngine, type CompiledOptions } from './step-compiled.ts';
 import { eagerEngine, type EagerOptions } from './step-eager.ts';
@@ -19,13 +18,13 @@ export type { StepOptions } from './step-plan.ts';
 /** A step for batches of one shape, compiled once; smaller batches are padded to it. `threads` defaults to all cores. */
 export async function createCompiledStep(options: StepOptions & CompiledOptions): Promise<TuningStep> {
   const plan = planStep(options);
-  return tuningStep(plan, compiledEngine(plan, options), options.optimiser, options.exits);
+  return tuningStep(plan, compiledEngine(plan, options), options.optimiser);
 }
 
 /** A step on a tfjs backend that is registered and ready, by name (`cpu`, `webgpu`, `tensorflow`). */
 export async function createEagerStep(options: StepOptions & EagerOptions): Promise<TuningStep> {
   const plan = planStep(options);
-  return tuningStep(plan, eagerEngine(plan, options), options.optimiser, options.exits);
+  return tuningStep(plan, eagerEngine(plan, options), options.optimiser);
 }
 
 /** What has been accumulated of one exit since the last update. */
@@ -41,12 +40,7 @@ interface Ready<G> {
   readonly norm: number;
 }
 
-function tuningStep<G>(
-  plan: StepPlan,
-  engine: StepEngine<G>,
-  optimiser: OptimiserOptions,
-  exits: readonly ExitSpec[],
-): TuningStep {
+function tuningStep<G>(plan: StepPlan, engine: StepEngine<G>, optimiser: OptimiserOptions): TuningStep {
   let updates = 0;
   let count = 0;
   const pending = new Map<string, Pending<G>>();
@@ -63,7 +57,6 @@ function tuningStep<G>(
   };
 
   return {
-    exits,
     async accumulate(batch, settings) {
       const own = targetCount(batch);
       const losses = new Map<string, number>();

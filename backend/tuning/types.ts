@@ -1,6 +1,5 @@
 /** The records between the trainer and the step: its inputs, and losses and norms out. */
 import type { StepState } from '../checkpoint/checkpoint.ts';
-import type { ExitSpec } from '../exits/spec.ts';
 import type { StepBatch } from '../features/features.ts';
 import type { Teaching } from '../runtime/staged-model.ts';
 
@@ -49,7 +48,6 @@ export interface StepResult {
  * same tfjs code. Gradient accumulation: `accumulate` the micro-batches of one update, then `update`; a lone `update` is one micro-batch.
  */
 export interface TuningStep<Batch = StepBatch> {
-  readonly exits: readonly ExitSpec[];
   accumulate(batch: Batch, settings: StepSettings): Promise<StepResult>;
   update(batch: Batch, settings: StepSettings): Promise<StepResult>;
   /**

@@ -8,7 +8,7 @@ import { shortlistOf } from '../exits/spec.ts';
 import type { ParameterPlace } from '../model/sources.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import { giveParameter, takeParameter, type StoredValues } from '../model/stored-values.ts';
-import { openSession, type Session, type Value } from '../onnx/session.ts';
+import { openSession, type Session, type SessionOptions, type Value } from '../onnx/session.ts';
 import { clipCoefficient, decays, updateNumbers } from './optimiser.ts';
 import { gapOf, requireValues, shortlistClasses } from './step-plan.ts';
 import type { OptimiserOptions, StepResult, StepSettings, TuningStep } from './types.ts';
@@ -41,7 +41,7 @@ const [embedding, positions] = ['embed_tokens.weight', 'embed_positions.weight']
 export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBatch> {
   const { spec, model, places, shapes, optimiser, batch, tokens } = options;
   const { parameters, firstMoments: first, secondMoments: second } = options.state;
-  const sessionOptions = { memory: 'pieces', ...(options.threads && { threads: options.threads }) } as const;
+  const sessionOptions: SessionOptions = options.threads ? { threads: options.threads } : {};
   const gradients = zerosLike(parameters);
   // What enters the first layer is looked up here, not in the graph.
   const names = Object.keys(places).filter((name) => name !== embedding && name !== positions);
@@ -110,7 +110,6 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
   }
 
   return {
-    exits: options.exits,
     async accumulate(given, settings) {
       await differentiate(given, settings);
       return result(gradientNorms());

@@ -5,7 +5,15 @@ import { baseModel, isCheckpoint, openCheckpoint } from '../../backend/checkpoin
 import { openFeatureCache } from '../../backend/features/cache.ts';
 import { featureSource } from '../../backend/features/features.ts';
 import { train, type TrainerSettings } from '../../backend/tuning/trainer.ts';
-import { fakeEvaluate, fakeModel, fakeParameter, fakeStep, fakeWindows, tinySpec } from '../unit/tuning/fakes.ts';
+import {
+  fakeEvaluate,
+  fakeExits,
+  fakeModel,
+  fakeParameter,
+  fakeStep,
+  fakeWindows,
+  tinySpec,
+} from '../unit/tuning/fakes.ts';
 
 const [directory, cacheRoot, pause] = process.argv.slice(2) as [string, string, string];
 const windows = fakeWindows(10, 4);
@@ -16,7 +24,7 @@ const cache = openFeatureCache({
 });
 const source = featureSource({ model: fakeModel([{ layer: 2, at: 'end' }]), windows, cache });
 const step = fakeStep();
-const info = { base: baseModel('tiny', tinySpec, 'd'.repeat(64)), exits: step.exits, tuning: {}, calibration: null };
+const info = { base: baseModel('tiny', tinySpec, 'd'.repeat(64)), exits: fakeExits, tuning: {}, calibration: null };
 const begin: TrainingPosition = {
   step: 0,
   windows: 0,

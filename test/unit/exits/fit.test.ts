@@ -117,7 +117,6 @@ describe('a fit', () => {
       const final = good.final!.map((x, k) => (Math.floor(k / hidden) % 5 ? x : junk[k]!));
       await fit.add({ ...good, final });
     }
-    expect(fit.tokens).toBe(3 * batch * tokens * 0.8);
     const fitted = await fit.solve();
     await fit.dispose();
     expect([...fitted.keys()].sort()).toEqual([...initial.keys()].sort());

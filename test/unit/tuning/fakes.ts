@@ -1,5 +1,6 @@
 /** A backbone, windows and a step small enough to follow by hand. */
 import type { ExitScore } from '../../../protocol/events.ts';
+import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../../../backend/model/spec.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
@@ -71,6 +72,7 @@ export function fakeWindows(count: number, tokens: number, hash = 'windows'): Wi
   };
 }
 
+export const fakeExits: readonly ExitSpec[] = [{ layer: 2, architecture: 'norm', head: { kind: 'shared' } }];
 export const fakeParameter = 'exits.2.norm.norm.weight';
 
 /**
@@ -100,7 +102,6 @@ export function fakeStep(): TuningStep & { readonly seen: number[]; readonly rat
   };
 
   return {
-    exits: [{ layer: 2, architecture: 'norm', head: { kind: 'shared' } }],
     seen,
     rates,
     async accumulate(batch) {

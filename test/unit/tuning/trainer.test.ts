@@ -9,7 +9,7 @@ import { baseModel, openCheckpoint, type CheckpointInfo } from '../../../backend
 import { featureSource } from '../../../backend/features/features.ts';
 import { windowsAt } from '../../../backend/tuning/trainer-order.ts';
 import { train, type TrainerParts, type TrainerResult, type TrainerSettings } from '../../../backend/tuning/trainer.ts';
-import { fakeEvaluate, fakeModel, fakeParameter, fakeStep, fakeWindows, tinySpec } from './fakes.ts';
+import { fakeEvaluate, fakeExits, fakeModel, fakeParameter, fakeStep, fakeWindows, tinySpec } from './fakes.ts';
 
 let root: string;
 beforeEach(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'trainer-'))));
@@ -40,17 +40,17 @@ const settings: TrainerSettings = {
   }),
   evaluateEvery: 4,
 };
-const info = (step: ReturnType<typeof fakeStep>): CheckpointInfo => ({
+const info: CheckpointInfo = {
   base: baseModel('tiny', tinySpec, 'c'.repeat(64)),
-  exits: step.exits,
+  exits: fakeExits,
   tuning: {},
   calibration: null,
-});
+};
 
 async function create(directory: string, step = fakeStep()): Promise<CheckpointWriter> {
   const progress = { step: 0, tokens: 0, scores: [] };
   return createCheckpoint(directory, {
-    info: info(step),
+    info,
     shapes,
     state: await step.state(),
     progress,
@@ -275,7 +275,7 @@ describe('train', () => {
     opened.close();
 
     const later = fakeStep();
-    const resumed = resumeCheckpoint(directory, info(step), shapes, opened.progress);
+    const resumed = resumeCheckpoint(directory, info, shapes, opened.progress);
     await later.restore(resumed.state);
     const parts = { step: later, source: source(), checkpoint: resumed.writer, evaluate: fakeEvaluate(0.2) };
     await collect(train(parts, settings, resumed.position, never));
@@ -302,7 +302,7 @@ describe('train', () => {
     const opened = openCheckpoint(directory, null);
     opened.close();
     const later = fakeStep();
-    const resumed = resumeCheckpoint(directory, info(step), shapes, opened.progress);
+    const resumed = resumeCheckpoint(directory, info, shapes, opened.progress);
     await later.restore(resumed.state);
     const rest = { step: later, source: source(), checkpoint: resumed.writer, evaluate: fakeEvaluate(0.2) };
     const { result } = await collect(train(rest, settings, resumed.position, never));
