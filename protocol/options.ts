@@ -15,6 +15,8 @@ import {
 } from './options-commands.ts';
 import { settingGroups } from './options-groups.ts';
 import type { Option } from './options-kinds.ts';
+import type { ExitWeights } from './options-notations.ts';
+import { plural } from './plural.ts';
 import { policies } from './policies.ts';
 
 export * from './options-commands.ts';
@@ -151,17 +153,25 @@ export function lengthOf({
   return { minutes: isLeast ? presets[preset].minutes : minutes, isLeast };
 }
 
+/** @throws UserError if there is neither one weight nor one for each of this number of exits. `name`: of the option, as its origin calls it. */
+export function requireWeights(
+  weights: ExitWeights,
+  exits: number,
+  code: ErrorCode = flagOrigin.code,
+  name = flagName('exitWeights'),
+): void {
+  const lists = weights.kind === 'static' ? [weights.weights] : [weights.from, weights.to];
+  const wrong = lists.find((list) => list.length !== 1 && list.length !== exits);
+  if (wrong) throw userError(code, `${name} has ${plural(wrong.length, 'weight')} for ${plural(exits, 'exit')}.`);
+}
+
 function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
   const { crossEntropy, distillation, exits, exitWeights } = options;
   if (crossEntropy + distillation === 0) {
     const both = `${name('crossEntropy')} and ${name('distillation')}`;
     throw userError(code, `${both} are both 0: there is nothing to learn.`);
   }
-  if (exits.kind === 'auto') return;
-  const count = exits.exits.length;
-  const lists = exitWeights.kind === 'static' ? [exitWeights.weights] : [exitWeights.from, exitWeights.to];
-  const wrong = lists.find((list) => list.length !== 1 && list.length !== count);
-  if (wrong) throw userError(code, `${name('exitWeights')} has ${wrong.length} weights for ${count} exits.`);
+  if (exits.kind === 'placed') requireWeights(exitWeights, exits.exits.length, code, name('exitWeights'));
 }
 
 function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): void {

@@ -30,8 +30,10 @@ export interface TrainingPosition {
   readonly data: string;
   /** Whether the run reached its limit. */
   readonly finished: boolean;
-  /** The limits of a run that was resumed with further ones; absent: those of its options. */
+  /** The limits of a run that has planned its minutes, or was resumed with further ones; absent: those of its options. */
   readonly end?: RunLimits;
+  /** Whether its exits are calibrated once it is finished; earlier versions did not write it. */
+  readonly calibrates?: boolean;
   /** Updates at the last evaluation that belongs to the run; earlier versions did not write it. */
   readonly evaluatedAt?: number;
   /** What the end of the run took when it was last tried; earlier versions did not write it. */
@@ -108,6 +110,7 @@ export function readState(directory: string): StoredState {
     Array.isArray(position.before) &&
     ((position.pool ?? null) === null || (Number.isSafeInteger(position.pool) && position.pool! > 0)) &&
     [position.updatesFrom, position.evaluatedAt].every((one) => ['number', 'undefined'].includes(typeof one)) &&
+    ['boolean', 'undefined'].includes(typeof position.calibrates) &&
     (position.end === undefined || isLimits(position.end)) &&
     (position.ending === undefined || Object.values(position.ending).every((one) => typeof one === 'number')) &&
     (position.heldOut === undefined || Number.isSafeInteger(position.heldOut?.tokens)) &&

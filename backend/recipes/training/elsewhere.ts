@@ -8,7 +8,7 @@ import { UserError, userError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import { meshText } from '../../../protocol/options-place.ts';
 import { placeExits } from '../../../protocol/options-notations.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
 import { modelCard } from '../../checkpoint/card.ts';
 import { jobFolder, openCheckpoint, readInfo, requireSameBase } from '../../checkpoint/checkpoint.ts';
 import { cardFile, memoryFile, parametersFile } from '../../formats/our-folders.ts';
@@ -171,6 +171,7 @@ async function* prepare(
   begun?.close();
   const tuned = earlier?.info.exits ?? begun?.exits;
   const places = inStreamOrder(tuned ?? bare(placeExits(options.exits, spec.layers.length)));
+  requireWeights(options.exitWeights, places.length);
   // The exits that it began with may be gone.
   const planned = earlier && continues ? { ...options, continuePretraining: directory } : options;
   const remote = await inspectRemote(planned, model, directory, signal);

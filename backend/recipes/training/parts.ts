@@ -2,7 +2,7 @@
 import { plural } from '../../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../../protocol/options-notations.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
 import { openHeldOut } from '../../evaluation/scores.ts';
 import { isFittable, layersBehind, memoryCuts } from '../../exits/memory.ts';
 import { exitParameters, parameterSize } from '../../exits/parameters.ts';
@@ -95,6 +95,7 @@ export async function* openParts(
     signal,
   );
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
+  requireWeights(options.exitWeights, places.length);
   yield {
     type: 'ready',
     model: model.name,
@@ -130,12 +131,12 @@ export async function* openParts(
   atEnd(() => teacher.dispose());
   const openScorer = scorers(model, running);
   const planning = {
-    ...{ model, exits, openScorer, states: states.whole, step: states.step },
+    ...{ model, exits, openScorer, states: states.fitting, step: states.step },
     heldOutWindows: windowsOf(sets, 'heldOut').count,
     isNew: !earlier,
     remembers: memories.length > 0,
   };
-  const planned = seconds === null ? null : yield* planSitting(options, planning, seconds, atEnd, elapsed);
+  const planned = seconds === null ? null : yield* planSitting(options, planning, seconds, atEnd, elapsed, signal);
   signal.throwIfAborted();
   const plan = planned?.plan ?? null;
   const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;

@@ -1,4 +1,5 @@
 /** The plan of a run with a limit in minutes: it measures the cost of the run's work here in the first seconds, and divides the minutes. */
+import { setImmediate } from 'node:timers/promises';
 import type { MinutesEvent, TuneEvent } from '../../../protocol/events.ts';
 import { median } from '../../../protocol/median.ts';
 import { usualPromise } from '../../../protocol/options-groups.ts';
@@ -42,7 +43,8 @@ interface TokenTimes extends OpenedScorer {
 }
 
 /**
- * Opens the backbone and the final exit's scorer, and times tokens, as decoding has them. `headShare`: see `PlanRequest`.
+ * Opens the backbone and the final exit's scorer, and times tokens, as decoding has them. `headShare`: see `PlanRequest`. Throws the signal's
+ * reason if it was aborted.
  */
 export async function measureTokens(
   step: Step,
@@ -50,34 +52,35 @@ export async function measureTokens(
   { hidden }: ModelSpec,
   headShare: number,
   elapsed: () => number,
+  signal?: AbortSignal,
 ): Promise<TokenTimes> {
   const loading = elapsed();
-  const [, first] = await timed(elapsed, () => step(timedBatch));
-  const backbone = await timeOfStep(step, elapsed);
-  const [scorer, scorerOpening] = await timed(elapsed, () => openScorer(null, new Map()));
+  const [, first] = await timed(elapsed, () => step(timedBatch), signal);
+  const backbone = await timeOfStep(step, elapsed, signal);
+  const [scorer, scorerOpening] = await timed(elapsed, () => openScorer(null, new Map()), signal);
+  const steady = (work: () => Promise<unknown>): Promise<number> => steadyTime(elapsed, work, signal);
   const scored = (positions: number): Promise<number> =>
-    steadyTime(elapsed, () =>
-      scorer.score(new Float32Array(positions * hidden).fill(1), new Int32Array(positions), 1, positions),
-    );
+    steady(() => scorer.score(new Float32Array(positions * hidden).fill(1), new Int32Array(positions), 1, positions));
   const times: MachineTimes = {
     loading,
     opening: Math.max(0, first - backbone) + scorerOpening,
-    fullPass: (await steadyTime(elapsed, () => step(1))) + (await scored(1)),
-    ofPrompt: (await steadyTime(elapsed, () => step(1, timedPrompt))) / timedPrompt,
+    fullPass: (await steady(() => step(1))) + (await scored(1)),
+    ofPrompt: (await steady(() => step(1, timedPrompt))) / timedPrompt,
     aToken: (backbone + (1 + headShare) * (await scored(timedBatch))) / timedBatch,
   };
   return { times, backbone, scorer, scorerOpening };
 }
 
 /** Seconds of `step`, see `TokenTimes.backbone`. */
-const timeOfStep = (step: Step, elapsed: () => number): Promise<number> => steadyTime(elapsed, () => step(timedBatch));
+const timeOfStep = (step: Step, elapsed: () => number, signal?: AbortSignal): Promise<number> =>
+  steadyTime(elapsed, () => step(timedBatch), signal);
 
 /** Windows that are looked at for two that are not cached. */
 const mostLooked = 200;
 
 /**
  * Times the backbone on the first windows of a run that are not cached, and the final exit's scorer. If an earlier run has left all of them
- * in the cache, a window takes the time of reading it.
+ * in the cache, a window takes the time of reading it. Throws the signal's reason if it was aborted.
  */
 export async function measureSpeeds(
   source: FeatureSource,
@@ -85,36 +88,39 @@ export async function measureSpeeds(
   { scorer, scorerOpening }: OpenedScorer,
   seed: number,
   elapsed: () => number,
+  signal?: AbortSignal,
 ): Promise<Speeds> {
   const { windows } = source;
   const [first, ...later] = windowsAt(seed, windows.count, 0, Math.min(mostLooked, Math.max(2, windows.count)));
-  const batch = await source.batch([first!]);
+  const [batch] = await timed(elapsed, () => source.batch([first!]), signal);
   let window = 0;
   for (const index of later) {
     // The first that runs builds what later ones find.
     const isBuilt = source.computed() > 0;
-    [, window] = await timed(elapsed, () => source.batch([index]));
+    [, window] = await timed(elapsed, () => source.batch([index]), signal);
     if (isBuilt && source.computed() > 1) break;
   }
   const positions = Math.min(timedPositions, windows.tokens);
   const stream = batch.features.get(cutName(finalCut(spec)))!.subarray(0, positions * spec.hidden);
   const score = () => scorer.score(stream, new Int32Array(positions), 1, positions);
   await score();
-  const [, scoring] = await timed(elapsed, score);
+  const [, scoring] = await timed(elapsed, score, signal);
   return { spent: elapsed(), window, scorerOpening, scoring: (scoring * windows.tokens) / positions };
 }
 
-async function timed<T>(elapsed: () => number, work: () => Promise<T>): Promise<[T, number]> {
+/** The result of some work, and its seconds; throws the signal's reason instead of beginning if it was aborted. */
+async function timed<T>(elapsed: () => number, work: () => Promise<T>, signal?: AbortSignal): Promise<[T, number]> {
+  await setImmediate(); // let a cancellation in
+  signal?.throwIfAborted();
   const before = elapsed();
   return [await work(), elapsed() - before];
 }
 
 /** The median of some times, after a first one that builds what later ones find. */
-async function steadyTime(elapsed: () => number, work: () => Promise<unknown>): Promise<number> {
-  await work();
+async function steadyTime(elapsed: () => number, work: () => Promise<unknown>, signal?: AbortSignal): Promise<number> {
   const seconds: number[] = [];
-  while (seconds.length < rounds) seconds.push((await timed(elapsed, work))[1]);
-  return median(seconds);
+  while (seconds.length <= rounds) seconds.push((await timed(elapsed, work, signal))[1]);
+  return median(seconds.slice(1));
 }
 
 /** Classes of all exits' heads together ÷ the vocabulary. */
@@ -128,7 +134,7 @@ export type Step = (texts: number, tokens?: number) => Promise<void>;
 interface Planning {
   readonly model: Pick<Model, 'name' | 'spec'>;
   readonly exits: readonly ExitSpec[];
-  /** Of the whole backbone. */
+  /** As the fit of the exits reads them. */
   readonly states: FeatureSource;
   readonly step: Step;
   readonly openScorer: OpenScorer;
@@ -159,7 +165,7 @@ export interface Planned {
 
 /**
  * Measures the machine and plans a sitting of these seconds; reports a new run's plan, and if the seconds are too few. If these are the
- * minutes of a preset, the plan takes as many as calibrated exits need.
+ * minutes of a preset, the plan takes as many as calibrated exits need. Throws the signal's reason if it was aborted.
  */
 export async function* planSitting(
   options: TuneOptions,
@@ -167,12 +173,14 @@ export async function* planSitting(
   given: number,
   atEnd: Sitting['atEnd'],
   elapsed: () => number,
+  signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Planned> {
   yield { type: 'phase', phase: 'features', detail: 'how fast the model is here' };
   const headShare = headShareOf(exits, spec);
-  const { times, backbone, ...opened } = await measureTokens(step, openScorer, spec, headShare, elapsed);
-  let scorer: ExitScorer | null = opened.scorer;
+  let scorer: ExitScorer | null = null;
   atEnd(() => scorer?.dispose());
+  const opening: OpenScorer = async (...call) => (scorer = await openScorer(...call));
+  const { times, backbone, ...opened } = await measureTokens(step, opening, spec, headShare, elapsed, signal);
   const promise = options.promise ?? usualPromise.promise;
   const certainty = options.certainty ?? usualPromise.certainty;
   const { areChats = false } = states.windows;
@@ -181,7 +189,7 @@ export async function* planSitting(
   let seconds = given;
   if (isNew) {
     const { windows } = states;
-    const speeds = await measureSpeeds(states, spec, opened, options.seed, elapsed);
+    const speeds = await measureSpeeds(states, spec, opened, options.seed, elapsed, signal);
     const request = {
       tokens: windows.tokens,
       evaluationTokens: options.evaluationTokens,

@@ -7,7 +7,7 @@ import { bytesText } from '../../../protocol/bytes-text.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { plural } from '../../../protocol/plural.ts';
 import type { EvaluationEvent, ExitScore, TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
 import { openCheckpoint, type Checkpoint, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
 import { parametersFile } from '../../formats/our-folders.ts';
 import { openBest, writeBest } from '../../checkpoint/continued.ts';
@@ -136,6 +136,7 @@ async function* openParts(
     : exitsToContinue(options, await identify(model, signal));
   atEnd(() => start.close());
   const { exits } = start;
+  requireWeights(options.exitWeights, exits.length);
   const expected = exits.flatMap((exit) => exitParameters(model.spec, exit, model.parameters));
   checkShapes(expected, start.shapes, path.join(start.directory, parametersFile));
   const whole = openWhole(model, expected);

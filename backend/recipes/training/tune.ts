@@ -103,7 +103,7 @@ async function* follow(
   const source = options.distillation > 0 ? parts.wholeStates : parts.states;
   for (let run = first; ;) {
     const { step, checkpoint, evaluationSeconds } = run;
-    const from = { ...run.position, seconds: worked() };
+    const from = { ...run.position, seconds: worked(), calibrates: (parts.calibration?.seconds ?? 0) > 0 };
     const settings = {
       ...trainerSettings(parts, options, limits),
       ...(evaluationSeconds !== undefined && { evaluationSeconds }),
@@ -200,18 +200,18 @@ async function* begin(
     yield { type: 'phase', phase: 'save', detail: directory };
     const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
     const { heldOutTokens, windows } = parts;
-    // A resumed run keeps the minutes that were planned.
-    const asPlanned = parts.seconds === null ? options : { ...options, minutes: parts.seconds / 60 };
     const pool = plan?.pool(fitWindows) ?? null;
     const position: TrainingPosition = {
       ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
       ending: { evaluation: seconds, saving: 0 },
       cost: { numbers: numbersOf(parts, options), peakBytes: 0 },
       ...(pool !== null && { pool }),
+      // A preset's minutes may have become more.
+      ...(parts.seconds !== null && { end: { ...endOf(options), seconds: parts.seconds } }),
     };
     const saving = elapsed();
     const start: NewCheckpoint = {
-      info: { base: parts.base, exits: parts.exits, tuning: optionsText(asPlanned), calibration: null },
+      info: { base: parts.base, exits: parts.exits, tuning: optionsText(options), calibration: null },
       shapes: parts.shapes,
       state: await step.state(),
       progress,

@@ -7,7 +7,7 @@ import { describeError } from '../../../protocol/errors.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { recipes } from '../../../backend/recipes/index.ts';
 import { textEntry, writeGguf, type GgufEntry } from '../../../backend/formats/gguf-writer.ts';
-import { fixtures } from '../../support/golden.ts';
+import { fixtures, shippedModel } from '../../support/golden.ts';
 
 let root: string;
 beforeAll(() => (root = fs.mkdtempSync(path.join(os.tmpdir(), 'refused-'))));
@@ -56,6 +56,11 @@ describe.each(places)('%o', (place) => {
     expect(await refusal(model, place)).toBe(
       `${model} has vision, and Transformers makes no language model of a ${called} that has. Tune it here (--on here).`,
     );
+  });
+
+  it.skipIf('plan' in place)('does not take weights for another number of exits than there are', async () => {
+    const given = { ...place, data: ['protocol/p*.ts'], exitWeights: '1,2' };
+    expect(await refusal(shippedModel, given)).toBe('--exit-weights has 2 weights for 3 exits.');
   });
 
   // A plan can be made of one: test/unit/cluster/plan.test.ts.

@@ -30,6 +30,11 @@ it('goes on with the options of the run, and refuses others', () => {
   );
 });
 
+it('names the machine that it began on, and computes where each sitting says', () => {
+  expect(optionsText(parseOptions('tune', { threads: 2, device: 'cpu' }))).toMatchObject({ threads: 2, device: 'cpu' });
+  expect(resumed({ threads: 2, device: 'cpu' }, { threads: 1 })).toMatchObject({ threads: 1, device: 'auto' });
+});
+
 it('takes another promise for the calibration at its end', () => {
   const read = (given: Record<string, unknown>): Partial<TuneOptions> => {
     const { promise, certainty, calibrationTokens } = parseOptions('tune', given);

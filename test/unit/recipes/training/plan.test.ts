@@ -100,6 +100,7 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
       seconds,
       () => {},
       () => clock,
+      new AbortController().signal,
     );
     const events: TuneEvent[] = [];
     for (;;) {
@@ -125,6 +126,35 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
   // What a promise needs may take longer than planned on a busy machine, but no longer than a given limit.
   expect(calibrationLimit(parseOptions('tune', { preset: 'quick' }), 20)).toEqual({ planned: 20, most: 40 });
   expect(calibrationLimit(parseOptions('tune', { minutes: 1 }), 20)).toEqual({ planned: 20, most: 20 });
+});
+
+test('a plan that is cancelled ends before its next measurement, and what it opened is closed', async () => {
+  const opened = openModel('models/typescript-5m');
+  const { spec, name } = opened;
+  opened.close();
+  const stopping = new AbortController();
+  const done: string[] = [];
+  const scorer = {
+    score: async () => (done.push('score'), stopping.abort(new Error('stopped'))),
+    dispose: async () => void done.push('dispose'),
+  } as unknown as ExitScorer;
+  const closing: (() => void | Promise<void>)[] = [];
+  const planning = planSitting(
+    parseOptions('tune', { minutes: 1 }),
+    {
+      ...{ model: { name, spec }, exits: [], states: {} as FeatureSource, step: async () => {} },
+      openScorer: () => Promise.resolve(scorer),
+      ...{ heldOutWindows: 16, isNew: true, remembers: true },
+    },
+    60,
+    (close) => void closing.push(close),
+    () => 0,
+    stopping.signal,
+  );
+  await planning.next();
+  await expect(planning.next()).rejects.toThrow('stopped');
+  for (const close of closing) await close();
+  expect(done).toEqual(['score', 'dispose']);
 });
 
 test('one sentence says what the minutes of a run have no room for, and how many would have', () => {

@@ -134,7 +134,10 @@ describe('training a whole model further', () => {
     const given = { ...further, continuePretraining: exits, out: out('promised'), promise: 'agreement=0.9' };
     const events = recipes.tune(parseOptions('tune', given), new AbortController().signal);
     const { value } = await events.next();
-    expect(value).toMatchObject({ type: 'warning', message: expect.stringMatching(/not be calibrated/) as string });
+    expect(value).toMatchObject({
+      type: 'warning',
+      message: expect.stringMatching(/^This run does not calibrate/) as string,
+    });
     await events.return();
   });
 
@@ -196,6 +199,7 @@ describe('training a whole model further', () => {
   it('refuses what it cannot write or has not', async () => {
     const given = { ...further, continuePretraining: exits, out: out('refused') };
     await expect(tuned({ ...given, model: shippedModel })).rejects.toThrow(/belong to llama-tied/);
+    await expect(tuned({ ...given, exitWeights: '1,2,3' })).rejects.toThrow(/--exit-weights has 3 weights for 2 exits/);
     await expect(tuned({ ...given, exits: '1:norm' })).rejects.toThrow(/the exits are those of .*tuned\.exits/);
     await expect(tuned({ ...given, continuePretraining: path.join(root, 'none') })).rejects.toThrow(/holds no exits/);
     fs.mkdirSync(path.join(root, 'refused'));

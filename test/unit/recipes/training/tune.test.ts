@@ -9,10 +9,11 @@ import type { UserError } from '../../../../protocol/errors.ts';
 import type { EvaluateEvent, TuneEvent } from '../../../../protocol/events.ts';
 import { parseOptions } from '../../../../protocol/options.ts';
 import { readPosition } from '../../../../backend/checkpoint/state.ts';
-import { openCheckpoint } from '../../../../backend/checkpoint/checkpoint.ts';
+import { openCheckpoint, readInfo } from '../../../../backend/checkpoint/checkpoint.ts';
 import { calibrate } from '../../../../backend/recipes/calibrate.ts';
 import { evaluate } from '../../../../backend/recipes/evaluate.ts';
 import { recipes } from '../../../../backend/recipes/index.ts';
+import { openParts } from '../../../../backend/recipes/training/parts.ts';
 import { tune } from '../../../../backend/recipes/training/tune.ts';
 
 const model = 'models/typescript-5m';
@@ -292,6 +293,33 @@ describe('tune', () => {
     }
   });
 
+  it('plans by windows that its fit will compute, also if an earlier run has kept their states', async () => {
+    await briefly();
+    const options = parseOptions('tune', given({ ...brief, steps: null, minutes: 1 }));
+    const closing: (() => void | Promise<void>)[] = [];
+    const began = performance.now();
+    const elapsed = (): number => (performance.now() - began) / 1000;
+    const opening = openParts(options, null, 60, (close) => void closing.push(close), elapsed, never);
+    let next = await opening.next();
+    while (!next.done) next = await opening.next();
+    expect(next.value.fitStates.computed()).toBe(2);
+    expect(next.value.wholeStates.computed()).toBe(0);
+    for (const close of closing.reverse()) await close();
+  });
+
+  it('keeps the minutes that a preset became apart from its options, by which runs are compared', async () => {
+    const directory = path.join(root, 'preset.exits');
+    const abort = new AbortController();
+    const options = parseOptions('tune', given({ ...brief, steps: null, preset: 'quick', out: directory }));
+    const planned = await collect(tune(options, abort.signal), (event) => {
+      if (event.type === 'progress' && event.phase === 'fit' && event.done === 2) abort.abort();
+    });
+    const [{ minutes }] = only('minutes', planned) as [Extract<TuneEvent, { type: 'minutes' }>];
+    expect(readInfo(directory).tuning).toMatchObject({ minutes: null, preset: 'quick' });
+    const end = { steps: null, epochs: null, seconds: 60 * minutes };
+    expect(readPosition(directory)).toMatchObject({ end, calibrates: true });
+  });
+
   it('says where its minutes bring nothing, and what would, and ends with exits that are no worse', async () => {
     const short = await run({ out: path.join(root, 'short.exits'), steps: null, minutes: 0.0001 });
     expect(only('warning', short).map(({ message }) => message)).toEqual([
@@ -315,9 +343,9 @@ describe('tune', () => {
     const promised = await run({ ...few, out: path.join(root, 'promised.exits'), promise: 'agreement=0.9' });
     const at = promised.findIndex(({ type }) => type === 'step');
     expect(only('warning', promised.slice(0, at)).map(({ message }) => message)).toEqual([
-      expect.stringMatching(/^The exits will not be calibrated: that takes a run with --minutes here/),
+      expect.stringMatching(/^This run does not calibrate its exits, so --promise, /),
     ]);
-    expect(only('warning').some(({ message }) => message.includes('calibrated'))).toBe(false);
+    expect(only('warning').some(({ message }) => message.includes('calibrate'))).toBe(false);
   });
 
   it('trains heads that are shared or own, from copies and noise, with a teacher and ramps', async () => {
@@ -364,6 +392,12 @@ describe('tune refuses', () => {
   it('an exit beyond the model', () => refused({ out: path.join(root, 'x'), exits: '13' }, 'bad-argument'));
   it('data that is not there, before the model is opened', () =>
     refused({ out: path.join(root, 'x'), model: 'no-model', data: ['nowhere/*.ts'] }, 'not-found', /nowhere/));
+  it('weights for another number of exits than there are', () =>
+    refused(
+      { out: path.join(root, 'x'), exits: 'auto', exitWeights: '1,2' },
+      'bad-argument',
+      /^--exit-weights has 2 weights for 3 exits/,
+    ));
   it('an exit with nothing to train', () =>
     refused({ out: path.join(root, 'x'), exits: '3:embedding', head: 'shared' }, 'bad-argument'));
   it.each(['evaluate', 'calibrate'] as const)('to %s with data that is not there, before the model is opened', (name) =>
