@@ -2,19 +2,23 @@
 import { existsSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
-import type { ExitScore, SweepEvent, SweptGroup } from '../../protocol/events.ts';
+import type { ExitScore, SweepEvent, SweptGroup, TuneEvent } from '../../protocol/events.ts';
 import { parseOptions, type SweepOptions, type TuneOptions } from '../../protocol/options.ts';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { sweepFile } from '../../protocol/tasks.ts';
-import { isCheckpoint, jobFolder } from '../checkpoint/checkpoint.ts';
+import { isCheckpoint, jobFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { readPosition } from '../checkpoint/state.ts';
 import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
 import { readTrials, type Trial } from '../evaluation/sweep-file.ts';
-import { makeFolder, readText, writeFileAtomically } from '../system/files.ts';
+import { makeFolder, readText, writeFileAtomically, writing } from '../system/files.ts';
 import { lockOrRefuse } from '../system/lock.ts';
+import { calibrateShort } from './calibrate-short.ts';
+import { modelOfExits } from './exits-model.ts';
 import { packageRoot } from './installation.ts';
 import { tuneAnywhere } from './training/anywhere.ts';
+import { keepLean } from './training/lean.ts';
+import { calibrationLimit } from './training/plan.ts';
 
 /** @throws UserError if the file is no sweep, or the folder belongs to another; the signal's reason if it was aborted. */
 export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
@@ -23,7 +27,7 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
     throw userError('bad-argument', 'No sweep file is named.', 'Name its file: early-exit sweep FILE.json.');
   const trials = readTrials(file);
   const directory = options.out ?? `${basename(file).replace(/\.json$/, '')}.sweep`;
-  makeFolder(directory);
+  writing(directory, () => makeFolder(directory));
   const lock = lockOrRefuse(join(directory, 'lock'), (pid) =>
     userError('busy', `Process ${pid} sweeps into ${directory}.`, 'Wait for it, or give another folder with --out.'),
   );
@@ -34,7 +38,7 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
       const { name, what } = trial;
       const about = { type: 'trial', name, number: i + 1, total: trials.length, what } as const;
       const folder = folderOf(directory, trial);
-      const wasDone = isDone(folder);
+      const wasDone = isTuned(folder) && !lacksCalibration(folder);
       if (!wasDone) yield { type: 'phase', phase: 'tune', detail: `${i + 1} of ${trials.length}: ${what}` };
       try {
         if (!wasDone) yield* run(trial, folder, signal);
@@ -54,7 +58,15 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
 }
 
 const folderOf = (directory: string, { name }: Trial): string => join(directory, `${name}.exits`);
-const isDone = (folder: string): boolean => isCheckpoint(folder) && readPosition(folder).finished;
+const isTuned = (folder: string): boolean => isCheckpoint(folder) && readPosition(folder).finished;
+
+/** Whether a trial that is tuned was stopped before its exits were calibrated, or failed at that. */
+function lacksCalibration(folder: string): boolean {
+  if (readPosition(folder).calibrates !== true) return false;
+  const exits = openCheckpoint(folder, null);
+  exits.close();
+  return exits.calibration === null;
+}
 
 /** What is swept is written down once; the folder is for nothing else. */
 function keep(directory: string, trials: readonly Trial[]): void {
@@ -69,7 +81,7 @@ function keep(directory: string, trials: readonly Trial[]): void {
   writeFileAtomically(path, [text]);
 }
 
-/** Begins a trial, or resumes one that was stopped, to its own end. */
+/** Begins a trial, or resumes one that was stopped, to its own end; it keeps its work if the signal is aborted, and throws the signal's reason. */
 async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGenerator<SweepEvent, void> {
   const goesOn = isCheckpoint(folder);
   // A folder that is not yet a checkpoint was left by a kill; a job of other machines may still be at work in it.
@@ -91,17 +103,32 @@ async function* run(trial: Trial, folder: string, signal: AbortSignal): AsyncGen
         tensorboard: given.tensorboard,
       })
     : { ...given, model, out: folder };
-  let stopped = false;
-  for await (const event of tuneAnywhere(options, signal)) {
+  const events = isTuned(folder) ? calibrateTuned(given, folder, signal) : tuneAnywhere(options, signal);
+  for await (const event of events) {
     if (event.type === 'progress' || event.type === 'warning') yield event;
     if (event.type === 'step') {
       const { step, steps, secondsLeft } = event;
       yield { type: 'progress', phase: 'tune', done: step, total: steps, unit: 'updates', secondsLeft };
     }
-    if (event.type === 'tuned') stopped = event.stopped;
   }
-  // It keeps its work, and the sweep ends here.
-  if (stopped) signal.throwIfAborted();
+  signal.throwIfAborted();
+}
+
+/** Calibrates the exits of a run that is tuned, in the time that was left for that. */
+async function* calibrateTuned(
+  options: TuneOptions,
+  folder: string,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, void> {
+  const { end, seconds } = readPosition(folder);
+  const model = await modelOfExits(folder, signal);
+  yield* calibrateShort(
+    { ...options, model },
+    folder,
+    calibrationLimit(options, (end?.seconds ?? 0) - seconds),
+    signal,
+  );
+  if (!signal.aborted) yield* keepLean(folder, options.keepState);
 }
 
 /** Where a trial runs, as its file says. */
@@ -114,7 +141,7 @@ function scoresIn(folder: string): ExitScore[] {
 }
 
 function groupsIn(directory: string, trials: readonly Trial[]): SweptGroup[] {
-  const done = trials.map((trial) => folderOf(directory, trial)).filter(isDone);
+  const done = trials.map((trial) => folderOf(directory, trial)).filter(isTuned);
   const runs = done.flatMap((folder) => findRuns([folder]));
   return groupsOf(runs.filter((found): found is TuningRun => found.kind === 'tuning')).map(sweptGroup);
 }

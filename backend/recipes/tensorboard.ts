@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import { openForWriting, writeWhole } from '../system/files.ts';
+import { openForWriting, writeWhole, writing } from '../system/files.ts';
 import { fileHead, scalarRecord } from '../formats/tfevents.ts';
 
 /**
@@ -14,23 +14,32 @@ export async function* forTensorboard(
   directory: string,
   now: () => number = Date.now,
 ): AsyncGenerator<TuneEvent, void> {
-  let file: number | null = null;
+  let file: EventFile | null = null;
   try {
     for await (const event of run) {
       if (event.type === 'step' || event.type === 'evaluation') {
         const wallTime = now() / 1000;
         if (file === null) {
-          file = openForWriting(join(directory, `events.out.tfevents.${Math.floor(now())}.early-exit`), 'a');
-          writeWhole(file, fileHead(wallTime, event.step));
+          const path = join(directory, `events.out.tfevents.${Math.floor(now())}.early-exit`);
+          file = { path, descriptor: writing(path, () => openForWriting(path, 'a')) };
+          append(file, fileHead(wallTime, event.step));
         }
-        writeWhole(file, scalarRecord({ wallTime, step: event.step, scalars: scalarsOf(event) }));
+        append(file, scalarRecord({ wallTime, step: event.step, scalars: scalarsOf(event) }));
       }
       yield event;
     }
   } finally {
-    if (file !== null) closeSync(file);
+    if (file !== null) closeSync(file.descriptor);
   }
 }
+
+interface EventFile {
+  readonly path: string;
+  readonly descriptor: number;
+}
+
+const append = ({ path, descriptor }: EventFile, bytes: Uint8Array): void =>
+  writing(path, () => writeWhole(descriptor, bytes));
 
 /** Figures by tag, those of one kind in one group. */
 export function scalarsOf(event: StepEvent | EvaluationEvent): Record<string, number> {

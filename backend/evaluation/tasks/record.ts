@@ -20,7 +20,7 @@ import {
   text,
   type Shape,
 } from '../../../protocol/shapes.ts';
-import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole } from '../../system/files.ts';
+import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole, writing } from '../../system/files.ts';
 import { lockOrRefuse } from '../../system/lock.ts';
 import type { Timed } from '../side-by-side.ts';
 
@@ -90,9 +90,9 @@ export interface EvaluationRecord {
   readonly close: () => void;
 }
 
-/** @throws UserError if the folder belongs to another evaluation, or another process writes there. */
+/** @throws UserError if the folder belongs to another evaluation, another process writes there, or it cannot be written. */
 export function openRecord(folder: string, identity: Identity, about: About): EvaluationRecord {
-  makeFolder(folder);
+  writing(folder, () => makeFolder(folder));
   const lock = lockOrRefuse(join(folder, 'lock'), (pid) =>
     userError('busy', `Process ${pid} evaluates into ${folder}.`, 'Wait for it, or give another folder with --out.'),
   );
@@ -183,13 +183,15 @@ interface Lines<Line> {
 function openLines<Line>(folder: string, name: string, shape: Shape<Line>): Lines<Line> {
   const path = join(folder, name);
   const { lines, bytes } = existsSync(path) ? wholeLines(folder, name, shape) : { lines: [], bytes: 0 };
-  const cut = openForWriting(path, 'r+');
-  ftruncateSync(cut, bytes);
-  closeSync(cut);
-  const descriptor = openForWriting(path, 'a');
+  const descriptor = writing(path, () => {
+    const cut = openForWriting(path, 'r+');
+    ftruncateSync(cut, bytes);
+    closeSync(cut);
+    return openForWriting(path, 'a');
+  });
   return {
     before: lines,
-    add: (line) => writeWhole(descriptor, Buffer.from(`${JSON.stringify(line)}\n`)),
+    add: (line) => writing(path, () => writeWhole(descriptor, Buffer.from(`${JSON.stringify(line)}\n`))),
     close: () => closeSync(descriptor),
   };
 }

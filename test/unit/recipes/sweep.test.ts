@@ -3,11 +3,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { SweepEvent } from '../../../protocol/events.ts';
+import type { SweepEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
+import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { report } from '../../../backend/recipes/report.ts';
 import { sweep } from '../../../backend/recipes/sweep.ts';
+import { forTensorboard } from '../../../backend/recipes/tensorboard.ts';
 import { tinyModel } from '../../distributed/ranks.ts';
 import { shippedModel } from '../../support/golden.ts';
 
@@ -133,3 +136,33 @@ it('trains the model of the exits further where none is named', async () => {
   const all = await events(file({ options, trials: [{}] }), path.join(root, 'further.sweep'));
   expect(trials(all).map(({ state, message }) => [state, message])).toEqual([['finished', null]]);
 }, 60_000);
+
+it('calibrates a trial that was stopped in its calibration, and calibrates it once', async () => {
+  const promised = { promise: 'agreement=0.5', certainty: 0.9, calibrationTokens: 256 };
+  const options = { ...common, ...promised, data: [path.resolve('protocol/*.ts')], exits: '11', sequenceLength: 128 };
+  const name = file({ options, trials: [{}] });
+  const out = path.join(root, 'late.sweep');
+  await events(name, out);
+  const folder = path.join(out, '001.exits');
+  // As a run with minutes leaves it.
+  const state = path.join(folder, 'state/state.json');
+  const { position, ...rest } = JSON.parse(readFileSync(state, 'utf8')) as { position: TrainingPosition };
+  const end = { steps: null, epochs: null, seconds: position.seconds + 600 };
+  writeFileSync(state, JSON.stringify({ ...rest, position: { ...position, calibrates: true, end } }));
+  const states = async () => trials(await events(name, out)).map((trial) => trial.state);
+  expect(await states()).toEqual(['finished']);
+  expect(readInfo(folder).calibration).toMatchObject({ promise: { measure: 'agreement', limit: 0.5 } });
+  expect(await states()).toEqual(['earlier']);
+}, 120_000);
+
+it('says what cannot be written', async () => {
+  const taken = path.join(root, 'taken');
+  writeFileSync(taken, '');
+  const message = `Cannot write ${taken}: a file is in the place of a folder.`;
+  await expect(events(file({ options: common }), taken)).rejects.toMatchObject({ code: 'file-system', message });
+  const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores: [], best: true };
+  const run = (async function* (): AsyncGenerator<TuneEvent, void> {
+    yield evaluation;
+  })();
+  await expect(forTensorboard(run, taken).next()).rejects.toThrow(/^Cannot write .*taken\/events.*not a folder/);
+});

@@ -1,5 +1,5 @@
 /** The folder of an evaluation: what was done is there after a kill, and it is of one evaluation only. */
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -12,6 +12,7 @@ import {
   type Identity,
 } from '../../../../backend/evaluation/tasks/record.ts';
 import { scoresOf } from '../../../../backend/evaluation/tasks/scores.ts';
+import { caught } from '../../formats/fixtures.ts';
 
 let folder: string;
 beforeEach(() => void (folder = join(mkdtempSync(join(tmpdir(), 'record-')), 'my.tasks')));
@@ -108,4 +109,18 @@ it('says where a line is damaged', () => {
   openRecord(folder, identity, about).close();
   writeFileSync(join(folder, answersFile), '{"set":"t"}\n');
   expect(() => readEvaluation(folder)).toThrow(/answers\.jsonl:1: task must be a text/);
+});
+
+it('says what cannot be written', () => {
+  const refusal = () => caught(() => openRecord(folder, identity, about));
+  writeFileSync(folder, '');
+  expect(refusal()).toMatchObject({
+    code: 'file-system',
+    message: `Cannot write ${folder}: a file is in the place of a folder.`,
+  });
+  rmSync(folder);
+  mkdirSync(folder);
+  const answers = join(folder, answersFile);
+  symlinkSync(join(folder, 'gone', 'answers'), answers);
+  expect(refusal()).toMatchObject({ code: 'not-found', message: `Cannot write ${answers}: it does not exist.` });
 });
