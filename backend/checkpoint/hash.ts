@@ -1,5 +1,5 @@
-/** SHA-256 of a model's weights, remembered in the user's cache by path, size and time of change. */
-import { createHash } from 'node:crypto';
+/** SHA-256 of a model's weights, remembered in the user's cache by path, size and time of change; and of other files, piece by piece. */
+import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { fileError, fileIdentity, openRegular, writeFileAtomically } from '../system/files.ts';
@@ -32,23 +32,36 @@ export async function hashWeights(files: readonly string[], options: HashOptions
     .digest('hex');
 }
 
-async function hashFile(file: string, { cache, signal, onProgress }: HashOptions): Promise<string> {
-  const before = fileIdentity(file);
-  const remembered = cache === null ? null : path.join(cache, `${hashText(before)}.sha256`);
-  const known = remembered === null ? null : readHash(remembered);
-  if (known !== null) return known;
-  const hash = createHash('sha256');
+/**
+ * Adds a file to a hash, piece by piece: it may be larger than what can be read at once. `onBytes`: of the number of bytes so far.
+ * @throws UserError if it cannot be read, and the signal's reason if it was aborted.
+ */
+export async function addFile(
+  hash: Hash,
+  file: string,
+  signal?: AbortSignal,
+  onBytes?: (done: number) => void,
+): Promise<void> {
   let done = 0;
   try {
     for await (const chunk of fs.createReadStream(file, { fd: openRegular(file), highWaterMark: 2 ** 22 })) {
       signal?.throwIfAborted();
       hash.update(chunk as Buffer);
       done += (chunk as Buffer).length;
-      onProgress?.(done, done);
+      onBytes?.(done);
     }
   } catch (error) {
     throw signal?.aborted ? error : fileError(error, 'read', file);
   }
+}
+
+async function hashFile(file: string, { cache, signal, onProgress }: HashOptions): Promise<string> {
+  const before = fileIdentity(file);
+  const remembered = cache === null ? null : path.join(cache, `${hashText(before)}.sha256`);
+  const known = remembered === null ? null : readHash(remembered);
+  if (known !== null) return known;
+  const hash = createHash('sha256');
+  await addFile(hash, file, signal, (done) => onProgress?.(done, done));
   const digest = hash.digest('hex');
   if (remembered !== null && fileIdentity(file) === before) remember(remembered, digest);
   return digest;

@@ -205,7 +205,9 @@ function infoText(directory: string, info: CheckpointInfo, progress: Progress): 
     head: head.kind === 'shortlist' ? { kind: head.kind, size: head.tokens.length } : head,
   }));
   const tuning = writtenTuning(directory, info.tuning);
-  const { base, calibration } = info;
+  const { base } = info;
+  // One of earlier values is of no use, and would be listed.
+  const calibration = info.calibration?.step === progress.step ? info.calibration : null;
   const json = { format: 'early-exit', version: formatVersion, base, exits, tuning, calibration, progress };
   return `${JSON.stringify(json, null, 2)}\n`;
 }

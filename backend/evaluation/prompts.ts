@@ -52,24 +52,25 @@ export async function* judgePrompts(
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, number | null> {
   const following = Math.floor(windows.tokens * followingShare);
-  const count = Math.min(mostWindows, windows.count);
+  const texts = textsOf(windows, following);
   let longest = windowSeconds(windows, ofPrompt);
   const hasTimeAfter = (read: number): boolean => hasTime(Math.max(1, fewestWindows - read) * longest);
   for (const layer of layersOf(staged)) {
     if (stoppingAt(staged, layer, windows.tokens - following) === null || !hasTimeAfter(0)) return null;
     yield { type: 'phase', phase: 'evaluate', detail: `what follows prompts that stop at layer ${layer}` };
     const means: number[] = [];
-    while (means.length < count && !isSettled(means)) {
+    while (means.length < texts.length && !isSettled(means)) {
       if (!hasTimeAfter(means.length)) return isAllowed(means) ? layer : null;
       const started = performance.now();
-      const ids = [...windows.window(windows.count - 1 - means.length).ids];
-      for await (const { regrets } of regretsBehind(staged, ids, following, [layer])) means.push(mean(regrets));
+      const { ids, counts } = texts[means.length]!;
+      for await (const { regrets } of regretsBehind(staged, ids, following, [layer]))
+        means.push(mean(regrets.filter((_, place) => counts[place])));
       longest = Math.max(longest, (performance.now() - started) / 1000);
       yield {
         type: 'progress',
         phase: 'evaluate',
-        done: isSettled(means) ? count : means.length,
-        total: count,
+        done: isSettled(means) ? texts.length : means.length,
+        total: texts.length,
         unit: 'windows',
       };
       await setImmediate();
@@ -78,6 +79,23 @@ export async function* judgePrompts(
     if (isAllowed(means)) return layer;
   }
   return null;
+}
+
+/** A window's tokens, and which of the last ones count: those with something to be learned, not filler. */
+interface PromptText {
+  readonly ids: readonly number[];
+  readonly counts: readonly boolean[];
+}
+
+/** The last windows with something to be learned at their last `following` places, the last one first. */
+function textsOf(windows: Windows, following: number): PromptText[] {
+  const texts: PromptText[] = [];
+  for (let i = windows.count - 1; i >= 0 && texts.length < mostWindows; i--) {
+    const { ids, targets } = windows.window(i);
+    const counts = [...targets.subarray(windows.tokens - following)].map((target) => target >= 0);
+    if (counts.includes(true)) texts.push({ ids: [...ids], counts });
+  }
+  return texts;
 }
 
 /** Whether a layer surely loses too much, or does so on average of the fewest windows that could allow it. */

@@ -78,12 +78,20 @@ export function backboneKey(spec: ModelSpec, sha256: string, { placement: { shar
   return JSON.stringify({ sha256, spec, arithmetic: options.arithmetic, card, ggml: ggmlVersion });
 }
 
-/** The cache of a backbone's states over some windows. */
+/** The cache of a backbone's states over some windows. Keeps no more once the device has failed: its key names the device. */
 export function featureCache(spec: ModelSpec, sha256: string, windows: Windows, running: Running): FeatureCache {
-  return openFeatureCache({
+  const { placement } = running;
+  const { share } = placement;
+  const cache = openFeatureCache({
     root: join(userCache(), 'features'),
     key: { backbone: backboneKey(spec, sha256, running), data: windows.hash, tokens: windows.tokens },
   });
+  return {
+    ...cache,
+    write(states) {
+      if (placement.share === share) cache.write(states);
+    },
+  };
 }
 
 export const scorers =

@@ -10,7 +10,7 @@ import { hashWeights } from '../../../backend/checkpoint/hash.ts';
 import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import { createCheckpoint, resumeCheckpoint, type NewCheckpoint } from '../../../backend/checkpoint/writer.ts';
 import { reservePlace } from '../../../backend/checkpoint/place.ts';
-import { baseModel, openCheckpoint, type StepState } from '../../../backend/checkpoint/checkpoint.ts';
+import { baseModel, openCheckpoint, readInfo, type StepState } from '../../../backend/checkpoint/checkpoint.ts';
 import { tinySpec } from '../tuning/fakes.ts';
 
 let root: string;
@@ -300,6 +300,8 @@ describe('saveExits', () => {
     opened = openCheckpoint(at(), null);
     expect(opened.progress.step).toBe(7);
     expect(opened.calibration).toBeNull();
+    // Nor is it listed.
+    expect(readInfo(at()).calibration).toBeNull();
     expect(opened.values('exits.3.lens.translator.weight')).toEqual(values(9).get('exits.3.lens.translator.weight'));
     opened.close();
   });

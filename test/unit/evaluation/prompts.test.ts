@@ -50,6 +50,24 @@ test('a memory that is exact may be used, one of noise not', async () => {
   expect(await judged(noisy)).toBeNull();
 });
 
+test('only places with something to be learned are counted, and windows without any are not read', async () => {
+  const windows = windowsOf(5, 280);
+  const texts = Array.from({ length: windows.count }, (_, i) => windows.window(i).ids);
+  const learned = (places: readonly (readonly number[])[]) => {
+    const targets = texts.map((ids, i) => ids.map((id, place) => (places[i]!.includes(place) ? id : -1)));
+    return { ...windows, window: (i: number) => ({ ids: texts[i]!, targets: targets[i]! }) };
+  };
+  // Where a stop at the shallow layer loses nothing.
+  const harmless: number[][] = [];
+  for (const ids of texts)
+    for await (const { regrets } of regretsBehind(copying, [...ids], 70, [1]))
+      harmless.push(regrets.flatMap((regret, i) => (regret === 0 ? [210 + i] : [])));
+  expect(await judged(copying, learned(harmless))).toBe(1);
+  // Prompts alone, and a place behind each.
+  expect(await judged(copying, learned(texts.map(() => [0, 209])))).toBeNull();
+  expect(await judged(copying, learned(texts.map(() => [210])))).not.toBeNull();
+});
+
 /** What is done for each layer, as it is told: the detail of its phase, and how many windows were read. */
 const windowsRead = async (staged: StagedModel): Promise<[detail: string, windows: number][]> => {
   const found: [string, number][] = [];

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import type { Windows } from '../../../backend/features/features.ts';
+import type { Placement } from '../../../backend/devices/fallback.ts';
 import { packageVersion } from '../../../backend/ggml/packages.ts';
 import type { Gpu } from '../../../backend/devices/gpus.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
@@ -45,4 +46,17 @@ test('and for the version of ggml, and the layers that a card computes', () => {
     });
   expect(new Set([null, 1, 2].map(key)).size).toBe(3);
   expect(key(null)).toContain(packageVersion);
+});
+
+test('what the CPU computes after the card has failed is not kept as the card’s', () => {
+  const at: Placement = { ...placement, share: { gpu: { name: 'a card' } as Gpu, layers: 1 } };
+  const windows: Windows = { count: 2, tokens: 4, hash: 'text', window: () => expect.unreachable() };
+  const options = windowOptions({ precision: 'exact', threads: 0 });
+  const cache = featureCache(tinySpec, 'weights', windows, { placement: at, options });
+  const write = (window: number): void => cache.write(new Map([[window, new Map([['2.end', new Float32Array(16)]])]]));
+  write(0);
+  at.share = null;
+  write(1);
+  expect([0, 1].map((window) => cache.has(window, '2.end'))).toEqual([true, false]);
+  cache.close();
 });

@@ -1,10 +1,12 @@
 /** Tasks as a whole: written in every way, judged, and gone on with after an interruption to the same scores. */
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { EvaluateEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { readEvaluation } from '../../../backend/evaluation/tasks/record.ts';
 import { evaluateTasks } from '../../../backend/recipes/evaluate-tasks.ts';
 import { tune } from '../../../backend/recipes/training/tune.ts';
 import { shippedModel } from '../../support/golden.ts';
@@ -103,6 +105,10 @@ it('writes, judges and times every way, and goes on where it was stopped', async
   expect(fill[1]!.speed).toMatchObject({ texts: 2 });
   expect(whole.some((event) => event.type === 'warning' && /not calibrated/.test(event.message))).toBe(true);
   for (const { answer, task } of answers) if (task.startsWith('f')) expect(answer.trim().split('\n')).toHaveLength(1);
+
+  const hash = createHash('sha256');
+  for (const name of ['exits.json', 'exits.safetensors']) hash.update(readFileSync(path.join(exits, name)));
+  expect(readEvaluation(out).identity.exitsSha256).toBe(hash.digest('hex'));
 
   // Stopped in the middle, then gone on with: the same scores.
   const stopping = new AbortController();
