@@ -126,8 +126,6 @@ export interface MemoryErrors {
 export interface FittedMemory extends MemoryMap {
   /** Null if no tokens were kept apart. */
   readonly errors: MemoryErrors | null;
-  /** λ by range of columns: keys of each layer, then values of each. */
-  readonly strengths: readonly number[];
 }
 
 /**
@@ -147,7 +145,7 @@ export async function fittedMemory(
   const ranges: Range[] = Array.from({ length: columns / each }, (_, i) => ({ from: i * each, to: (i + 1) * each }));
   const left = await beyondCopy(learned.sums, copied, multiply);
   const leftApart = await beyondCopy(apart.sums, copied, multiply);
-  const { delta, strengths, gains } = await corrections(left, leftApart, ranges, multiply, hurried);
+  const { delta, gains } = await corrections(left, leftApart, ranges, multiply, hurried);
   const weight = copy.weight.slice();
   const bias = copy.bias.slice();
   const hidden = size - 1;
@@ -155,7 +153,7 @@ export async function fittedMemory(
     for (let i = 0; i < hidden; i++) weight[c * hidden + i]! += delta[i * columns + c]!;
     bias[c]! += delta[hidden * columns + c]!;
   }
-  return { weight, bias, strengths, errors: errorsOf(apart, leftApart, copied, gains, ranges) };
+  return { weight, bias, errors: errorsOf(apart, leftApart, copied, gains, ranges) };
 }
 
 /** `[hidden + 1, rows]`: weight and bias the other way round. */

@@ -173,7 +173,7 @@ async function* observe(
   const choosing = remembers ? halves[0] : on.windows;
   const wanted = wantedTokens(request, remembers);
   const most = promptsOf(on.windows, wanted, separator).length * mostNewTokens;
-  requireTokens(most, fewestTokens(request));
+  requireTokens(most, Math.max(1, fewestTokens(request)));
   // Texts may end early, at worst behind their first token.
   const prompts = promptsOf(choosing, wanted, separator, promptTokens, choosingContext);
 

@@ -213,6 +213,10 @@ test('a promise gets as many tokens as it takes, and is refused where the text h
   await expect(calibrated({ promise: 'agreement=0.99999' })).rejects.toThrow(
     /gives [\d,]+ tokens to calibrate on, and this promise needs at least 599144/,
   );
+  // Windows that are too short for a beginning.
+  await expect(calibrated({ promise: 'agreement=1', sequenceLength: 32 })).rejects.toThrow(
+    'The held-out text gives 0 tokens to calibrate on, and this promise needs at least 1.',
+  );
 }, 120_000);
 
 test('a promise gets its tokens of longer texts where little text is held out', async () => {
