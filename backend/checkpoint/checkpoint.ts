@@ -90,9 +90,9 @@ export const stateFolder = 'state';
 /** File in it with the position of the run. */
 export const positionFile = 'state.json';
 /** What a run elsewhere keeps here until it has ended (cluster/job.ts). */
+export const jobFolder = 'distributed';
 /** The job itself in it, the last file to be written. */
 export const jobFile = 'job.json';
-export const jobFolder = 'distributed';
 
 /** Name of the tensor with the ids of a shortlist. */
 export const shortlistName = (exit: Pick<ExitSpec, 'layer' | 'architecture'>): string =>

@@ -4,11 +4,18 @@
  */
 import * as path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
+import { nullable, number, readMessage, record, table } from '../../protocol/shapes.ts';
 import { entryWidth, memoryCuts, memoryPath, memoryRows, type MemoryErrors, type MemoryMap } from '../exits/memory.ts';
 import type { ExitSpec } from '../exits/spec.ts';
 import { trustPath } from '../exits/trust.ts';
 import { statOf } from '../system/files.ts';
-import { bytesOf, openSafetensors, shorten, writeSafetensors } from '../formats/safetensors.ts';
+import {
+  bytesOf,
+  openSafetensors,
+  readSafetensorsMetadata,
+  shorten,
+  writeSafetensors,
+} from '../formats/safetensors.ts';
 import type { TensorInfo, TensorSource } from '../formats/tensor-source.ts';
 import { memoryFile } from '../formats/our-folders.ts';
 import type { ParameterValues } from '../model/overlay.ts';
@@ -32,6 +39,21 @@ export function writeMemories(directory: string, spec: ModelSpec, memories: Read
   ]);
   const errors = Object.fromEntries([...memories].map(([cut, each]) => [cut, each.errors]));
   writeSafetensors(path.join(directory, memoryFile), tensors, { errors: JSON.stringify(errors) });
+}
+
+/** Of a file's `errors`, by cut name. */
+const errorsShape = table(nullable(record({ fitted: record({ keys: number, values: number }) })));
+
+/** The errors of a folder's memories, by cut name; empty if the file has none that can be read, as of an earlier version. */
+export function readMemoryErrors(directory: string): ReadonlyMap<string, Pick<MemoryErrors, 'fitted'>> {
+  const file = path.join(directory, memoryFile);
+  const text = statOf(file)?.isFile() ? readSafetensorsMetadata(file).get('errors') : undefined;
+  try {
+    const errors = text === undefined ? {} : readMessage(file, errorsShape, JSON.parse(text));
+    return new Map(Object.entries(errors).flatMap(([cut, each]) => (each ? [[cut, each] as const] : [])));
+  } catch {
+    return new Map();
+  }
 }
 
 /**

@@ -64,7 +64,8 @@ export function afterTuning(
   if (gained.length === 0)
     return { reason: 'No exit agrees with the model more often than before it was tuned.', next: [longer(n)] };
   const reason = `${best.exit} agrees with the model most often, on ${percent(best.agreement, 0)} of tokens.`;
-  if (best.agreement < fewAgree) return { reason: `${reason} That is too few for leaving early to pay.`, next: [longer(n)] };
+  if (best.agreement < fewAgree)
+    return { reason: `${reason} That is too few for leaving early to pay.`, next: [longer(n)] };
   return {
     reason: `${reason} What that brings depends on what layers and heads cost here.`,
     next: [

@@ -107,7 +107,10 @@ export const commands: readonly Command[] = [
         'Writes text with the exits at several sets of thresholds, from cautious to bold, on held-out text, and keeps the boldest set that keeps the promise. ' +
         'Thresholds are those of exits together with hints, the tokens that followed the same words before in the text. Exits that cost more than they save on this machine are not used. generate uses the result unless a threshold is given.',
       examples: [
-        ["early-exit calibrate --exits my.exits --data 'src/**/*.ts'", 'a token loses at most 0.02 nats on average: the default promise'],
+        [
+          "early-exit calibrate --exits my.exits --data 'src/**/*.ts'",
+          'a token loses at most 0.02 nats on average: the default promise',
+        ],
         [
           "early-exit calibrate --exits my.exits --data 'src/**/*.ts' --promise agreement=0.95",
           'more speed, less agreement',

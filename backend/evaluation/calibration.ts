@@ -7,7 +7,7 @@ import type { Promised } from '../../protocol/options-promise.ts';
 import type { Figure } from '../../protocol/brought.ts';
 import { fitLogistic, type Prior, type Row } from './logistic.ts';
 import { mean } from './tasks/statistics.ts';
-import { chanceOf, fewestTested, judgedBy, lossOf, type Guarantee } from './promise.ts';
+import { chanceOf, fewestTested, judgedBy, lossOf, lossOfMany, type Guarantee } from './promise.ts';
 
 /** One exit's view of the calibration tokens, in the order of the stream. */
 export interface ExitView {
@@ -20,6 +20,8 @@ export interface ExitView {
   readonly confidence: ArrayLike<number>;
   /** 1 if a shortlist's defer class won: the token continues. */
   readonly deferred: ArrayLike<number>;
+  /** Nats that later tokens lose on average by the filled entries of a token that leaves here (`damageBy`); absent: none are lost. */
+  readonly damage?: number;
   /** 1 if a gate keeps the exit from being read; absent: it is always read. */
   readonly closed?: ArrayLike<number>;
   /** Whether it predicts the text's hints alone (evaluation/trust.ts), so that no head is read. */
@@ -92,7 +94,7 @@ export interface Priced {
 /**
  * Candidates for rising prices, chosen on these tokens; those that are no faster than full depth are left out. A token leaves at an exit if the
  * loss that is expected there is less than the price of the time that leaving saves: of all thresholds that lose as much, these save most time.
- * The expected loss follows from how sure the exit is (`riskOf`). Thresholds by the few losses beyond them would be the luckiest ones.
+ * The expected loss follows from how sure the exit is (`riskOf`), and from the damage of filled entries to later tokens. Thresholds by the few losses beyond them would be the luckiest ones.
  */
 export function pricedCandidates(
   exits: readonly ExitView[],
@@ -103,14 +105,17 @@ export function pricedCandidates(
   const full = fullPass(costs);
   const risks = exits.map((exit) => riskOf(exit, promise, range));
   const saved = exits.map(({ stages }, k) => savedBy(costs, k, stages));
-  const expected = exits.map(({ confidence }, k) => Float64Array.from(confidence, (sure) => lossBy(risks[k]!, sure)));
+  const damages = exits.map(({ damage = 0 }) => (costs.fills ? lossOfMany(promise, damage) : 0));
+  const expected = exits.map(({ confidence }, k) =>
+    Float64Array.from(confidence, (sure) => damages[k]! + lossBy(risks[k]!, sure)),
+  );
   const valued = (price: number, thresholds: ReadonlyMap<number, number>) => {
     const { milliseconds, left } = decoded(exits, costs, thresholds, range);
     const loss = mean(Array.from(left, (k, at) => (k < 0 ? 0 : expected[k]![range.from + at]!)));
     return { thresholds, milliseconds, loss, value: milliseconds + (loss / price) * full };
   };
   return prices.flatMap((price) => {
-    const all = risks.map((risk, k) => surenessAt(risk, (price * saved[k]!) / full));
+    const all = risks.map((risk, k) => surenessAt(risk, (price * saved[k]!) / full - damages[k]!));
     let best = valued(price, new Map([...all.entries()].filter(([, threshold]) => threshold < 1)));
     for (;;) {
       const without = [...best.thresholds.keys()].map((k) => valued(price, omit(best.thresholds, k)));

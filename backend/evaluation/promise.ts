@@ -12,6 +12,13 @@ export interface Guarantee {
 export const lossOf = ({ measure }: Promised, regret: number): number =>
   measure === 'agreement' ? Number(regret > 0) : Math.min(regret, mostRegret) / mostRegret;
 
+/** Of a token that chooses otherwise than the full model, in nats, on average (docs/lab.md). */
+const usualRegret = 0.5;
+
+/** The loss of many tokens together, from the nats that they lose together. */
+export const lossOfMany = ({ measure }: Promised, regret: number): number =>
+  regret / (measure === 'agreement' ? usualRegret : mostRegret);
+
 /** The mean loss that a promise allows. */
 export const allowedLoss = ({ measure, limit }: Promised): number =>
   measure === 'agreement' ? 1 - limit : limit / mostRegret;

@@ -27,6 +27,8 @@ export interface TrustedExit {
   readonly k: number;
   /** `[width + 1]`: see exits/trust.ts. */
   readonly direction: Float32Array;
+  /** See `ExitView.damage`. */
+  readonly damage?: number;
 }
 
 /** What a calibration has found of an exit's trust. */
@@ -40,7 +42,7 @@ export interface FittedTrust {
 
 /** Fits the chance that a clear hint loses nothing under a promise. */
 export function fitTrust(
-  { exit, stages, direction, k }: TrustedExit,
+  { exit, stages, direction, k, damage = 0 }: TrustedExit,
   written: readonly Position[],
   promise: Promised,
 ): FittedTrust {
@@ -58,6 +60,7 @@ export function fitTrust(
     view: {
       exit: byHint(exit),
       stages,
+      damage,
       regret: clear.map((hint) => hint?.regret ?? mostRegret),
       confidence: clear.map((hint, i) => (hint ? chanceBy(weights, trusts[i]!, hint) : 0)),
       deferred: clear.map((hint) => Number(hint === null)),

@@ -18,12 +18,13 @@ export interface Views {
 
 /** Each exit's predictions for every token of these texts, one text after the other. */
 export function viewsOf(
-  exits: readonly { readonly id: string; readonly stages: number }[],
+  exits: readonly { readonly id: string; readonly stages: number; readonly damage?: number }[],
   written: readonly Position[],
 ): HintedObservations[] {
-  return exits.slice(0, -1).map(({ id, stages }, k) => ({
+  return exits.slice(0, -1).map(({ id, stages, damage = 0 }, k) => ({
     exit: id,
     stages,
+    damage,
     regret: written.map(({ observations }) => observations[k]!.regret),
     confidence: written.map(({ observations }) => observations[k]!.confidence),
     deferred: written.map(({ observations }) => Number(observations[k]!.token < 0)),

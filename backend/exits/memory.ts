@@ -123,6 +123,19 @@ export interface MemoryErrors {
   readonly fitted: { readonly keys: number; readonly values: number };
 }
 
+/**
+ * Nats that later tokens lose on average by the filled entries of one token, for each layer and each unit of error: in judged text of three
+ * models (docs/lab.md).
+ */
+const damageOfLayer = 0.005;
+
+/** Nats that later tokens lose on average by the filled entries of a token that leaves at this cut. */
+export const damageBy = (
+  spec: ModelSpec,
+  cut: Cut,
+  { fitted: { keys, values } }: Pick<MemoryErrors, 'fitted'>,
+): number => (damageOfLayer * layersBehind(spec, cut).length * (keys + values)) / 2;
+
 export interface FittedMemory extends MemoryMap {
   /** Null if no tokens were kept apart. */
   readonly errors: MemoryErrors | null;

@@ -14,6 +14,7 @@ import type { PassTable } from '../decoding/pace.ts';
 import type { Position } from '../decoding/observe.ts';
 import { storedTrust } from '../decoding/trust.ts';
 import { exitCut } from '../exits/architectures.ts';
+import { damageBy } from '../exits/memory.ts';
 import { trustPath } from '../exits/trust.ts';
 import type { ExitPoint } from '../runtime/staged-model.ts';
 import { placeStagedModel } from '../devices/fallback.ts';
@@ -31,6 +32,7 @@ import { findGates, withGate } from '../evaluation/gates.ts';
 import { fitHints, withHints } from '../evaluation/hints.ts';
 import type { Windows } from '../features/features.ts';
 import type { Model } from '../model/open.ts';
+import { cutName } from '../model/spec.ts';
 import type { Running } from '../devices/fallback.ts';
 import {
   alternating,
@@ -200,12 +202,13 @@ async function* observe(
     const costs = quieter(first, yield* measuring());
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
-    const plain = viewsOf(staged.exits, written);
+    const points = staged.exits.map((point) => ({ ...point, damage: damageAt(point, model, exits) }));
+    const plain = viewsOf(points, written);
     const { hints, observed } = listening(plain, request, written.length);
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
-    const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise));
+    const trust = trustIn(points, exits).map((one) => fitTrust(one, written, request.promise));
     const withTrust = viewsWith(trust, observed, costs, staged.exits);
     const judgeOn = {
       ...{ tokenizer, staged, hints, trust, prompts: remembers ? fresh : [], learnedAnswers, hasTime },
@@ -230,11 +233,22 @@ function listening(
   return { hints, observed: plain.map((view) => withHints(view, hints.get(view.exit)!)) };
 }
 
+/** See `ExitView.damage`; 0 if an earlier version has fitted the memory. */
+function damageAt({ spec, remembers }: ExitPoint, model: Model, { memoryErrors }: OpenedExits): number {
+  if (!spec || !remembers) return 0;
+  const cut = exitCut(spec);
+  const errors = memoryErrors.get(cutName(cut));
+  return errors ? damageBy(model.spec, cut, errors) : 0;
+}
+
 /** The exits whose memory has a direction of trust. */
-const trustIn = (points: readonly ExitPoint[], { parameters }: Pick<OpenedExits, 'parameters'>): TrustedExit[] =>
-  points.flatMap(({ id, stages, spec, remembers }, k) => {
+const trustIn = (
+  points: readonly (ExitPoint & { readonly damage: number })[],
+  { parameters }: Pick<OpenedExits, 'parameters'>,
+): TrustedExit[] =>
+  points.flatMap(({ id, stages, spec, remembers, damage }, k) => {
     const direction = spec && remembers && parameters.get(trustPath(exitCut(spec)))?.data;
-    return direction ? [{ exit: id, stages, k, direction }] : [];
+    return direction ? [{ exit: id, stages, k, direction, damage }] : [];
   });
 
 /** What the stored thresholds, and others, bring by the measured costs. */

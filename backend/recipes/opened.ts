@@ -12,7 +12,7 @@ import { cutWidth } from '../model/spec.ts';
 import type { ParameterValues } from '../model/overlay.ts';
 import type { ExitSet } from '../runtime/open.ts';
 import { hashWeights } from '../checkpoint/hash.ts';
-import { readMemories } from '../checkpoint/memory.ts';
+import { readMemories, readMemoryErrors } from '../checkpoint/memory.ts';
 import {
   baseModel,
   openCheckpoint,
@@ -50,6 +50,8 @@ export interface OpenedExits extends ExitSet {
   readonly base: BaseModel;
   /** Whether some exits have a memory; those of earlier versions have none. */
   readonly remembers: boolean;
+  /** Errors of the memories, by cut name. */
+  readonly memoryErrors: ReturnType<typeof readMemoryErrors>;
   readonly calibration: Calibration | null;
   /** On held-out text, by exit. */
   readonly scores: readonly ExitScore[];
@@ -79,8 +81,8 @@ export async function readExits(
     const memories = readMemories(directory, model.spec, exits);
     for (const [name, values] of memories) parameters.set(name, values);
     const { scores, step, tokens } = progress;
-    const remembers = memories.size > 0;
-    const read = { base, specs: exits, parameters, remembers, calibration, scores, step, tokens, tuning };
+    const memory = { remembers: memories.size > 0, memoryErrors: readMemoryErrors(directory) };
+    const read = { base, specs: exits, parameters, ...memory, calibration, scores, step, tokens, tuning };
     return tokenizer ? { ...read, spellings: tokenizer.spellings } : read;
   } finally {
     checkpoint.close();

@@ -3,9 +3,9 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readMemories, writeMemories } from '../../../backend/checkpoint/memory.ts';
+import { readMemories, readMemoryErrors, writeMemories } from '../../../backend/checkpoint/memory.ts';
 import { memoryFile } from '../../../backend/formats/our-folders.ts';
-import { copiedMemory } from '../../../backend/exits/memory.ts';
+import { copiedMemory, damageBy } from '../../../backend/exits/memory.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { withoutMemory } from '../../../backend/recipes/opened.ts';
 import { tinyModel } from '../../support/models.ts';
@@ -38,6 +38,19 @@ test('what was written is read', () => {
   expect(memories.get('memory.2.end.weight')!.data).toEqual(copy.weight);
   expect(memories.get('memory.2.end.bias')!.data).toEqual(copy.bias);
   expect(memories.get('trust.2.end')!.data).toEqual(trust);
+});
+
+test('its errors are read, and tell what later tokens lose; without errors that can be read nothing is expected', () => {
+  const share = { keys: 0.2, values: 0.4 };
+  writeMemories(directory, spec, new Map([['2.end', { ...copy, errors: { copied: share, fitted: share } }]]));
+  const errors = readMemoryErrors(directory).get('2.end')!;
+  expect(errors.fitted).toEqual(share);
+  expect(damageBy(spec, cut, errors)).toBeCloseTo(0.005 * (spec.layers.length - 2) * 0.3, 9);
+  writeMemories(directory, spec, new Map([['2.end', copy]]));
+  expect(readMemoryErrors(directory).size).toBe(0);
+  const odd = { copied: share, fitted: { keys: '0.2', values: NaN } } as unknown as typeof copy.errors;
+  writeMemories(directory, spec, new Map([['2.end', { ...copy, errors: odd }]]));
+  expect(readMemoryErrors(directory).size).toBe(0);
 });
 
 test('a memory of another shape is refused in one sentence', () => {

@@ -48,11 +48,11 @@ test('the state goes once the run is finished and calibrated, and that is said',
   expect([...keepLean(exits, true)], 'wanted').toEqual([]);
   expect(inState()).toHaveLength(2);
   const [note, ...more] = [...keepLean(exits, false)];
-  expect(note!.message).toMatch(/^The optimiser's state \(.*B\) is dropped, .*--resume still goes on/);
+  expect(note!.message).toMatch(/^The optimiser's state \(.*B\) was deleted, .*--resume still continues/);
   expect(more).toEqual([]);
   expect(inState()).toEqual(['state.json']);
   expect([...keepLean(exits, false)], 'once').toEqual([]);
-  expect(() => requireState(exits)).toThrow(/was dropped/);
+  expect(() => requireState(exits)).toThrow(/was deleted/);
 });
 
 test('a resume goes on from the exits, with moments of no update, and writes a state again', () => {
