@@ -124,8 +124,8 @@ export interface MemoryErrors {
 }
 
 /**
- * Nats that later tokens lose on average by the filled entries of one token, for each layer and each unit of error: in judged text of three
- * models (docs/lab.md).
+ * Nats that later tokens lose on average by the filled entries of one token, for each layer and each unit of error: in judged text of
+ * SmolLM2 (docs/lab.md).
  */
 const damageOfLayer = 0.005;
 
