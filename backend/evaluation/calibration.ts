@@ -20,15 +20,13 @@ export interface ExitView {
   readonly confidence: ArrayLike<number>;
   /** 1 if a shortlist's defer class won: the token continues. */
   readonly deferred: ArrayLike<number>;
-  /** Nats that later tokens lose on average by the filled entries of a token that leaves here (`damageBy`); absent: none are lost. */
-  readonly damage?: number;
   /** 1 if a gate keeps the exit from being read; absent: it is always read. */
   readonly closed?: ArrayLike<number>;
   /** Whether it predicts the text's hints alone (evaluation/trust.ts), so that no head is read. */
   readonly isHint?: boolean;
 }
 
-/** Milliseconds on this machine. */
+/** Milliseconds on this machine, and nats. */
 export interface Costs {
   /** Of each stage for one token. */
   readonly stages: readonly number[];
@@ -38,6 +36,8 @@ export interface Costs {
   readonly readings: readonly number[];
   /** Of filling what a token skips that leaves at each exit; null or absent: it runs later, with another token. */
   readonly fills?: readonly (number | null)[];
+  /** Nats that later tokens lose on average by the filled entries of a token that leaves at each exit (`damageBy`); absent: none. */
+  readonly damages?: readonly number[];
 }
 
 export interface Calibrated extends Outcome {
@@ -105,7 +105,7 @@ export function pricedCandidates(
   const full = fullPass(costs);
   const risks = exits.map((exit) => riskOf(exit, promise, range));
   const saved = exits.map(({ stages }, k) => savedBy(costs, k, stages));
-  const damages = exits.map(({ damage = 0 }) => (costs.fills ? lossOfMany(promise, damage) : 0));
+  const damages = exits.map((_, k) => lossOfMany(promise, costs.damages?.[k] ?? 0));
   const expected = exits.map(({ confidence }, k) =>
     Float64Array.from(confidence, (sure) => damages[k]! + lossBy(risks[k]!, sure)),
   );

@@ -27,8 +27,6 @@ export interface TrustedExit {
   readonly k: number;
   /** `[width + 1]`: see exits/trust.ts. */
   readonly direction: Float32Array;
-  /** See `ExitView.damage`. */
-  readonly damage?: number;
 }
 
 /** What a calibration has found of an exit's trust. */
@@ -42,7 +40,7 @@ export interface FittedTrust {
 
 /** Fits the chance that a clear hint loses nothing under a promise. */
 export function fitTrust(
-  { exit, stages, direction, k, damage = 0 }: TrustedExit,
+  { exit, stages, direction, k }: TrustedExit,
   written: readonly Position[],
   promise: Promised,
 ): FittedTrust {
@@ -60,7 +58,6 @@ export function fitTrust(
     view: {
       exit: byHint(exit),
       stages,
-      damage,
       regret: clear.map((hint) => hint?.regret ?? mostRegret),
       confidence: clear.map((hint, i) => (hint ? chanceBy(weights, trusts[i]!, hint) : 0)),
       deferred: clear.map((hint) => Number(hint === null)),

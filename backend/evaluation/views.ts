@@ -18,13 +18,12 @@ export interface Views {
 
 /** Each exit's predictions for every token of these texts, one text after the other. */
 export function viewsOf(
-  exits: readonly { readonly id: string; readonly stages: number; readonly damage?: number }[],
+  exits: readonly { readonly id: string; readonly stages: number }[],
   written: readonly Position[],
 ): HintedObservations[] {
-  return exits.slice(0, -1).map(({ id, stages, damage = 0 }, k) => ({
+  return exits.slice(0, -1).map(({ id, stages }, k) => ({
     exit: id,
     stages,
-    damage,
     regret: written.map(({ observations }) => observations[k]!.regret),
     confidence: written.map(({ observations }) => observations[k]!.confidence),
     deferred: written.map(({ observations }) => Number(observations[k]!.token < 0)),
@@ -37,13 +36,13 @@ export function viewsOf(
 export function viewsWith(
   trust: readonly FittedTrust[],
   observed: readonly ExitObservations[],
-  costs: MeasuredCosts,
+  costs: MeasuredCosts & Required<Pick<Costs, 'damages'>>,
   points: readonly ExitPoint[],
 ): Views {
   const all = observed.flatMap((view, k) => {
     const hint = trust.find(({ exit }) => exit === view.exit);
-    const [reading, fill, { layer }] = [costs.readings[k]!, costs.fills[k]!, points[k]!];
-    const own = { view, reading, fill, layer };
+    const [reading, fill, damage, { layer }] = [costs.readings[k]!, costs.fills[k]!, costs.damages[k]!, points[k]!];
+    const own = { view, reading, fill, damage, layer };
     return hint ? [{ ...own, view: hint.view, reading: millisecondsOfTrust }, own] : [own];
   });
   return {
@@ -52,6 +51,7 @@ export function viewsWith(
       ...costs,
       readings: [...all.map(({ reading }) => reading), costs.readings.at(-1)!],
       fills: all.map(({ fill }) => fill),
+      damages: all.map(({ damage }) => damage),
     },
     layers: [...all.map(({ layer }) => layer), points.at(-1)!.layer],
   };

@@ -202,14 +202,14 @@ async function* observe(
     const costs = quieter(first, yield* measuring());
     yield { type: 'phase', phase: 'evaluate', detail: 'how sure each exit must be' };
     await setImmediate();
-    const points = staged.exits.map((point) => ({ ...point, damage: damageAt(point, model, exits) }));
-    const plain = viewsOf(points, written);
+    const plain = viewsOf(staged.exits, written);
     const { hints, observed } = listening(plain, request, written.length);
     const { planned, most } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
       elapsed() + seconds + trial <= (isNeeded ? most : planned);
-    const trust = trustIn(points, exits).map((one) => fitTrust(one, written, request.promise));
-    const withTrust = viewsWith(trust, observed, costs, staged.exits);
+    const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise));
+    const damages = staged.exits.map((exit) => damageAt(exit, model, exits));
+    const withTrust = viewsWith(trust, observed, { ...costs, damages }, staged.exits);
     const judgeOn = {
       ...{ tokenizer, staged, hints, trust, prompts: remembers ? fresh : [], learnedAnswers, hasTime },
       ...{ observed: withTrust.views, costs: withTrust.costs },
@@ -233,7 +233,7 @@ function listening(
   return { hints, observed: plain.map((view) => withHints(view, hints.get(view.exit)!)) };
 }
 
-/** See `ExitView.damage`; 0 if an earlier version has fitted the memory. */
+/** See `Costs.damages`; 0 if an earlier version has fitted the memory. */
 function damageAt({ spec, remembers }: ExitPoint, model: Model, { memoryErrors }: OpenedExits): number {
   if (!spec || !remembers) return 0;
   const cut = exitCut(spec);
@@ -242,13 +242,10 @@ function damageAt({ spec, remembers }: ExitPoint, model: Model, { memoryErrors }
 }
 
 /** The exits whose memory has a direction of trust. */
-const trustIn = (
-  points: readonly (ExitPoint & { readonly damage: number })[],
-  { parameters }: Pick<OpenedExits, 'parameters'>,
-): TrustedExit[] =>
-  points.flatMap(({ id, stages, spec, remembers, damage }, k) => {
+const trustIn = (points: readonly ExitPoint[], { parameters }: Pick<OpenedExits, 'parameters'>): TrustedExit[] =>
+  points.flatMap(({ id, stages, spec, remembers }, k) => {
     const direction = spec && remembers && parameters.get(trustPath(exitCut(spec)))?.data;
-    return direction ? [{ exit: id, stages, k, direction, damage }] : [];
+    return direction ? [{ exit: id, stages, k, direction }] : [];
   });
 
 /** What the stored thresholds, and others, bring by the measured costs. */
