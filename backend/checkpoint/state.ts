@@ -10,7 +10,7 @@ import { parametersFile } from '../formats/our-folders.ts';
 import { openSafetensors } from '../formats/safetensors.ts';
 import { bad, formatVersion, positionFile, stateFolder, type StepState } from './checkpoint.ts';
 import { bestFile } from './continued.ts';
-import { lockCheckpoint } from './place.ts';
+import { lockCheckpoint } from './reserved-folder.ts';
 
 /** The position of a run: together with the step's state, all that resuming needs. */
 export interface TrainingPosition {

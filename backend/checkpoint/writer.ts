@@ -21,7 +21,7 @@ import {
   type StepState,
 } from './checkpoint.ts';
 import { isOfExit } from './continued.ts';
-import { lockCheckpoint, reservePlace, type Place } from './place.ts';
+import { lockCheckpoint, reserveFolder, type ReservedFolder } from './reserved-folder.ts';
 import { writtenTuning } from './portable.ts';
 import { freshState, readState, readStepState, readValues, removeLeftovers, type TrainingPosition } from './state.ts';
 
@@ -59,12 +59,12 @@ export interface NewCheckpoint {
 export function createCheckpoint(
   directory: string,
   start: NewCheckpoint,
-  place: Place = reservePlace(directory),
+  folder: ReservedFolder = reserveFolder(directory),
 ): CheckpointWriter {
   let writer: CheckpointWriter | null = null;
   try {
     makeFolder(path.join(directory, stateFolder));
-    writer = openWriter(directory, start.info, start.shapes, 0, start.progress, place.lock);
+    writer = openWriter(directory, start.info, start.shapes, 0, start.progress, folder.lock);
     for (const line of start.metrics) writer.metric(line);
     writer.saveState(start.state, start.position);
     start.whole?.();
@@ -72,7 +72,7 @@ export function createCheckpoint(
     return writer;
   } catch (error) {
     writer?.close();
-    place.abandon();
+    folder.abandon();
     throw fileError(error, 'write', directory);
   }
 }

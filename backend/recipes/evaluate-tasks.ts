@@ -17,16 +17,22 @@ import { pooled, writeAnswer } from '../evaluation/tasks/answers.ts';
 import { askFor, type TaskPrompt } from '../evaluation/tasks/ask.ts';
 import { openJudge, type Judge } from '../evaluation/tasks/judge.ts';
 import { readTasks, type TaskFile } from '../evaluation/tasks/read.ts';
-import { openRecord, readEvaluation, type AnswerLine, type Identity } from '../evaluation/tasks/record.ts';
+import {
+  openRecord,
+  readEvaluation,
+  type AnswerLine,
+  type EvaluationRecord,
+  type Identity,
+} from '../evaluation/tasks/record.ts';
 import { openSandbox, type Language } from '../evaluation/tasks/sandbox.ts';
 import { scoresOf } from '../evaluation/tasks/scores.ts';
 import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
 import { timeWays } from '../evaluation/tasks/times.ts';
 import { findWays, inReadingOrder, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
-import { modelName } from '../model/open.ts';
+import { modelName, type Model } from '../model/open.ts';
 import { statOf } from '../system/files.ts';
-import { noExits, onlyExits } from '../runtime/open.ts';
+import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import { positionsWithin } from '../runtime/staged-model.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
@@ -49,101 +55,150 @@ const pieceTokens = 512;
 /** Answers that are judged while the next ones are written. */
 const judgedMeanwhile = 8;
 
+/** What is open while tasks are evaluated. */
+interface OpenTasks {
+  readonly model: Model;
+  readonly exits: ExitSet;
+  readonly running: Running;
+  readonly ways: readonly Way[];
+  readonly puts: readonly Put[];
+  readonly judge: Judge;
+  readonly directory: string;
+  readonly record: EvaluationRecord;
+  /** Of the device since the last call. */
+  readonly warnings: () => string[];
+}
+
+type Close = () => void | Promise<void>;
+
 /** @throws UserError for tasks, a model or exits that cannot be used, before anything is written. */
 export async function* evaluateTasks(
   options: EvaluateOptions,
   signal: AbortSignal,
 ): AsyncGenerator<EvaluateEvent, void> {
+  const closing: Close[] = [];
+  try {
+    const tasks = yield* openTasks(options, (close) => void closing.push(close), signal);
+    yield* answerAll(tasks, options, signal);
+    yield* timeAll(tasks, options, signal);
+    const { directory } = tasks;
+    yield { type: 'judged', directory, margin: options.margin, sets: scoresOf(readEvaluation(directory)) };
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+/** Opens everything that is the same for all answers; what has to be closed is handed to `atEnd`. */
+async function* openTasks(
+  options: EvaluateOptions,
+  atEnd: (close: Close) => void,
+  signal: AbortSignal,
+): AsyncGenerator<EvaluateEvent, OpenTasks> {
   const files = options.tasks.map((path) => readTasks(path, options.first));
   const sets = setsOf(files);
   const needed = languagesOf(sets, options.runCode);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const opened = openWithTokenizer(options.model);
-  const closing: (() => void | Promise<void>)[] = [() => opened.model.close()];
-  try {
-    const { model, tokenizer } = opened;
-    const tuned = options.exits === null ? null : await readExits(options.exits, opened, signal);
-    const loaded = tuned ?? noExits;
-    const open = { model, tokenizer, exits: loaded.specs, calibration: tuned?.calibration ?? null };
-    const { ways, warnings } = findWays(options, open);
-    const sandbox = needed.size === 0 ? null : await openSandbox(needed);
-    if (sandbox) {
-      // If all that is left waits for judges, nothing else looks at the signal.
-      signal.addEventListener('abort', sandbox.dispose, { once: true });
-      closing.push(() => signal.removeEventListener('abort', sandbox.dispose), sandbox.dispose);
-    }
-    const puts = yield* put(sets, opened, options, signal);
+  const { model, tokenizer } = opened;
+  atEnd(() => model.close());
+  const tuned = options.exits === null ? null : await readExits(options.exits, opened, signal);
+  const exits = tuned ?? noExits;
+  const open = { model, tokenizer, exits: exits.specs, calibration: tuned?.calibration ?? null };
+  const { ways, warnings } = findWays(options, open);
+  const sandbox = needed.size === 0 ? null : await openSandbox(needed);
+  if (sandbox) {
+    // If all that is left waits for judges, nothing else looks at the signal.
+    signal.addEventListener('abort', sandbox.dispose, { once: true });
+    atEnd(() => signal.removeEventListener('abort', sandbox.dispose));
+    atEnd(sandbox.dispose);
+  }
+  const puts = yield* put(sets, opened, options, signal);
 
-    const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', loaded), signal);
-    const late: string[] = [];
-    const placement = placeOn(device, (message) => void late.push(message));
-    const running: Running = { placement, options: runtimeOptions(options) };
-    const exits = inStreamOrder(loaded.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer }));
-    const layers = model.spec.layers.length;
-    yield { type: 'ready', model: model.name, layers, exits, device: device.name };
-    for (const message of warnings) yield { type: 'warning', message };
-    if (tokenizer.fim === null && puts.some(({ task }) => task.form === 'fill'))
-      yield {
-        type: 'warning',
-        message: `${model.name} was not taught to fill in: it goes on from the text before the gap alone.`,
-      };
-
-    const identity = await identityOf(options, opened, tuned, files, signal);
-    const directory = options.out ?? usualFolder(options);
-    const record = openRecord(directory, identity, {
-      ways: ways.map(({ name }) => name),
-      margin: options.margin,
-      sets: Object.fromEntries(sets.map(({ name, tasks }) => [name, tasks.length])),
-      processor: cpus()[0]?.model.trim() ?? '',
-      device: device.name,
-    });
-    closing.push(() => record.close());
-
-    const isDone = keysOf(record.answers);
-    const inOrder = inReadingOrder(ways);
-    const pieces = puts.flatMap((each) => waysFor(each.task, inOrder).map((way): Piece => ({ ...each, way })));
-    const left = pieces.filter((piece) => !isDone.has(keyOf(piece)));
+  const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
+  const late: string[] = [];
+  const placement = placeOn(device, (message) => void late.push(message));
+  yield {
+    type: 'ready',
+    model: model.name,
+    layers: model.spec.layers.length,
+    exits: inStreamOrder(exits.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+    device: device.name,
+  };
+  for (const message of warnings) yield { type: 'warning', message };
+  if (tokenizer.fim === null && puts.some(({ task }) => task.form === 'fill'))
     yield {
-      type: 'phase',
-      phase: 'generate',
-      detail: `${plural(puts.length, 'task')}, each in ${plural(ways.length, 'way')}`,
+      type: 'warning',
+      message: `${model.name} was not taught to fill in: it goes on from the text before the gap alone.`,
     };
-    if (left.length > 0) {
-      const isUsed = (exit: string): boolean => ways.some((way) => way.uses(exit));
-      const staged = await placeStagedModel(placement, model, onlyExits(loaded, isUsed), running.options);
-      closing.push(() => staged.dispose());
-      const positions = positionsWithin(rememberedBytes, staged, options.precision === 'exact');
-      // One row more remembers the prompt that the next tasks begin with.
-      const session = openSession(staged, { rows: options.together + 1, positions, pieceTokens });
-      closing.push(() => session.dispose());
-      const judge = openJudge(sandbox);
-      const work = (piece: Piece): Promise<AnswerLine> => answerOne(session, judge, piece, signal);
-      const clock = progressClock('generate', 'answers', pieces.length, pieces.length - left.length, options.together);
-      for await (const line of pooled(left, options.together + judgedMeanwhile, work)) {
-        signal.throwIfAborted();
-        record.addAnswer(line);
-        const { set, task, way, answer, score, ending, tokens } = line;
-        yield { type: 'answer', set, task, way, answer, score, ending, tokens };
-        yield clock();
-        for (const message of late.splice(0)) yield { type: 'warning', message };
-      }
-    }
 
-    const timed = timedOf(puts, options.timedTasks);
-    const known = new Set(record.times.filter((line) => ways.every(({ name }) => name in line.ways)).map(keyOfTask));
-    const untimed = timed.filter((each) => !known.has(keyOfTask({ set: each.set, task: each.task.id })));
-    if (ways.length > 1 && untimed.length > 0) {
-      yield { type: 'phase', phase: 'measure', detail: plural(timed.length, 'task') };
-      const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length, 0);
-      const tasks = untimed.map(({ set, task, prompt }) => ({ set, task: task.id, prompt }));
-      for await (const line of timeWays({ model, exits: loaded, running }, ways, tasks, signal)) {
-        record.addTimes(line);
-        yield clock();
-      }
+  const directory = options.out ?? usualFolder(options);
+  const record = openRecord(directory, await identityOf(options, opened, tuned, files, signal), {
+    ways: ways.map(({ name }) => name),
+    margin: options.margin,
+    sets: Object.fromEntries(sets.map(({ name, tasks }) => [name, tasks.length])),
+    processor: cpus()[0]?.model.trim() ?? '',
+    device: device.name,
+  });
+  atEnd(() => record.close());
+  const running: Running = { placement, options: runtimeOptions(options) };
+  const judge = openJudge(sandbox);
+  return { model, exits, running, ways, puts, judge, directory, record, warnings: () => late.splice(0) };
+}
+
+/** Writes and judges the answers that the record lacks. */
+async function* answerAll(
+  { model, exits, running, ways, puts, judge, record, warnings }: OpenTasks,
+  { together, precision }: EvaluateOptions,
+  signal: AbortSignal,
+): AsyncGenerator<EvaluateEvent, void> {
+  const inOrder = inReadingOrder(ways);
+  const pieces = puts.flatMap((each) => waysFor(each.task, inOrder).map((way): Piece => ({ ...each, way })));
+  const isDone = keysOf(record.answers);
+  const left = pieces.filter((piece) => !isDone.has(keyOf(piece)));
+  yield {
+    type: 'phase',
+    phase: 'generate',
+    detail: `${plural(puts.length, 'task')}, each in ${plural(ways.length, 'way')}`,
+  };
+  if (left.length === 0) return;
+  const isUsed = (exit: string): boolean => ways.some((way) => way.uses(exit));
+  const staged = await placeStagedModel(running.placement, model, onlyExits(exits, isUsed), running.options);
+  const positions = positionsWithin(rememberedBytes, staged, precision === 'exact');
+  // One row more remembers the prompt that the next tasks begin with.
+  const session = openSession(staged, { rows: together + 1, positions, pieceTokens });
+  try {
+    const work = (piece: Piece): Promise<AnswerLine> => answerOne(session, judge, piece, signal);
+    const clock = progressClock('generate', 'answers', pieces.length, pieces.length - left.length, together);
+    for await (const line of pooled(left, together + judgedMeanwhile, work)) {
+      signal.throwIfAborted();
+      record.addAnswer(line);
+      const { set, task, way, answer, score, ending, tokens } = line;
+      yield { type: 'answer', set, task, way, answer, score, ending, tokens };
+      yield clock();
+      for (const message of warnings()) yield { type: 'warning', message };
     }
-    yield { type: 'judged', directory, margin: options.margin, sets: scoresOf(readEvaluation(directory)) };
   } finally {
-    for (const close of closing.reverse()) await close();
+    session.dispose();
+    await staged.dispose();
+  }
+}
+
+/** Times the ways on some tasks, those whose times the record lacks. */
+async function* timeAll(
+  { model, exits, running, ways, puts, record }: OpenTasks,
+  { timedTasks }: EvaluateOptions,
+  signal: AbortSignal,
+): AsyncGenerator<EvaluateEvent, void> {
+  const timed = timedOf(puts, timedTasks);
+  const known = new Set(record.times.filter((line) => ways.every(({ name }) => name in line.ways)).map(keyOfTask));
+  const untimed = timed.filter((each) => !known.has(keyOfTask({ set: each.set, task: each.task.id })));
+  if (ways.length < 2 || untimed.length === 0) return;
+  yield { type: 'phase', phase: 'measure', detail: plural(timed.length, 'task') };
+  const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length, 0);
+  const tasks = untimed.map(({ set, task, prompt }) => ({ set, task: task.id, prompt }));
+  for await (const line of timeWays({ model, exits, running }, ways, tasks, signal)) {
+    record.addTimes(line);
+    yield clock();
   }
 }
 

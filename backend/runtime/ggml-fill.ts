@@ -6,7 +6,7 @@ import type { Tensor } from '../ggml/library.ts';
 import { ggmlOps } from '../ggml/ops/ops.ts';
 import { layerPath, openCut, placedKeys } from '../model/layer.ts';
 import { cutWidth, type ModelSpec } from '../model/spec.ts';
-import { columnsOf, type Place } from './ggml-reading.ts';
+import { columnsOf, type GraphWeights } from './ggml-reading.ts';
 import type { SlotsStore } from './ggml-store.ts';
 import type { ExitPoint } from './staged-model.ts';
 
@@ -19,7 +19,7 @@ const otherNodes = 24;
  * (targets of its keys and values), and those by which `ggmlOps` rotates keys.
  */
 export function memoryGraph(
-  { processor, weights, exact }: Place,
+  { processor, weights, exact }: GraphWeights,
   spec: ModelSpec,
   { stages, spec: exit }: ExitPoint,
   columns: number,

@@ -21,7 +21,7 @@ import type { GgmlModel, PassShape, SlotsStore, Store, StoreShelf } from './ggml
 import { processorOfLayer, weightsOf, type GgmlOptions } from './ggml-runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from './stage-tree.ts';
 import { inputRotations } from './rotations.ts';
-import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type Place } from './ggml-reading.ts';
+import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type GraphWeights } from './ggml-reading.ts';
 import { openHeadRows, type HeadRows } from './head-rows.ts';
 import { headScreen, loadHeadScreen } from './rough-head.ts';
 import { tokensOf } from './readouts.ts';
@@ -51,7 +51,7 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     headRows.set(processor, rows);
     return rows;
   };
-  const place = (stage: number): Place => ({
+  const place = (stage: number): GraphWeights => ({
     processor: processors[stage]!,
     weights: weights.get(processors[stage]!)!,
     exact: isExact(options.form),
@@ -189,7 +189,7 @@ function slotsOf({ from, to, exit }: TreeStage): string[] {
  * of `ggmlOps`, and, if only one column of each row comes out, `last` and `last places` (of each row).
  */
 function stagesGraph(
-  { processor, weights, exact }: Place,
+  { processor, weights, exact }: GraphWeights,
   spec: ModelSpec,
   tree: readonly TreeStage[],
   { first, last }: { readonly first: number; readonly last: number },

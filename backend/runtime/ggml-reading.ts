@@ -23,7 +23,7 @@ export const layerNodes = (spec: ModelSpec): number =>
 export const otherNodes = 64;
 
 /** The processor and the weights of the graphs. */
-export interface Place {
+export interface GraphWeights {
   readonly processor: Processor;
   readonly weights: Weights;
   readonly exact: boolean;
@@ -45,7 +45,7 @@ export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: T
  * places in the head's rows, and `offsets` `[tokens, positions]` to their logits.
  */
 export function readGraph(
-  { processor, weights, exact, screen, headRows }: Place,
+  { processor, weights, exact, screen, headRows }: GraphWeights,
   spec: ModelSpec,
   { reads, spec: exit }: ExitPoint,
   { positions, isScreened, unlisted }: ReadShape,

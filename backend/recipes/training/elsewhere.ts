@@ -12,7 +12,7 @@ import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
 import { modelCard } from '../../checkpoint/card.ts';
 import { jobFolder, openCheckpoint, readInfo, requireSameBase } from '../../checkpoint/checkpoint.ts';
 import { cardFile, memoryFile, parametersFile } from '../../formats/our-folders.ts';
-import { lockCheckpoint, reservePlace } from '../../checkpoint/place.ts';
+import { lockCheckpoint, reserveFolder } from '../../checkpoint/reserved-folder.ts';
 import { writtenTuning } from '../../checkpoint/portable.ts';
 import { followJob } from '../../cluster/follow.ts';
 import type { JobHandle } from '../../cluster/handle.ts';
@@ -136,11 +136,11 @@ async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<Tun
       `A job of PyTorch is under way in ${directory}.`,
       'Follow it with --resume, or name another folder (--out).',
     );
-  const place = earlier ? null : reservePlace(directory);
-  const lock = place?.lock ?? lockCheckpoint(directory);
+  const folder = earlier ? null : reserveFolder(directory);
+  const lock = folder?.lock ?? lockCheckpoint(directory);
   atEnd(() => {
     // Files that the job has written belong to it, also if it failed: its log has the reason.
-    if (!isStarted(directory)) place?.abandon();
+    if (!isStarted(directory)) folder?.abandon();
     lock.release();
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);

@@ -75,6 +75,19 @@ export async function measureTokens(
 const timeOfStep = (step: Step, elapsed: () => number, signal?: AbortSignal): Promise<number> =>
   steadyTime(elapsed, () => step(timedBatch), signal);
 
+/**
+ * The same times on a machine on which `step` takes `again` seconds, if that is less: other programs may have kept it busy for the seconds of
+ * the first look.
+ */
+function faster({ times, backbone }: TokenTimes, again: number): Pick<TokenTimes, 'times' | 'backbone'> {
+  const share = Math.min(1, again / backbone);
+  const { fullPass, ofPrompt, aToken } = times;
+  return {
+    times: { ...times, fullPass: share * fullPass, ofPrompt: share * ofPrompt, aToken: share * aToken },
+    backbone: share * backbone,
+  };
+}
+
 /** Windows that are looked at for two that are not cached. */
 const mostLooked = 200;
 
@@ -180,16 +193,17 @@ export async function* planSitting(
   let scorer: ExitScorer | null = null;
   atEnd(() => scorer?.dispose());
   const opening: OpenScorer = async (...call) => (scorer = await openScorer(...call));
-  const { times, backbone, ...opened } = await measureTokens(step, opening, spec, headShare, elapsed, signal);
+  const first = await measureTokens(step, opening, spec, headShare, elapsed, signal);
+  const speeds = isNew ? await measureSpeeds(states, spec, first, options.seed, elapsed, signal) : null;
+  const { times, backbone } = faster(first, await timeOfStep(step, elapsed, signal));
   const promise = options.promise ?? usualPromise.promise;
   const certainty = options.certainty ?? usualPromise.certainty;
   const { areChats = false } = states.windows;
   const need = calibrationNeed(times, { promise, certainty }, { remembers, areChats });
   let plan: TunePlan | null = null;
   let seconds = given;
-  if (isNew) {
+  if (speeds !== null) {
     const { windows } = states;
-    const speeds = await measureSpeeds(states, spec, opened, options.seed, elapsed, signal);
     const request = {
       tokens: windows.tokens,
       evaluationTokens: options.evaluationTokens,

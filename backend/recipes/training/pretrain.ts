@@ -1,6 +1,6 @@
 /**
  * Trains a whole model further together with its exits, on this machine: the model's layers as TensorFlow.js code, compiled. For models
- * that fit; others are trained on PyTorch (tune-elsewhere.ts). Each can resume the other's state.
+ * that fit; others are trained on PyTorch (elsewhere.ts). Each can resume the other's state.
  */
 import path from 'node:path';
 import { bytesText } from '../../../protocol/bytes-text.ts';
@@ -11,7 +11,7 @@ import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
 import { openCheckpoint, type Checkpoint, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
 import { parametersFile } from '../../formats/our-folders.ts';
 import { openBest, writeBest } from '../../checkpoint/continued.ts';
-import type { Place } from '../../checkpoint/place.ts';
+import type { ReservedFolder } from '../../checkpoint/reserved-folder.ts';
 import type { TrainingPosition } from '../../checkpoint/state.ts';
 import { createCheckpoint } from '../../checkpoint/writer.ts';
 import { chooseDevice, machine } from '../../devices/devices.ts';
@@ -70,10 +70,10 @@ const learnWhole: Learner = async function* (sitting, signal) {
   requireCpu(options);
   yield* warnUncalibrated(options);
   if (!earlier) requireRoom(directory);
-  const place = claimFolder(setting, sitting);
+  const folder = claimFolder(setting, sitting);
   const parts = yield* openParts(options, earlier, atEnd, signal);
   const { whole, exits, windows, evaluate } = parts;
-  const run = place ? yield* begin(parts, setting, place, elapsed, signal) : goOn(parts, earlier!, given);
+  const run = folder ? yield* begin(parts, setting, folder, elapsed, signal) : goOn(parts, earlier!, given);
   // The folder stays locked by this process until the new model is there.
   atEnd(() => run.checkpoint.close());
   const step = createWholeStep({
@@ -180,7 +180,7 @@ interface Run extends Resumed {
 async function* begin(
   { whole, exits, start, windows, heldOut, evaluate }: Parts,
   { options, directory }: RunSetting,
-  place: Place,
+  folder: ReservedFolder,
   elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
@@ -219,7 +219,7 @@ async function* begin(
       metrics: [{ ...evaluation }],
       whole: () => writeBest(directory, tensorsOf(whole, parameters), saved),
     },
-    place,
+    folder,
   );
   yield evaluation;
   return { checkpoint, state, position, saved };

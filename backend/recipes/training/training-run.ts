@@ -1,13 +1,13 @@
 /**
  * The frame of every training run: its options and folder, beginning or resuming, what it keeps open, and its end. The learners are exits
- * (tune.ts), a whole model (pretrain.ts), and either of them in PyTorch (tune-elsewhere.ts).
+ * (tune.ts), a whole model (pretrain.ts), and either of them in PyTorch (elsewhere.ts).
  */
 import { readdirSync } from 'node:fs';
 import { userError, type UserError } from '../../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
-import { reservePlace, type Place } from '../../checkpoint/place.ts';
+import { reserveFolder, type ReservedFolder } from '../../checkpoint/reserved-folder.ts';
 import { readPosition, type RunLimits, type TrainingPosition } from '../../checkpoint/state.ts';
 import { resumeCheckpoint, type CheckpointWriter } from '../../checkpoint/writer.ts';
 import { defaultDirectory, resumedOptions } from './options.ts';
@@ -98,11 +98,11 @@ export function settingOf(given: TuneOptions): RunSetting {
 }
 
 /** Makes and locks the folder of a new run. Null if a run is resumed: its checkpoint is locked when it is read. */
-export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitting): Place | null {
+export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitting): ReservedFolder | null {
   if (earlier) return null;
-  const place = reservePlace(directory);
-  atEnd(() => place.abandon());
-  return place;
+  const folder = reserveFolder(directory);
+  atEnd(() => folder.abandon());
+  return folder;
 }
 
 /** @throws UserError if there is no run in `directory`, or it cannot be read. */

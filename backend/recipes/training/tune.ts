@@ -9,7 +9,7 @@ import { createCheckpoint, type CheckpointWriter, type NewCheckpoint } from '../
 import { chooseExitDevice } from '../../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../../checkpoint/checkpoint.ts';
 import { writeMemories } from '../../checkpoint/memory.ts';
-import type { Place } from '../../checkpoint/place.ts';
+import type { ReservedFolder } from '../../checkpoint/reserved-folder.ts';
 import { largestFitShare } from '../../tuning/plan.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../../tuning/best.ts';
@@ -44,7 +44,7 @@ const learnExits: Learner = async function* (sitting, signal) {
   const { given, elapsed, atEnd } = sitting;
   const setting = settingOf(given);
   const { options, directory, earlier } = setting;
-  const place = claimFolder(setting, sitting);
+  const folder = claimFolder(setting, sitting);
   const endFor = (windows: number): RunLimits =>
     earlier ? resumedEnd(options, given, earlier.position, windows) : endOf(options);
   const before = earlier?.position.seconds ?? 0;
@@ -57,9 +57,9 @@ const learnExits: Learner = async function* (sitting, signal) {
   if (seconds === null) yield* warnUncalibrated(options);
   const further = earlier && furtherEnd(given, earlier.position, parts.windows.count);
   const run =
-    earlier || !place
+    earlier || !folder
       ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, further, signal)
-      : yield* begin(parts, options, directory, place, limits.seconds ?? Infinity, elapsed, signal);
+      : yield* begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal);
   if (options.distillation === 0) await parts.releaseWhole();
   const worked = (): number => before + elapsed();
   const ended = yield* follow(parts, options, run, limits, worked, signal);
@@ -152,7 +152,7 @@ async function* begin(
   parts: TuneParts,
   options: TuneOptions,
   directory: string,
-  place: Place,
+  folder: ReservedFolder,
   until: number,
   elapsed: () => number,
   signal: AbortSignal,
@@ -219,7 +219,7 @@ async function* begin(
       metrics: [evaluation],
       whole: () => writeMemories(directory, parts.model.spec, memories),
     };
-    const checkpoint = createCheckpoint(directory, start, place);
+    const checkpoint = createCheckpoint(directory, start, folder);
     yield { ...evaluation, scores: [...scores] };
     return {
       checkpoint,

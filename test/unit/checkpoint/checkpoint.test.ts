@@ -9,7 +9,7 @@ import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { hashWeights } from '../../../backend/checkpoint/hash.ts';
 import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import { createCheckpoint, resumeCheckpoint, type NewCheckpoint } from '../../../backend/checkpoint/writer.ts';
-import { reservePlace } from '../../../backend/checkpoint/place.ts';
+import { reserveFolder } from '../../../backend/checkpoint/reserved-folder.ts';
 import { baseModel, openCheckpoint, readInfo, type StepState } from '../../../backend/checkpoint/checkpoint.ts';
 import { tinySpec } from '../tuning/fakes.ts';
 
@@ -191,18 +191,18 @@ describe('resumeCheckpoint', () => {
   });
 });
 
-describe('reservePlace', () => {
+describe('reserveFolder', () => {
   it('is given back in silence if the folder was removed', () => {
     const directory = path.join(root, 'taken.exits');
-    const place = reservePlace(directory);
+    const place = reserveFolder(directory);
     fs.rmSync(directory, { recursive: true });
     place.abandon();
     expect(fs.existsSync(directory)).toBe(false);
   });
 
   it('keeps a folder for one run from before there is anything in it', () => {
-    const place = reservePlace(at());
-    expect(() => reservePlace(at())).toThrow(withFields({ code: 'busy' }));
+    const place = reserveFolder(at());
+    expect(() => reserveFolder(at())).toThrow(withFields({ code: 'busy' }));
     expect(() => createCheckpoint(at(), start)).toThrow(withFields({ code: 'busy' }));
     createCheckpoint(at(), start, place).close();
     place.abandon();
@@ -214,19 +214,19 @@ describe('reservePlace', () => {
     const writer = createCheckpoint(at(), start);
     const before = fs.readdirSync(at()).sort();
     expect(() => createCheckpoint(at(), start)).toThrow(/already holds tuned exits/);
-    expect(() => reservePlace(at())).toThrow(/already holds tuned exits/);
+    expect(() => reserveFolder(at())).toThrow(/already holds tuned exits/);
     expect(fs.readdirSync(at()).sort()).toEqual(before);
     writer.saveState(state(6), position(2));
     writer.close();
   });
 
   it('gives back what it made, and no more', () => {
-    reservePlace(at()).abandon();
+    reserveFolder(at()).abandon();
     expect(fs.readdirSync(root)).toEqual([]);
     fs.mkdirSync(at());
-    reservePlace(at()).abandon();
+    reserveFolder(at()).abandon();
     expect(fs.readdirSync(at())).toEqual([]);
-    const place = reservePlace(at());
+    const place = reserveFolder(at());
     fs.writeFileSync(at('thesis.txt'), 'x');
     place.abandon();
     expect(fs.readdirSync(at())).toEqual(['thesis.txt']);
@@ -242,7 +242,7 @@ describe('reservePlace', () => {
       fs.writeFileSync(at('.exits.safetensors.1.tmp'), 'half');
     };
     begin();
-    expect(() => reservePlace(at())).toThrow(/is not empty/);
+    expect(() => reserveFolder(at())).toThrow(/is not empty/);
     fs.writeFileSync(at('.lock'), left);
     createCheckpoint(at(), start).close();
     expect(openCheckpoint(at(), base).exits).toHaveLength(2);
@@ -250,25 +250,25 @@ describe('reservePlace', () => {
     begin();
     fs.writeFileSync(at('.lock'), left);
     fs.writeFileSync(at('thesis.txt'), 'x');
-    expect(() => reservePlace(at())).toThrow(/is not empty/);
+    expect(() => reserveFolder(at())).toThrow(/is not empty/);
     expect(fs.readdirSync(at()).sort()).toContain('metrics.jsonl');
   });
 
   it('takes over what a job of PyTorch began, and no other folder of that name', () => {
     fs.mkdirSync(at('distributed'), { recursive: true });
     fs.writeFileSync(at('distributed', 'notes.txt'), 'x');
-    expect(() => reservePlace(at())).toThrow(/is not empty/);
+    expect(() => reserveFolder(at())).toThrow(/is not empty/);
     expect(fs.existsSync(at('distributed', 'notes.txt'))).toBe(true);
     // A job that failed in its first checkpoint.
     fs.writeFileSync(at('distributed', 'job.json'), '{}');
     fs.mkdirSync(at('state'));
     fs.writeFileSync(at('metrics.jsonl'), '{}');
-    reservePlace(at()).abandon();
+    reserveFolder(at()).abandon();
     expect(fs.readdirSync(at())).toEqual([]);
   });
 
   it.skipIf(process.platform !== 'linux')('says so where no folder can be made', () => {
-    expect(() => reservePlace('/proc/none/my.exits')).toThrow(withFields({ name: 'UserError' }));
+    expect(() => reserveFolder('/proc/none/my.exits')).toThrow(withFields({ name: 'UserError' }));
   });
 });
 

@@ -88,12 +88,13 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
     computed: () => 2,
   } as unknown as FeatureSource;
   const scorer = { score: taking(0.05, {}) } as unknown as ExitScorer;
-  const sitting = async (given: Record<string, unknown>, seconds: number) => {
+  /** `slowFor`: seconds in which the backbone takes eight times as long. */
+  const sitting = async (given: Record<string, unknown>, seconds: number, slowFor = 0) => {
     clock = 0;
     const planning = planSitting(
       parseOptions('tune', given),
       {
-        ...{ model: { name, spec }, exits: [], states, step: taking(0.1, undefined) },
+        ...{ model: { name, spec }, exits: [], states, step: () => taking(clock < slowFor ? 0.8 : 0.1, undefined)() },
         openScorer: taking(1, scorer),
         ...{ heldOutWindows: 16, isNew: true, remembers: true },
       },
@@ -120,6 +121,9 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
   const enough = await sitting({ preset: 'quick' }, 60 * minutes);
   expect(enough.seconds).toBe(60 * minutes);
   expect(enough.events.some((event) => event.type === 'note')).toBe(false);
+  // The first seconds of a machine that was busy then do not count: minutes are whole, and there are some seconds of them more.
+  const busy = await sitting({ preset: 'quick' }, 60, 10);
+  expect(busy.seconds - extended.seconds).toBeLessThanOrEqual(60);
   const limited = await sitting({ minutes: 1 }, 60);
   expect(limited.seconds).toBe(60);
   expect(limited.events.some((event) => event.type === 'warning')).toBe(true);

@@ -25,7 +25,7 @@ export function lockCheckpoint(directory: string): Lock {
 }
 
 /** A folder that is ours alone, with nothing in it. */
-export interface Place {
+export interface ReservedFolder {
   readonly lock: Lock;
   /** Releases the folder. Unless it has a checkpoint by now, what was begun there is removed, and the folder if it was made for this. */
   abandon(): void;
@@ -35,7 +35,7 @@ export interface Place {
  * Makes the folder of a new checkpoint and locks it before any work is done, so that none can be lost for want of a folder.
  * @throws UserError if it exists and is not empty, if another process writes to it, or if it cannot be made.
  */
-export function reservePlace(directory: string): Place {
+export function reserveFolder(directory: string): ReservedFolder {
   requireFree(directory, true);
   const isNew = !fs.existsSync(directory);
   try {
