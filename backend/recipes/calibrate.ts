@@ -6,13 +6,13 @@ import { usualPromise } from '../../protocol/options-groups.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { placeOn } from '../devices/fallback.ts';
-import { exitId } from '../exits/spec.ts';
-import { inStreamOrder, runtimeOptions } from './backbone.ts';
+import { runtimeOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
 import { noTimeLimit } from '../evaluation/calibration-texts.ts';
 import { calibrateExits } from './calibrate-exits.ts';
 import { passPlace } from './kept-passes.ts';
 import { measuredText } from './measured-text.ts';
+import { readyEvent } from './reporting.ts';
 import { openWithTokenizer, readExits, withoutMemory } from './opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
@@ -41,13 +41,7 @@ export async function* calibrate(
       placement: placeOn(device, (message) => void warnings.push(message)),
       options: runtimeOptions(options),
     };
-    yield {
-      type: 'ready',
-      model: model.name,
-      layers: model.spec.layers.length,
-      exits: inStreamOrder(exits.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-      device: device.name,
-    };
+    yield readyEvent(model, exits.specs, device.name);
     const without = withoutMemory(directory, exits);
     if (without !== null) yield { type: 'warning', message: without };
     const { text, part, warnings: mistaken } = measuredText(options, exits.tuning);

@@ -13,7 +13,7 @@ import type { BatchRequest } from '../decoding/batch.ts';
 import type { Session } from '../decoding/session.ts';
 import { gapPrompt, rememberingTokenizer } from '../data/gap-prompt.ts';
 import { repetitionEnd } from '../decoding/repetition.ts';
-import { readyEvent } from './generate.ts';
+import { generateReady } from './generate.ts';
 import { openGenerator, type Generator } from './generator.ts';
 import { placeEnd } from './place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
@@ -36,7 +36,7 @@ async function* fill(
   generator: Generator,
   signal: AbortSignal,
 ): AsyncGenerator<CompleteEvent, void> {
-  yield readyEvent(generate, generator);
+  yield generateReady(generate, generator);
   const started = performance.now();
   const { session, model } = generator;
   const tokenizer = rememberedTokenizer(generator.tokenizer);

@@ -35,6 +35,7 @@ import { statOf } from '../system/files.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import { positionsWithin } from '../runtime/staged-model.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
+import { readyEvent } from './reporting.ts';
 import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
 
 /** A task of a set, with its prompt. */
@@ -117,13 +118,7 @@ async function* openTasks(
   const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
   const late: string[] = [];
   const placement = placeOn(device, (message) => void late.push(message));
-  yield {
-    type: 'ready',
-    model: model.name,
-    layers: model.spec.layers.length,
-    exits: inStreamOrder(exits.specs).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-    device: device.name,
-  };
+  yield readyEvent(model, exits.specs, device.name);
   for (const message of warnings) yield { type: 'warning', message };
   if (tokenizer.fim === null && puts.some(({ task }) => task.form === 'fill'))
     yield {

@@ -5,7 +5,6 @@ import type { EvaluateOptions } from '../../protocol/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
 import { sweep } from '../evaluation/by-threshold.ts';
 import { exitCut } from '../exits/architectures.ts';
-import { exitId } from '../exits/spec.ts';
 import { finalCut } from '../model/spec.ts';
 import { placeOn } from '../devices/fallback.ts';
 import { chooseDevice } from '../devices/devices.ts';
@@ -15,7 +14,7 @@ import { featureSource } from '../features/features.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import { identify, openWithTokenizer, readExits } from './opened.ts';
 import { measuredText } from './measured-text.ts';
-import { counting } from './reporting.ts';
+import { counting, readyEvent } from './reporting.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
 /** @throws UserError for a model, checkpoint or text that cannot be used; the signal's reason if it was aborted. */
@@ -39,13 +38,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
       options: windowOptions(options),
     };
     const exits = inStreamOrder(loaded.specs);
-    yield {
-      type: 'ready',
-      model: model.name,
-      layers: spec.layers.length,
-      exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-      device: device.name,
-    };
+    yield readyEvent(model, exits, device.name);
 
     const { text, part, warnings: mistaken } = measuredText(options, tuned?.tuning ?? {});
     for (const message of mistaken) yield { type: 'warning', message };

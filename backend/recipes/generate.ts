@@ -14,11 +14,10 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { repetitionEnd } from '../decoding/repetition.ts';
 import type { SequenceOptions } from '../decoding/sequence.ts';
 import type { Session } from '../decoding/session.ts';
-import { exitId } from '../exits/spec.ts';
-import { inStreamOrder } from './backbone.ts';
 import { explained, type WrittenText } from './explained.ts';
 import { gapPrompt, withoutHealing } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './generator.ts';
+import { readyEvent } from './reporting.ts';
 import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
 import { trunkLength } from '../runtime/staged-model.ts';
 import { lineTokens, placeEnd } from './place-end.ts';
@@ -48,7 +47,7 @@ async function* writeWith(
 ): AsyncGenerator<GenerateEvent, void> {
   const { session, calibration } = generator;
   const decoding = await request(options, generator, signal);
-  yield readyEvent(options, generator);
+  yield generateReady(options, generator);
   for (const message of [modeWarning(options, calibration), samplingWarning(options)])
     if (message !== null) yield { type: 'warning', message };
   yield { type: 'phase', phase: 'generate', detail: plural(decoding.prompts.length, 'prompt') };
@@ -57,14 +56,10 @@ async function* writeWith(
 }
 
 /** The event that describes a generation before its first token. */
-export function readyEvent(options: GenerateOptions, generator: Generator): GenerateReadyEvent {
-  const { model, device, calibration } = generator;
+export function generateReady(options: GenerateOptions, generator: Generator): GenerateReadyEvent {
+  const { model, exits, device, calibration } = generator;
   return {
-    type: 'ready',
-    model: model.name,
-    layers: model.spec.layers.length,
-    exits: inStreamOrder(generator.exits).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-    device: device.name,
+    ...readyEvent(model, exits, device.name),
     mode: modeOf(options, calibration),
     policy: policyText(options, calibration),
     brought: broughtBy(options, calibration),

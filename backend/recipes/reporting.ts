@@ -1,5 +1,21 @@
-/** Turns a task that reports through a callback into a stream of progress events. */
-import type { Phase, ProgressEvent } from '../../protocol/events.ts';
+/** Events that recipes share: what a command works with, and how far a task is that reports through a callback or as a generator. */
+import type { Phase, ProgressEvent, ReadyEvent } from '../../protocol/events.ts';
+import { exitId, type ExitSpec } from '../exits/spec.ts';
+import type { Model } from '../model/open.ts';
+import { inStreamOrder } from './backbone.ts';
+
+/** `exits`: in any order. `device`: its name. */
+export const readyEvent = (
+  { name, spec }: Pick<Model, 'name' | 'spec'>,
+  exits: readonly ExitSpec[],
+  device: string,
+): ReadyEvent => ({
+  type: 'ready',
+  model: name,
+  layers: spec.layers.length,
+  exits: inStreamOrder(exits).map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
+  device,
+});
 
 type Report = (done: number, total: number) => void;
 

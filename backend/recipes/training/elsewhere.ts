@@ -21,10 +21,10 @@ import { learningRateOf } from '../../tuning/schedule.ts';
 import { findJob, isStarted, runningJob, startJob, stopJob } from '../../cluster/launch.ts';
 import { findPython } from '../../cluster/python.ts';
 import type { FinishedEvent } from '../../cluster/reported.ts';
-import { exitId } from '../../exits/spec.ts';
 import { statOf, writeFileAtomically } from '../../system/files.ts';
 import { requireTrainable } from '../../cluster/trainable.ts';
 import { inStreamOrder } from '../backbone.ts';
+import { readyEvent } from '../reporting.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
 import { identify, openWithTokenizer } from '../opened.ts';
 import { findText, readText, windowsOf } from '../text.ts';
@@ -178,13 +178,7 @@ async function* prepare(
   const { mesh } = remote;
   if (continues) requireReplicas(mesh);
   if (remote.note !== null) yield { type: 'warning', message: remote.note };
-  yield {
-    type: 'ready',
-    model: model.name,
-    layers: spec.layers.length,
-    exits: places.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-    device: `PyTorch, ${meshText(mesh)}`,
-  };
+  yield readyEvent(model, places, `PyTorch, ${meshText(mesh)}`);
   const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');

@@ -7,7 +7,7 @@ import { openHeldOut } from '../../evaluation/scores.ts';
 import { isFittable, layersBehind, memoryCuts } from '../../exits/memory.ts';
 import { exitParameters, parameterSize } from '../../exits/parameters.ts';
 import { exitCut } from '../../exits/architectures.ts';
-import { exitId, shortlistsOf, type ExitSpec, type HeadSpec } from '../../exits/spec.ts';
+import { shortlistsOf, type ExitSpec, type HeadSpec } from '../../exits/spec.ts';
 import type { Model } from '../../model/open.ts';
 import { remembering } from '../../model/overlay.ts';
 import { multipliedSize, sizeOf } from '../../model/expected-parameters.ts';
@@ -27,7 +27,7 @@ import { rememberedTeaching } from '../../tuning/step-teacher.ts';
 import type { Teach } from '../../tuning/types.ts';
 import { planSitting, type CalibrationTime, type Step } from './plan.ts';
 import { identify, openWithTokenizer } from '../opened.ts';
-import { counting } from '../reporting.ts';
+import { counting, readyEvent } from '../reporting.ts';
 import type { Earlier, Sitting } from './training-run.ts';
 import { findText, frequentTokens, readText, windowsOf } from '../text.ts';
 
@@ -96,13 +96,7 @@ export async function* openParts(
   );
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
   requireWeights(options.exitWeights, places.length);
-  yield {
-    type: 'ready',
-    model: model.name,
-    layers: spec.layers.length,
-    exits: places.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-    device: device.name,
-  };
+  yield readyEvent(model, places, device.name);
 
   const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());

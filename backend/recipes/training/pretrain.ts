@@ -30,6 +30,7 @@ import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom }
 import { identify, openWithTokenizer } from '../opened.ts';
 import { findText, readText, windowsOf } from '../text.ts';
 import { warnUncalibrated } from '../calibrate-short.ts';
+import { readyEvent } from '../reporting.ts';
 import {
   claimFolder,
   firstPosition,
@@ -143,13 +144,7 @@ async function* openParts(
   const tokens = Math.min(options.sequenceLength, model.spec.contextLength);
   requireMemory(model.name, wholeBytes(model.spec, trainedNumbers(whole), options.batchSize, tokens));
   const device = await chooseDevice({ ...options, device: 'cpu' }, needsOf(model, true), signal);
-  yield {
-    type: 'ready',
-    model: model.name,
-    layers: model.spec.layers.length,
-    exits: exits.map((exit) => ({ exit: exitId(exit), layer: exit.layer })),
-    device: device.name,
-  };
+  yield readyEvent(model, exits, device.name);
   const sets = yield* readText(found, options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);
