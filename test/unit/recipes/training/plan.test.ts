@@ -48,18 +48,19 @@ test('what opens a thing is not timed with what it costs from then on', async ()
   expect(speeds.scoring).toBeCloseTo(0.4, 6);
 });
 
-test('windows that an earlier run has left in the cache do not say how fast the model is', async () => {
+test('windows that an earlier run has left in the cache do not say how fast the model is, nor does a busy moment', async () => {
   const model = openModel('models/typescript-5m');
   const { spec } = model;
   model.close();
   const tokens = 64;
   const features = new Map([[cutName(finalCut(spec)), new Float32Array(tokens * spec.hidden)]]);
-  const speedOf = async (cached: number): Promise<number> => {
+  /** `seconds`: of each window that is computed, from the first on; the last of them from then on. */
+  const speedOf = async (cached: number, seconds = [5, 2]): Promise<number> => {
     let [clock, looked, computed] = [0, 0, 0];
     const batch = () => {
       const isCached = looked++ < cached;
+      clock += isCached ? 0.01 : (seconds[computed] ?? seconds.at(-1)!);
       computed += Number(!isCached);
-      clock += isCached ? 0.01 : computed === 1 ? 5 : 2;
       return Promise.resolve({ features });
     };
     const source = { windows: { count: 50, tokens }, batch, computed: () => computed } as unknown as FeatureSource;
@@ -68,6 +69,9 @@ test('windows that an earlier run has left in the cache do not say how fast the 
   };
   for (const cached of [0, 1, 2, 30]) expect(await speedOf(cached)).toBeCloseTo(2);
   expect(await speedOf(50)).toBeCloseTo(0.01);
+  // Of windows that take some seconds two are timed, of longer ones one.
+  expect(await speedOf(0, [5, 2.5, 1])).toBeCloseTo(1);
+  expect(await speedOf(0, [9, 8, 1])).toBeCloseTo(8);
 });
 
 test('minutes of a preset that are too few become as many as calibrated exits need, and minutes that are given do not', async () => {
@@ -83,9 +87,11 @@ test('minutes of a preset that are too few become as many as calibrated exits ne
     };
   const tokens = 512;
   const features = new Map([[cutName(finalCut(spec)), new Float32Array(tokens * spec.hidden)]]);
+  let computed = 0;
+  const batch = taking(2, { features });
   const states = {
-    ...{ windows: { count: 200, tokens }, batch: taking(2, { features }) },
-    computed: () => 2,
+    ...{ windows: { count: 200, tokens }, batch: () => (computed++, batch()) },
+    computed: () => computed,
   } as unknown as FeatureSource;
   const scorer = { score: taking(0.05, {}) } as unknown as ExitScorer;
   /** `slowFor`: seconds in which the backbone takes eight times as long. */
