@@ -41,9 +41,12 @@ export async function* explained(
   }
 }
 
-/** The exit at which a token left predicted it, even if memories filled entries before it that are exact now. */
+/**
+ * As the exit at which a token left was when it did: entries before it that memories had filled are exact now, so that it might be surer or
+ * less sure. The final exit may even say another token, as it does where tokens are sampled; then its row says what it says now.
+ */
 function asLeft(opinion: ExitOpinion, { exit, id, text, confidence }: TokenRecord): ExitOpinion {
-  if (opinion.exit !== exit || exit === 'final') return opinion;
-  const token = opinion.token?.id === id ? opinion.token : { id, text, probability: confidence };
-  return { ...opinion, confidence, token };
+  if (opinion.exit !== exit) return opinion;
+  if (opinion.token?.id === id) return { ...opinion, confidence };
+  return exit === 'final' ? opinion : { ...opinion, confidence, token: { id, text, probability: confidence } };
 }

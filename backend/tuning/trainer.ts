@@ -3,15 +3,15 @@
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
-import type { Ending, RunLimits, TrainingPosition } from '../checkpoint/state.ts';
+import type { RunLimits, TrainingPosition } from '../checkpoint/state.ts';
 import type { CheckpointWriter } from '../checkpoint/writer.ts';
 import type { StepBatch, Windows } from '../features/features.ts';
 import { eachExit, type Keeping } from './best.ts';
+import { openPace, type PaceSettings } from './pace.ts';
 import { windowsAt } from './trainer-order.ts';
 import type { StepResult, StepSettings, TuningStep } from './types.ts';
 
-export interface TrainerSettings {
-  readonly limits: RunLimits;
+export interface TrainerSettings extends PaceSettings {
   /** Windows in one pass. */
   readonly batch: number;
   /** Passes whose gradients make one update. */
@@ -19,22 +19,7 @@ export interface TrainerSettings {
   readonly seed: number;
   /** Learning rate and exit weights of update `update` (from 0) of `updates`; under a limit in time, `updates` is the number of its parts. */
   readonly settings: (update: number, updates: number) => StepSettings;
-  /** Updates between two evaluations; null for about ten a run. */
-  readonly evaluateEvery: number | null;
-  /** Seconds that evaluations may still take, the last included; default: a tenth of the time between them. */
-  readonly evaluationSeconds?: number;
-  /** Seconds by which a run with a limit in time ends sooner, as the machine is now; asked about ten times a run. */
-  readonly late?: () => Promise<number>;
 }
-
-const noEnding: Ending = { evaluation: 0, saving: 0 };
-
-/** Whether there is time for `seconds` more of work before the end, which includes the last evaluation and the last writing. */
-export const hasTime = (
-  { seconds: limit }: RunLimits,
-  { seconds, ending = noEnding }: Pick<TrainingPosition, 'seconds' | 'ending'>,
-  work = 0,
-): boolean => limit === null || seconds + work + ending.evaluation + ending.saving < limit;
 
 export interface TrainerParts<Batch extends { readonly targets: Int32Array } = StepBatch> {
   readonly step: TuningStep<Batch>;
@@ -56,12 +41,6 @@ export interface TrainerResult {
   readonly stopped: boolean;
 }
 
-/** Bounds on how often the state is written: at most a twentieth of the time, and this number of bytes a second. */
-const savePatience = 20;
-const saveBytesPerSecond = 2e6;
-const evaluationsPerRun = 10;
-const looksPerRun = 10;
-
 /**
  * Continues from `start` until a limit is reached or the signal aborts; in both cases the checkpoint then has everything. With the same
  * seed and the same limits in steps or epochs the metrics are the same however often the run was interrupted.
@@ -74,60 +53,25 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TrainerResult> {
   const { step, source, checkpoint, keeping = eachExit, clock = () => performance.now() / 1000 } = run;
-  const { limits, batch, accumulation } = settings;
-  const perStep = batch * accumulation;
+  const { limits } = settings;
+  const perStep = settings.batch * settings.accumulation;
   const planned = plannedSteps(limits, source.windows.count, perStep);
-  const pool = start.pool ?? source.windows.count;
   if (planned === null && limits.seconds === null) throw new Error('a run without a limit');
-  const began = clock() - start.seconds;
-  const elapsed = (): number => clock() - began;
-
+  const pool = start.pool ?? source.windows.count;
+  const pace = openPace(settings, planned, start, clock);
   let position = { ...start, evaluatedAt: start.evaluatedAt ?? start.step };
-  let evaluatedSeconds = elapsed();
-  let evaluationsLeft = settings.evaluationSeconds ?? Infinity;
-  let ending = start.ending ?? noEnding;
-  let stepSeconds = 0;
-  let savedSeconds = elapsed();
-  let saveInterval = 0;
-  const updatesFrom = start.updatesFrom ?? 0;
-  let stopped = false;
-  const recent = speedometer();
-  const limit = movingLimit(settings, elapsed);
-  let shareDone = 0;
 
   const save = async (metricsBytes?: number): Promise<void> => {
-    const before = elapsed();
+    const from = pace.elapsed();
     const state = await step.state();
-    const { cost } = position;
-    const peakBytes = Math.max(cost?.peakBytes ?? 0, process.resourceUsage().maxRSS * 1024);
-    if (cost) position = { ...position, cost: { ...cost, peakBytes } };
-    checkpoint.saveState(state, { ...position, ending, seconds: elapsed() }, metricsBytes);
-    savedSeconds = elapsed();
-    ending = { ...ending, saving: savedSeconds - before };
-    const values = [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0);
-    saveInterval = Math.max(savePatience * (savedSeconds - before), (3 * 4 * values) / saveBytesPerSecond);
-  };
-
-  /** Share of the run that is done, by steps or by time. */
-  const share = (): number => {
-    const bySteps = planned === null ? 0 : position.step / planned;
-    const until = limit.seconds();
-    const byTime = until === null ? 0 : (elapsed() - updatesFrom) / Math.max(1e-9, until - updatesFrom);
-    return (shareDone = Math.min(1, Math.max(shareDone, bySteps, byTime)));
-  };
-  const done = (): boolean =>
-    (planned !== null && position.step >= planned) ||
-    !hasTime({ ...limits, seconds: limit.seconds() }, { seconds: elapsed(), ending }, stepSeconds);
-  const evaluationDue = (): boolean => {
-    if (settings.evaluateEvery !== null) return position.step % settings.evaluateEvery === 0;
-    if (planned !== null && position.step % Math.max(1, Math.round(planned / evaluationsPerRun)) === 0) return true;
-    // Never more than a tenth of the time for evaluations, and what is left of it must do for the last.
-    if (limits.seconds === null || evaluationsLeft < 2 * ending.evaluation) return false;
-    return elapsed() - evaluatedSeconds >= Math.max(limits.seconds / evaluationsPerRun, 9 * ending.evaluation);
+    position = withPeak(position);
+    checkpoint.saveState(state, { ...position, ending: pace.ending(), seconds: pace.elapsed() }, metricsBytes);
+    const numbers = [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0);
+    pace.saved(from, numbers);
   };
 
   const evaluate = async (): Promise<EvaluationEvent> => {
-    const before = elapsed();
+    const from = pace.elapsed();
     const { parameters } = await step.state();
     const scores = await run.evaluate(parameters);
     const loss = keeping.loss(scores);
@@ -138,16 +82,18 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     checkpoint.metric({ ...event });
     keeping.keep(checkpoint, parameters, now, position.before);
     position = { ...position, evaluatedAt: position.step };
-    evaluatedSeconds = elapsed();
-    ending = { ...ending, evaluation: evaluatedSeconds - before };
-    evaluationsLeft -= ending.evaluation;
+    pace.evaluated(from);
     return event;
   };
 
-  await limit.look();
-  while (!done()) {
-    const from = elapsed();
-    const now = limits.seconds === null ? settings.settings(position.step, planned!) : atShare(settings, share());
+  let stopped = false;
+  await pace.look();
+  while (!pace.isOver(position.step)) {
+    const from = pace.elapsed();
+    const now =
+      limits.seconds === null
+        ? settings.settings(position.step, planned!)
+        : atShare(settings, pace.share(position.step));
     const updated = await update(run, settings, now, { from: position.windows, pool }, signal);
     // Gradients of an update that was not finished are not part of the state: a resume takes its windows again.
     if ((stopped = updated === null)) break;
@@ -160,19 +106,13 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
     };
     const event = stepEvent(result, now, position, pool);
     checkpoint.metric({ type: 'step', ...event });
-    recent.add(tokens, elapsed() - from);
-    stepSeconds = recent.secondsPerStep();
-    const secondsLeft = timeLeft(limit.seconds(), elapsed(), planned, position.step, recent.secondsPerStep());
-    yield {
-      type: 'step',
-      ...event,
-      steps: planned ?? position.step + Math.round(secondsLeft / recent.secondsPerStep()),
-      tokensPerSecond: recent.tokensPerSecond(),
-      secondsLeft,
-    };
-    await limit.look();
-    if (evaluationDue() && !done()) yield await evaluate();
-    if (elapsed() - savedSeconds >= saveInterval) await save();
+    pace.updated(from, tokens);
+    const { tokensPerSecond, secondsPerStep, secondsLeft } = pace.speed(position.step);
+    const steps = planned ?? position.step + Math.round(secondsLeft / secondsPerStep);
+    yield { type: 'step', ...event, steps, tokensPerSecond, secondsLeft };
+    await pace.look();
+    if (pace.isEvaluationDue(position.step) && !pace.isOver(position.step)) yield await evaluate();
+    if (pace.isSaveDue()) await save();
   }
 
   // Metrics of an evaluation that only the stop caused are no part of the run.
@@ -181,23 +121,14 @@ export async function* train<Batch extends { readonly targets: Int32Array }>(
   if (position.step > position.evaluatedAt) yield await evaluate();
   position = stopped ? reached : { ...position, finished: true };
   await save(metricsBytes);
-  return { position: { ...position, seconds: elapsed() }, stopped };
+  return { position: { ...position, seconds: pace.elapsed() }, stopped };
 }
 
-/** The run's limit in time: it comes sooner if what follows the run takes longer, on a machine that others use. */
-function movingLimit({ limits: { seconds }, late }: TrainerSettings, elapsed: () => number) {
-  let limit = seconds;
-  let lookedAt = -Infinity;
-  return {
-    /** As it is now; null: there is none. */
-    seconds: (): number | null => limit,
-    /** Looks at the machine, at most `looksPerRun` times. */
-    async look(): Promise<void> {
-      if (seconds === null || !late || elapsed() - lookedAt < seconds / looksPerRun) return;
-      limit = seconds - (await late());
-      lookedAt = elapsed();
-    },
-  };
+/** With the most memory that the process has had. */
+function withPeak<Position extends TrainingPosition>(position: Position): Position {
+  const { cost } = position;
+  const peakBytes = Math.max(cost?.peakBytes ?? 0, process.resourceUsage().maxRSS * 1024);
+  return cost ? { ...position, cost: { ...cost, peakBytes } } : position;
 }
 
 /** One update, of as many passes as are accumulated, from place `from` of the run on; null if the signal ended it. */
@@ -252,36 +183,6 @@ function countTargets(targets: Int32Array): number {
   let count = 0;
   for (const target of targets) if (target >= 0) count++;
   return count;
-}
-
-function timeLeft(
-  limit: number | null,
-  elapsed: number,
-  planned: number | null,
-  step: number,
-  secondsPerStep: number,
-): number {
-  const byTime = limit === null ? Infinity : limit - elapsed;
-  const bySteps = planned === null ? Infinity : (planned - step) * secondsPerStep;
-  return Math.max(0, Math.min(byTime, bySteps));
-}
-
-/** Speed over the last steps. */
-function speedometer(): {
-  add(tokens: number, seconds: number): void;
-  tokensPerSecond(): number;
-  secondsPerStep(): number;
-} {
-  const steps: { tokens: number; seconds: number }[] = [];
-  const sum = (key: 'tokens' | 'seconds'): number => steps.reduce((total, step) => total + step[key], 0);
-  return {
-    add(tokens, seconds) {
-      steps.push({ tokens, seconds: Math.max(seconds, 1e-9) });
-      if (steps.length > 20) steps.shift();
-    },
-    tokensPerSecond: () => sum('tokens') / sum('seconds'),
-    secondsPerStep: () => sum('seconds') / steps.length,
-  };
 }
 
 /** Lets messages and signals in: the runtime computes without giving way. */

@@ -13,7 +13,8 @@ import type { ReservedFolder } from '../../checkpoint/reserved-folder.ts';
 import { largestFitShare } from '../../tuning/plan.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../../tuning/best.ts';
-import { hasTime, train, type TrainerResult, type TrainerSettings } from '../../tuning/trainer.ts';
+import { hasTime } from '../../tuning/pace.ts';
+import { train, type TrainerResult, type TrainerSettings } from '../../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../../tuning/trainer-step.ts';
 import { calibrateShort, warnUncalibrated } from '../calibrate-short.ts';
 import { fitExits, plainExits, type Fitted } from './initial-values.ts';
@@ -158,52 +159,19 @@ async function* begin(
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
   const { plan } = parts;
-  const plain = plainExits(parts, options);
-  yield { type: 'phase', phase: 'evaluate', detail: 'exits before tuning' };
-  const judged = async (parameters: ReadonlyMap<string, Float32Array>): Promise<Judged> => {
-    const from = elapsed();
-    const scores = await parts.scores(parameters);
-    return { scores, seconds: elapsed() - from };
-  };
-  const { scores: before, seconds } = await judged(plain);
-  signal.throwIfAborted();
-  let initial = plain;
-  let memories: Fitted['memories'] = new Map();
-  let fitWindows = 0;
-  const origin = options.initialise === 'random' ? 'random' : 'copy';
-  let progress: Progress = {
-    step: 0,
-    tokens: 0,
-    scores: before,
-    origins: Object.fromEntries(parts.exits.map((exit) => [exitId(exit), origin])),
-  };
-  if (options.initialise === 'fit') {
-    const left = until - elapsed() - 2 * seconds;
-    const fit = yield* fitExits(
-      parts,
-      options,
-      plain,
-      Math.min(plan?.seconds.fit ?? Infinity, largestFitShare * left),
-      signal,
-    );
-    const now = { step: 0, tokens: 0, scores: (await judged(fit.parameters)).scores };
-    const improved = improvedExits(now.scores, before, before);
-    initial = new Map([...plain, ...parametersOf(improved, fit.parameters)]);
-    memories = fit.memories;
-    fitWindows = fit.windows;
-    progress = withImproved(progress, improved, now, 'fit');
-  }
+  const first = yield* firstValues(parts, options, until, elapsed, signal);
+  const { before, progress, evaluation } = first;
   const { scores } = progress;
   // One that is stopped only writes what it has.
-  const step = await openStep(parts, options, initial, signal.aborted ? 'cpu' : options.exitDevice, signal);
+  const step = await openStep(parts, options, first.parameters, signal.aborted ? 'cpu' : options.exitDevice, signal);
   try {
     yield { type: 'phase', phase: 'save', detail: directory };
-    const evaluation = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
+    const evaluated = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
     const { heldOutTokens, windows } = parts;
-    const pool = plan?.pool(fitWindows) ?? null;
+    const pool = plan?.pool(first.fitWindows) ?? null;
     const position: TrainingPosition = {
       ...firstPosition({ before, best: meanLoss(scores), data: windows.hash, heldOutTokens }, elapsed()),
-      ending: { evaluation: seconds, saving: 0 },
+      ending: { evaluation, saving: 0 },
       cost: { numbers: numbersOf(parts, options), peakBytes: 0 },
       ...(pool !== null && { pool }),
       // A preset's minutes may have become more.
@@ -216,18 +184,18 @@ async function* begin(
       state: await step.state(),
       progress,
       position,
-      metrics: [evaluation],
-      whole: () => writeMemories(directory, parts.model.spec, memories),
+      metrics: [evaluated],
+      whole: () => writeMemories(directory, parts.model.spec, first.memories),
     };
     const checkpoint = createCheckpoint(directory, start, folder);
-    yield { ...evaluation, scores: [...scores] };
+    yield { ...evaluated, scores: [...scores] };
     return {
       checkpoint,
       step,
-      position: { ...position, ending: { evaluation: seconds, saving: elapsed() - saving } },
+      position: { ...position, ending: { evaluation, saving: elapsed() - saving } },
       // Reading the held-out text, and the scores before and after the fit, have used their part of the tenth.
       ...(plan && {
-        evaluationSeconds: Math.max(seconds, (1 - heldOutReading) * plan.seconds.evaluation - 2 * seconds),
+        evaluationSeconds: Math.max(evaluation, (1 - heldOutReading) * plan.seconds.evaluation - 2 * evaluation),
       }),
     };
   } catch (error) {
@@ -236,9 +204,49 @@ async function* begin(
   }
 }
 
-interface Judged {
-  readonly scores: readonly ExitScore[];
-  readonly seconds: number;
+/** What a new run starts from. */
+interface FirstValues {
+  readonly parameters: ReadonlyMap<string, Float32Array>;
+  readonly memories: Fitted['memories'];
+  /** Windows of the fit. */
+  readonly fitWindows: number;
+  /** Scores before a fit. */
+  readonly before: readonly ExitScore[];
+  readonly progress: Progress;
+  /** Seconds of an evaluation. */
+  readonly evaluation: number;
+}
+
+/** Copies, noise or a fit; of a fit, the exits that it made better. Throws the signal's reason if it was aborted before a fit. */
+async function* firstValues(
+  parts: TuneParts,
+  options: TuneOptions,
+  until: number,
+  elapsed: () => number,
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, FirstValues> {
+  const plain = plainExits(parts, options);
+  yield { type: 'phase', phase: 'evaluate', detail: 'exits before tuning' };
+  const from = elapsed();
+  const before = await parts.scores(plain);
+  const evaluation = elapsed() - from;
+  signal.throwIfAborted();
+  const origin = options.initialise === 'random' ? 'random' : 'copy';
+  const progress: Progress = {
+    ...{ step: 0, tokens: 0, scores: before },
+    origins: Object.fromEntries(parts.exits.map((exit) => [exitId(exit), origin])),
+  };
+  if (options.initialise !== 'fit')
+    return { parameters: plain, memories: new Map(), fitWindows: 0, before, progress, evaluation };
+  const left = until - elapsed() - 2 * evaluation;
+  const seconds = Math.min(parts.plan?.seconds.fit ?? Infinity, largestFitShare * left);
+  const { parameters, memories, windows } = yield* fitExits(parts, options, plain, seconds, signal);
+  const now = { step: 0, tokens: 0, scores: await parts.scores(parameters) };
+  const improved = improvedExits(now.scores, before, before);
+  return {
+    ...{ parameters: new Map([...plain, ...parametersOf(improved, parameters)]), memories, fitWindows: windows },
+    ...{ before, progress: withImproved(progress, improved, now, 'fit'), evaluation },
+  };
 }
 
 /** A run that ended before it learned anything is a failure; its plan has said how many minutes it needs. */

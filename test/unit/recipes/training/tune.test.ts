@@ -302,7 +302,7 @@ describe('tune', () => {
     const opening = openParts(options, null, 60, (close) => void closing.push(close), elapsed, never);
     let next = await opening.next();
     while (!next.done) next = await opening.next();
-    expect(next.value.fitStates.computed()).toBe(2);
+    expect(next.value.fitStates.computed()).toBe(3);
     expect(next.value.wholeStates.computed()).toBe(0);
     for (const close of closing.reverse()) await close();
   });
