@@ -42,8 +42,8 @@ export async function* explained(
 }
 
 /**
- * As the exit at which a token left was when it did: entries before it that memories had filled are exact now, so that it might be surer or
- * less sure. The final exit may even say another token, as it does where tokens are sampled; then its row says what it says now.
+ * An opinion as it was when the token left, if the token left at this exit. Read again, it would be surer or less sure: entries before it that
+ * memories had filled are exact now. The final exit keeps an opinion for another token: the token may have been sampled.
  */
 function asLeft(opinion: ExitOpinion, { exit, id, text, confidence }: TokenRecord): ExitOpinion {
   if (opinion.exit !== exit) return opinion;

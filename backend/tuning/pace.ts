@@ -44,7 +44,7 @@ export interface Pace {
   evaluated(from: number): void;
   /** A state of `numbers` trained numbers, whose writing began at second `from`, is written. */
   saved(from: number, numbers: number): void;
-  /** Over the last updates, behind update `step`. */
+  /** Of the last updates, once `step` updates are done. */
   speed(step: number): {
     readonly tokensPerSecond: number;
     readonly secondsPerStep: number;

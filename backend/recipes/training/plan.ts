@@ -90,7 +90,7 @@ function faster({ times, backbone }: TokenTimes, again: number): Pick<TokenTimes
 
 /** Windows that are looked at for those that are not cached. */
 const mostLooked = 200;
-/** Seconds of a window that is worth timing twice: other programs may have kept the machine busy the first time. */
+/** Most seconds of a window that is timed twice: other programs may have kept the machine busy the first time. */
 const quickWindow = 3;
 
 /**
