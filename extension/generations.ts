@@ -8,14 +8,16 @@ import type { Gap } from '../protocol/completion.ts';
 import { emptyTrace, type Trace } from '../protocol/exittrace.ts';
 import * as protocol from '../protocol/server.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
-import type { ExitOpinion, TokenRecord } from '../protocol/trace.ts';
+import type { TokenRecord } from '../protocol/trace.ts';
 import type { Backend } from './backend.ts';
+import { createExplanations } from './explanations.ts';
 import { generateInFolder } from './folder-paths.ts';
 import { workspaceFolders } from './folders.ts';
 import { textOf, type GeneratedText } from './generated-text.ts';
-import { beginInsertion, type Insertion } from './insertion.ts';
+import { growText } from './growing-text.ts';
+import { beginInsertion } from './insertion.ts';
 import { createKeptTexts } from './kept-texts.ts';
-import { createTokenStreams, readTokens, type TokenReader } from './token-streams.ts';
+import { createTokenStreams, readTokens } from './token-streams.ts';
 
 export interface Generations {
   /**
@@ -49,13 +51,6 @@ export interface Generations {
   readonly onFinished: vscode.Event<void>;
 }
 
-/**
- * Behind each edit the editor is left alone for this many times as long as the edit took: where a token's edit takes longer than the token,
- * laying them out one by one would take the processors from the model.
- */
-const IDLE_SHARE = 3;
-/** How often a piece is inserted anew that VS Code refused, as it does if the document has changed meanwhile. */
-const MOST_TRIES = 8;
 /** Candidates of every exit that the hover and the details show for a token. */
 const CANDIDATES = 4;
 
@@ -64,14 +59,21 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
   const kept = createKeptTexts(subscriptions);
   const streams = createTokenStreams(backend, subscriptions);
   let count = 0;
-  /** Texts into which tokens are being inserted, and what exits predicted for texts that had not all their tokens when it came. */
-  const growing = new Set<string>();
-  const waiting = new Map<string, { from: number; opinions: ExitOpinion[][] }>();
   const newId = (): string => `${Date.now().toString(36)}-${count++}`;
 
   /** Tells the server where a text is. */
   const tie = ({ id, uri, span, trace }: GeneratedText): Promise<unknown> =>
     backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
+  const untie = (id: string): void => backend.notify(protocol.detachTrace, { generation: id });
+
+  /** Keeps a text and tells the server where it is, in the place of what both knew of it. */
+  const replace = async (text: GeneratedText): Promise<void> => {
+    kept.set(text);
+    kept.changed();
+    untie(text.id);
+    await tie(text);
+  };
+  const explanations = createExplanations(backend, kept, replace, subscriptions);
 
   /** A server that was started anew knows no generations. */
   const reattach = async (): Promise<void> => {
@@ -88,73 +90,6 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     kept.changed();
     await tie(generated);
   };
-
-  /** Makes a generation that a save has split one step of undo, and ties its trace to it again. */
-  const joinSteps = async (id: string, insertion: Insertion): Promise<void> => {
-    const whole = kept.get(id);
-    if (!whole || !(await insertion.join())) return;
-    kept.set(whole);
-    kept.changed();
-    backend.notify(protocol.detachTrace, { generation: id });
-    await tie(whole);
-  };
-
-  /** Inserts a piece at the end of a text; tried again if another edit of the document came first. Throws if the document takes no edits. */
-  const insertPiece = async (id: string, piece: string, isLast: boolean, insertion: Insertion): Promise<void> => {
-    if (piece === '') return;
-    for (let tries = 0; tries < MOST_TRIES; tries++) {
-      const before = kept.get(id);
-      if (!before) return;
-      const insert = (): Promise<boolean> => insertion.next(before.span.end, piece, isLast);
-      const isTaken = await kept.growing(id, piece, insert);
-      const after = kept.get(id);
-      if (!after || lengthOf(after) > lengthOf(before)) return;
-      if (isTaken) break;
-    }
-    throw new Error(vscode.l10n.t('The editor takes no text: the file may be read-only.'));
-  };
-
-  /** Inserts tokens at the end of a text as they come; ends early once the text was edited. */
-  const insertAll = async (id: string, reader: TokenReader, insertion: Insertion): Promise<void> => {
-    let [begun, pause] = [0, 0];
-    for (let next = await reader.next(0); next !== null; next = await reader.next(pause)) {
-      begun = performance.now();
-      const { tokens, isLast } = next;
-      const generated = kept.get(id);
-      if (!generated) return;
-      await insertPiece(id, textOf(tokens, generated.lineEnd), isLast, insertion);
-      const grown = kept.get(id);
-      if (!grown) return;
-      kept.set({ ...grown, trace: { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] } });
-      kept.changed();
-      await backend.send(protocol.placeTokens, { generation: id, offset: grown.span.start, count: tokens.length });
-      pause = IDLE_SHARE * (performance.now() - begun);
-    }
-  };
-
-  /** Adds what every exit predicted to a text that is whole, unless it continues already or is gone. */
-  const explain = async (id: string): Promise<void> => {
-    const explained = waiting.get(id);
-    const generated = kept.get(id);
-    if (!explained || growing.has(id)) return;
-    waiting.delete(id);
-    if (!generated) return;
-    const tokens = generated.trace.tokens.map((token, i) => {
-      const opinions = explained.opinions[i - explained.from];
-      return opinions ? { ...token, opinions } : token;
-    });
-    const whole = { ...generated, trace: { ...generated.trace, tokens } };
-    kept.set(whole);
-    kept.changed();
-    backend.notify(protocol.detachTrace, { generation: id });
-    await tie(whole);
-  };
-  subscriptions.push(
-    backend.listen(protocol.tokensExplained, ({ generation, ...explained }) => {
-      waiting.set(generation, explained);
-      void explain(generation);
-    }),
-  );
 
   const intoEditor: Generations['intoEditor'] = async (editor, source, options, token, more = {}) => {
     const { continued = null, overrides = {} } = more;
@@ -181,14 +116,15 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
         take(some.map((each) => ({ ...each, index: each.index + before })));
       return streams.generate(params, { ready, tokens }, stop);
     }, token);
-    growing.add(id);
+    explanations.begin(id);
     try {
-      await insertAll(id, reader, insertion);
+      await growText(id, reader, insertion, kept, backend);
       const { result, failure } = await reader.end();
-      await joinSteps(id, insertion);
+      const split = kept.get(id);
+      if (split && (await insertion.join())) await replace(split);
       const generated = kept.get(id);
       if (failure) throw failure;
-      if (!generated) backend.notify(protocol.detachTrace, { generation: id });
+      if (!generated) untie(id);
       if (!generated || result === null) return null;
       const whole = { ...result.trace, prompt: generated.trace.prompt, tokens: generated.trace.tokens };
       kept.set({ ...generated, trace: whole });
@@ -201,12 +137,11 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       if (kept.get(id)?.trace.tokens.length === 0) kept.delete(id);
       throw error;
     } finally {
-      growing.delete(id);
       await reader.end();
       reader.dispose();
       insertion.dispose();
       kept.changed();
-      await explain(id);
+      await explanations.end(id);
     }
   };
 
@@ -223,7 +158,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     clear(uri) {
       for (const { id } of kept.list(uri.toString())) {
         kept.delete(id);
-        backend.notify(protocol.detachTrace, { generation: id });
+        untie(id);
       }
       kept.changed();
     },
@@ -231,8 +166,6 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     onFinished: finished.event,
   };
 }
-
-const lengthOf = ({ span }: GeneratedText): number => span.end - span.start;
 
 const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
 

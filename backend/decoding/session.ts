@@ -2,7 +2,7 @@
  * One model and one batch, which every text of a thread joins: steps run while a reader waits for an event of
  * its texts. Knows no thread and no client.
  */
-import { setImmediate } from 'node:timers/promises';
+import { giveWay } from '../runtime/give-way.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from './batch.ts';
 import { newPace, type Pace } from './pace.ts';
@@ -77,8 +77,7 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
           wake(reader);
           if (event.type === 'stop') close(event.request);
         }
-        // Readers and messages have a turn between steps.
-        await setImmediate();
+        await giveWay();
       }
     } catch (error) {
       fail(error);

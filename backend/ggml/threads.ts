@@ -14,8 +14,11 @@ export interface ThreadGovernor {
 
 /** A graph shorter than this is not judged: clocks are too coarse. */
 const leastMilliseconds = 2;
-/** Asking for the processor time takes as long as some operators of a small model, so not every graph of one is judged; milliseconds. */
-const judgedEvery = 12;
+/**
+ * Asking for the processor time takes a tenth of a millisecond behind a graph that has filled the caches. So not every graph of a small model
+ * is judged, and few of any model while none is disturbed; milliseconds.
+ */
+const judgedEvery = { quiet: 60, doubtful: 12 };
 /** Graphs are judged together: what the program itself does beside one, such as collecting garbage, is no reason to rest. */
 const judged = 250;
 /** After disturbed graphs half of the threads compute for this time; twice as long each time that all are disturbed again. */
@@ -28,31 +31,43 @@ const longestRest = 8000;
  */
 const leastShare = (n: number): number => (n - 0.5) / n;
 
+/** Wall time and processor time of graphs, in milliseconds. */
+interface Taken {
+  readonly threads: number;
+  wall: number;
+  processor: number;
+}
+
+const isDisturbed = ({ threads, wall, processor }: Taken): boolean => processor < leastShare(threads) * threads * wall;
+
 export function newGovernor(threads: number, now: () => number = () => performance.now()): ThreadGovernor {
   let allowed = threads;
   let rest = firstRest;
   let until = -Infinity;
   let asked = -Infinity;
-  let judging = { threads, wall: 0, processor: 0 };
+  /** Whether the last graph that was judged was disturbed. */
+  let isDoubtful = false;
+  let judging: Taken = { threads, wall: 0, processor: 0 };
   return {
     count() {
       if (now() >= until) allowed = threads;
       return allowed;
     },
     isJudging() {
-      if (allowed === 1 || now() - asked < judgedEvery) return false;
+      if (allowed === 1 || now() - asked < judgedEvery[isDoubtful ? 'doubtful' : 'quiet']) return false;
       asked = now();
       return true;
     },
     took(used, wall, processor) {
       if (used === 1 || wall < leastMilliseconds) return;
       if (judging.threads !== used) judging = { threads: used, wall: 0, processor: 0 };
+      isDoubtful = isDisturbed({ threads: used, wall, processor });
       judging.wall += wall;
       judging.processor += processor;
       if (judging.wall < judged) return;
-      const isDisturbed = judging.processor < leastShare(used) * used * judging.wall;
+      const areDisturbed = isDisturbed(judging);
       judging = { threads: used, wall: 0, processor: 0 };
-      if (isDisturbed) {
+      if (areDisturbed) {
         allowed = used >> 1;
         if (used < threads) return;
         until = now() + rest;

@@ -1,4 +1,5 @@
 /** Events that recipes share: what a command works with, and how far a task is that reports through a callback or as a generator. */
+import { setImmediate } from 'node:timers/promises';
 import type { Phase, ProgressEvent, ReadyEvent } from '../../protocol/events.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
@@ -64,7 +65,7 @@ export async function* counting<T>(
     if (next.done) return next.value;
     yield { type: 'progress', phase, ...next.value, unit };
     // The runtime computes without giving way: let messages in.
-    await new Promise((resolve) => void setImmediate(resolve));
+    await setImmediate();
     if (signal.aborted) await steps.return(undefined as never);
     signal.throwIfAborted();
   }

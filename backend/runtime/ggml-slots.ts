@@ -2,12 +2,12 @@
  * Slots in buffers of ggml's device: keys and values of every attention and the stream behind every stage, one row per position. From a
  * pass only readouts, and states on request, cross to JavaScript; so does a row that moves.
  */
-import { setImmediate } from 'node:timers/promises';
 import { embed } from './embedding.ts';
 import { fillMemory } from './ggml-inputs.ts';
 import { readPast, readRows, readState } from './ggml-output.ts';
 import { runPass } from './ggml-pass.ts';
 import { copyRows, openStore, replaceStore, type GgmlModel, type StoreShelf } from './ggml-store.ts';
+import { giveWay } from './give-way.ts';
 import { countChanges, fill, isReadable, newProgress, waiting } from './progress.ts';
 import { capacityFor, keyStep, trunkLength, type Place, type RowReadout, type Slots } from './staged-model.ts';
 import { enterTiles, newTiles, partsOf, truncateTiles } from './tiles.ts';
@@ -84,8 +84,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
             const through = { first: s, last: to, lastOnly: lastOnly && canEndEarly };
             runPass(ggml, store, progress, through, part);
           }
-          // Other work of this thread has a turn between passes.
-          await setImmediate();
+          await giveWay();
         }
       } catch (error) {
         progress.filled = before;

@@ -2,6 +2,7 @@
  * The tuning loop: takes batches of features, steps, evaluates, keeps the best values of each exit and the state for resuming, and reports.
  * Knows neither the backbone nor how a step or an evaluation is computed.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { EvaluationEvent, ExitScore, StepEvent, TuneEvent } from '../../protocol/events.ts';
 import type { RunLimits, TrainingPosition } from '../checkpoint/state.ts';
 import type { CheckpointWriter } from '../checkpoint/writer.ts';
@@ -141,7 +142,7 @@ async function update<Batch extends { readonly targets: Int32Array }>(
 ): Promise<{ readonly result: StepResult; readonly tokens: number } | null> {
   let tokens = 0;
   for (let pass = 0; ; pass++) {
-    await turn();
+    await setImmediate(); // let messages in: the runtime computes without giving way
     if (signal.aborted) return null;
     const features = await source.batch(windowsAt(seed, source.windows.count, from + pass * batch, batch, pool));
     tokens += countTargets(features.targets);
@@ -184,6 +185,3 @@ function countTargets(targets: Int32Array): number {
   for (const target of targets) if (target >= 0) count++;
   return count;
 }
-
-/** Lets messages and signals in: the runtime computes without giving way. */
-const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));

@@ -11,6 +11,7 @@ import type { Suggested } from './results.ts';
 import { isInComment } from './comments.ts';
 import { isLanguageOn } from './languages.ts';
 import { placeOf, type Place } from './place.ts';
+import { createShown, momentOf } from './shown.ts';
 import { followVisits } from './visited.ts';
 
 export interface Completions {
@@ -53,33 +54,7 @@ export function createCompletions(
     ),
   );
 
-  /** Where the editor asks by hand next, because this extension told it to: for a suggestion that has become longer. */
-  let redrawn: string | null = null;
-
-  /** Where the user has hidden one while the rest of its line was still to come. */
-  let hidden: string | null = null;
-
-  const momentNow = (): string | null => {
-    const editor = vscode.window.activeTextEditor;
-    return editor?.selection.isEmpty ? momentOf(editor.document, editor.selection.active) : null;
-  };
-  const hide = (): void => {
-    hidden = momentNow();
-    void vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
-  };
-
-  const growingAt = (moment: string): Growing => {
-    const isWanted = (): boolean => settings().enabled && momentNow() === moment && hidden !== moment;
-    const grown = async (): Promise<void> => {
-      if (!isWanted()) return;
-      redrawn = moment;
-      // An editor that still shows a suggestion keeps it first.
-      void vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
-      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
-      if (redrawn === moment) redrawn = null;
-    };
-    return { isWanted, grown: () => void grown() };
-  };
+  const shown = createShown(() => settings().enabled);
 
   const provider: vscode.InlineCompletionItemProvider = {
     async provideInlineCompletionItems(document, position, context, token) {
@@ -87,14 +62,13 @@ export function createCompletions(
       if (!now.enabled || isGenerating() || !isLanguageOn(now.languages, document.languageId)) return [];
       const isInvoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
       const moment = momentOf(document, position);
-      const byHand = isInvoked && redrawn !== moment;
-      if (isInvoked) redrawn = null;
+      const byHand = shown.isByHand(moment, isInvoked);
       // It stays down until the user asks for something.
       if (!byHand && app.backend.state() === 'failed') {
         say(app.backend.failure());
         return [];
       }
-      const growing = isInvoked ? null : growingAt(moment);
+      const growing = isInvoked ? null : shown.at(moment);
       const place = placeOf(document, position, context, now);
       if (!byHand && !now.inComments && isInComment(document.languageId, place.around.prefix)) return [];
       const known = asking.known(place);
@@ -113,15 +87,9 @@ export function createCompletions(
     },
   };
 
-  let grows = 0;
-  const ahead = async (place: Place, first: Suggested<Trace>, growing: Growing | null): Promise<void> => {
-    if (growing === null) return asking.ahead(place, first, null);
-    const tell = (): void => void vscode.commands.executeCommand('setContext', 'earlyExit.suggestionGrows', grows > 0);
-    grows++;
-    tell();
-    await asking.ahead(place, first, growing);
-    grows--;
-    tell();
+  const ahead = (place: Place, first: Suggested<Trace>, growing: Growing | null): Promise<void> => {
+    const asked = asking.ahead(place, first, growing);
+    return growing === null ? asked : shown.growing(asked);
   };
 
   const offer = (place: Place, found: readonly Found[], growing: Growing | null): vscode.InlineCompletionItem[] => {
@@ -176,12 +144,8 @@ export function createCompletions(
       say('');
     }),
   );
-  return { note: () => note, onChange: changed.event, onTaken: taken.event, hide };
+  return { note: () => note, onChange: changed.event, onTaken: taken.event, hide: () => shown.hide() };
 }
-
-/** A text and a cursor in it, at one time. */
-const momentOf = ({ uri, version }: vscode.TextDocument, { line, character }: vscode.Position): string =>
-  [uri, version, line, character].join(' ');
 
 async function showExits(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
   const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);

@@ -1,5 +1,8 @@
 /** `npm run bench`: sets up what is missing, then measures. No dependencies of its own. */
+import path from 'node:path';
 import { run, setUp } from '../../scripts/set-up.mjs';
 
 setUp();
-run(process.execPath, ['--import', 'tsx', 'test/bench/run.ts', ...process.argv.slice(2)]);
+const { bundleBench } = await import('./bundle.mjs');
+const program = path.join(await bundleBench(), 'run.mjs');
+run(process.execPath, ['--enable-source-maps', program, ...process.argv.slice(2)]);

@@ -1,13 +1,15 @@
 /** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
 import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
-import { enabledExits, modeOf, modeWarning } from '../../decoding/mode.ts';
+import type { Mode } from '../../../protocol/trace.ts';
+import { usedExits } from '../../checkpoint/calibration.ts';
+import { enabledExits, modeWarning } from '../../decoding/mode.ts';
 import { judgesPrompt } from '../../decoding/prompt-reading.ts';
 import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
 
 export interface Way {
-  /** `full`, `lossless`, `calibrated`, or a threshold such as `0.85`. */
+  /** `full`, `lossless`, `calibrated` (leaving at the calibrated thresholds), or a threshold such as `0.85`. */
   readonly name: string;
   /** How a text is written; its length and its end are the task's. */
   readonly how: SequenceOptions;
@@ -38,12 +40,14 @@ export function findWays(options: Given, open: OpenModel): FoundWays {
     else if (options.exits === null) continue;
     else if (request.kind === 'threshold')
       found.push(way(String(request.threshold), { mode: 'fast', threshold: String(request.threshold) }));
+    else if (open.calibration === null) warnings.push(notCalibrated);
+    else if (usedExits(open.calibration).length === 0) warnings.push(noneUsed);
     else {
       const { exits, deferred } = options;
-      const usual = parseOptions('generate', { exits, deferred });
-      const isFast = modeOf(usual, open.calibration) === 'fast';
-      if (isFast) found.push(way('calibrated', {}));
-      else warnings.push(modeWarning(usual, open.calibration) ?? whyNotCalibrated(open));
+      found.push(way('calibrated', { mode: 'fast' }));
+      const warning = modeWarning(parseOptions('generate', { exits, deferred, mode: 'fast' }), open.calibration);
+      if (warning !== null) warnings.push(warning);
+      if (open.calibration.fastest !== 'fast') warnings.push(notUsual(open.calibration.fastest));
     }
   }
   return { ways: found, warnings };
@@ -56,7 +60,11 @@ export function findWays(options: Given, open: OpenModel): FoundWays {
 export const inReadingOrder = (ways: readonly Way[]): Way[] =>
   [...ways].sort((a, b) => Number(judgesPrompt(b.how)) - Number(judgesPrompt(a.how)));
 
-const whyNotCalibrated = ({ calibration }: OpenModel): string =>
-  calibration === null
-    ? 'The exits are not calibrated: that way is left out. early-exit calibrate finds thresholds with a promise.'
-    : 'Calibrating found nothing faster than lossless: the way calibrated would be the same, and is left out.';
+const notCalibrated =
+  'The exits are not calibrated: that way is left out. early-exit calibrate finds thresholds with a promise.';
+
+const noneUsed =
+  'Calibrating found no exit that saves time within its promise: the way calibrated would be full depth, and is left out.';
+
+const notUsual = (fastest: Mode): string =>
+  `Calibrating found that ${fastest} is faster here, so generate uses that by default; the way calibrated leaves early all the same, at the calibrated thresholds.`;

@@ -1,4 +1,5 @@
 /** First values of the exits' parameters: copies, noise, or a fit to the final exit's state. */
+import { setImmediate } from 'node:timers/promises';
 import { plural } from '../../../protocol/plural.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
@@ -64,7 +65,7 @@ export async function* fitExits(
       done++;
       yield { type: 'progress', phase: 'fit', done, total: count, unit: 'windows' };
       // The runtime computes without giving way: let messages in.
-      await new Promise((resolve) => void setImmediate(resolve));
+      await setImmediate();
     }
     const parameters = await fit.solve(() => isOver(until));
     const fitted = await fit.solveMemories(() => isOver(until));

@@ -3,7 +3,8 @@ import { plural } from '../../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../../protocol/options-notations.ts';
 import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
-import { openHeldOut } from '../../evaluation/scores.ts';
+import type { TokenSets } from '../../data/packing.ts';
+import { openHeldOut, type HeldOut } from '../../evaluation/scores.ts';
 import { isFittable, layersBehind, memoryCuts } from '../../exits/memory.ts';
 import { exitParameters, parameterSize } from '../../exits/parameters.ts';
 import { exitCut } from '../../exits/architectures.ts';
@@ -80,6 +81,91 @@ export async function* openParts(
   elapsed: () => number,
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, TuneParts> {
+  const inputs = yield* openInputs(options, earlier, atEnd, signal);
+  const { model, base, device, exits, sets, windows } = inputs;
+  const { spec } = model;
+  const listed = exits.flatMap((exit) => exitParameters(spec, exit, model.parameters));
+  const shapes = new Map(listed.map(({ name, shape }) => [name, shape]));
+
+  const warnings: string[] = [];
+  const placement = placeOn(device, (message) => void warnings.push(message));
+  // One backbone to learn from and to judge by: a second one costs memory, and seconds to open.
+  const { backbonePrecision: precision, threads } = options;
+  const running: Running = { placement, options: windowOptions({ precision, threads }) };
+  const cached = (text: Windows): FeatureCache | null => {
+    const cache = options.featureCache ? featureCache(spec, base.sha256, text, running) : null;
+    if (cache) atEnd(() => cache.close());
+    return cache;
+  };
+  const cache = cached(windows);
+  const able = memoryCuts(spec, exits).filter((cut) => isFittable(spec, cut));
+  const memories = options.initialise === 'fit' ? able : [];
+  const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
+  const lists = shortlistsOf(exits);
+  const teacher = lazyTeacher(model, lists, running);
+  atEnd(() => teacher.dispose());
+
+  const openScorer = scorers(model, running);
+  const planning = {
+    ...{ model, exits, openScorer, states: states.fitting, step: states.step },
+    heldOutWindows: windowsOf(sets, 'heldOut').count,
+    isNew: !earlier,
+    remembers: memories.length > 0,
+  };
+  const planned = seconds === null ? null : yield* planSitting(options, planning, seconds, atEnd, elapsed, signal);
+  signal.throwIfAborted();
+  const plan = planned?.plan ?? null;
+  const heldOutWindows = windowsOf(
+    sets,
+    'heldOut',
+    plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens,
+  );
+  yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
+  const readUntil = plan ? elapsed() + heldOutReading * plan.seconds.evaluation : Infinity;
+  const opening = openHeldOut({
+    spec,
+    source: states.heldOut(heldOutWindows, cached(heldOutWindows)),
+    exits,
+    openScorer: async (exit, parameters) =>
+      (exit === null ? planned?.takeScorer() : null) ?? openScorer(exit, parameters),
+    // One at a time if the clock may end it.
+    batch: plan ? 1 : options.batchSize,
+    over: () => elapsed() > readUntil,
+  });
+  const heldOut = yield* counting('features', plan ? 'windows' : 'batches', opening, signal);
+
+  return {
+    ...{ model, base, exits, shapes, device, windows, memories, plan },
+    states: states.toDeepest,
+    wholeStates: states.whole,
+    fitStates: states.fitting,
+    teach: rememberedTeaching(teacher, lists.length),
+    heldOutTokens: heldOut.windows * windows.tokens,
+    seconds: planned?.seconds ?? null,
+    calibration: planned?.calibration ?? null,
+    scores: (parameters) => scoresWith(heldOut, shapes, parameters),
+    warnings: warningsOf(warnings, cache),
+    releaseWhole: () => states.releaseWhole(),
+  };
+}
+
+/** What a run begins with. */
+interface Inputs {
+  readonly model: Model;
+  readonly base: BaseModel;
+  readonly device: Device;
+  readonly exits: readonly ExitSpec[];
+  readonly sets: TokenSets;
+  readonly windows: Windows;
+}
+
+/** Opens the model and the text, and gives the exits their heads. @throws UserError if the model is not that of the earlier sittings. */
+async function* openInputs(
+  options: TuneOptions,
+  earlier: Earlier | null,
+  atEnd: Sitting['atEnd'],
+  signal: AbortSignal,
+): AsyncGenerator<TuneEvent, Inputs> {
   const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model: asStored, tokenizer } = openWithTokenizer(options.model);
@@ -102,85 +188,27 @@ export async function* openParts(
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = earlier ? places : withHeads(places, options, model, windows);
-  const listed = exits.flatMap((exit) => exitParameters(spec, exit, model.parameters));
-  const shapes = new Map(listed.map(({ name, shape }) => [name, shape]));
+  return { model, base, device, exits, sets, windows };
+}
 
-  const warnings: string[] = [];
-  const placement = placeOn(device, (message) => void warnings.push(message));
-  // One backbone to learn from and to judge by: a second one costs memory, and seconds to open.
-  const { backbonePrecision: precision, threads } = options;
-  const running: Running = { placement, options: windowOptions({ precision, threads }) };
-  const able = memoryCuts(spec, exits).filter((cut) => isFittable(spec, cut));
-  const memories = options.initialise === 'fit' ? able : [];
-  const cached = (text: Windows): FeatureCache | null => {
-    const cache = options.featureCache ? featureCache(spec, base.sha256, text, running) : null;
-    if (cache) atEnd(() => cache.close());
-    return cache;
-  };
-  const cache = cached(windows);
-  const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
+/** Held-out scores of the exits with these parameters; the final exit's is last. */
+async function scoresWith(heldOut: HeldOut, shapes: TuneParts['shapes'], parameters: Values): Promise<ExitScore[]> {
+  const given = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
+  const scoring = heldOut.evaluate(given);
+  for (;;) {
+    const next = await scoring.next();
+    if (next.done) return [...next.value.scores];
+  }
+}
 
-  const lists = shortlistsOf(exits);
-  const teacher = lazyTeacher(model, lists, running);
-  atEnd(() => teacher.dispose());
-  const openScorer = scorers(model, running);
-  const planning = {
-    ...{ model, exits, openScorer, states: states.fitting, step: states.step },
-    heldOutWindows: windowsOf(sets, 'heldOut').count,
-    isNew: !earlier,
-    remembers: memories.length > 0,
-  };
-  const planned = seconds === null ? null : yield* planSitting(options, planning, seconds, atEnd, elapsed, signal);
-  signal.throwIfAborted();
-  const plan = planned?.plan ?? null;
-  const heldOutTokens = plan?.evaluationTokens ?? earlier?.heldOutTokens ?? options.evaluationTokens;
-  const heldOutWindows = windowsOf(sets, 'heldOut', heldOutTokens);
-  yield { type: 'phase', phase: 'features', detail: `${plural(heldOutWindows.count, 'window')} held out` };
-  const readUntil = plan ? elapsed() + heldOutReading * plan.seconds.evaluation : Infinity;
-  const opening = openHeldOut({
-    spec,
-    source: states.heldOut(heldOutWindows, cached(heldOutWindows)),
-    exits,
-    openScorer: async (exit, parameters) =>
-      (exit === null ? planned?.takeScorer() : null) ?? openScorer(exit, parameters),
-    // One at a time if the clock may end it.
-    batch: plan ? 1 : options.batchSize,
-    over: () => elapsed() > readUntil,
-  });
-  const heldOut = yield* counting('features', plan ? 'windows' : 'batches', opening, signal);
-
+/** See `TuneParts.warnings`: those that were collected, and once that the cache is full. */
+function warningsOf(collected: string[], cache: FeatureCache | null): () => string[] {
   const reported = new Set<string | null>();
-  return {
-    model,
-    base,
-    exits,
-    shapes,
-    device,
-    windows,
-    states: states.toDeepest,
-    wholeStates: states.whole,
-    fitStates: states.fitting,
-    memories,
-    teach: rememberedTeaching(teacher, lists.length),
-    heldOutTokens: heldOut.windows * windows.tokens,
-    plan,
-    seconds: planned?.seconds ?? null,
-    calibration: planned?.calibration ?? null,
-    scores: async (parameters) => {
-      const exitParameters = new Map([...parameters].map(([name, data]) => [name, { shape: shapes.get(name)!, data }]));
-      const scoring = heldOut.evaluate(exitParameters);
-      for (;;) {
-        const next = await scoring.next();
-        if (next.done) return [...next.value.scores];
-      }
-    },
-    warnings: () => {
-      const trouble = cache?.full() ?? null;
-      if (trouble !== null && !reported.has(trouble)) warnings.push(trouble);
-      reported.add(trouble);
-      return warnings.splice(0);
-    },
-    releaseWhole: () => states.releaseWhole(),
+  return () => {
+    const trouble = cache?.full() ?? null;
+    if (trouble !== null && !reported.has(trouble)) collected.push(trouble);
+    reported.add(trouble);
+    return collected.splice(0);
   };
 }
 

@@ -53,7 +53,7 @@ async function measureModel(
   rounds: number,
 ): Promise<Findings> {
   const decoders = new Map<string, Decoder>();
-  const [ours, model] = [await ourChild(clock), openModel(file)];
+  const [ours, model] = [ourChild(clock), openModel(file)];
   try {
     const tokenizer = loadTokenizer(file);
     await ours.ask({ type: 'open', model: path.resolve(file), threads, exits: [] });

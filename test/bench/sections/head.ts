@@ -41,7 +41,7 @@ async function measureSpeed(
   { rounds, threads, clock, contexts: asked }: BenchOptions,
 ): Promise<Findings> {
   const model = openModel(file);
-  const children = { exact: await ourChild(clock), screened: await ourChild(clock) };
+  const children = { exact: ourChild(clock), screened: ourChild(clock) };
   try {
     const tokenizer = loadTokenizer(file);
     const found: Findings[] = [];

@@ -27,7 +27,7 @@ async function measure({ rounds, threads, clock }: BenchOptions): Promise<Findin
   writeMadeUpModel(file);
   const decoders = new Map<string, Decoder>();
   try {
-    const ours = await ourChild(clock);
+    const ours = ourChild(clock);
     decoders.set('fast', childDecoder(ours));
     await ours.ask({ type: 'open', model: file, threads, exits: [] });
     if (await installLlama()) {

@@ -36,7 +36,7 @@ async function measureModel(file: string, { rounds, threads, clock }: BenchOptio
   const prompt = promptOf(loadTokenizer(file), promptTokens, 0);
   const contestant = (
     name: string,
-    start: () => Promise<Child>,
+    start: () => Child | Promise<Child>,
     open: Readonly<Record<string, unknown>>,
   ): Contestant => ({
     name,

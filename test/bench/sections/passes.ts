@@ -42,7 +42,7 @@ async function settle(child: Child): Promise<void> {
 async function measureModel(file: string, options: BenchOptions): Promise<Findings> {
   const { rounds, threads, clock } = options;
   const model = openModel(file);
-  const [one, three] = [await ourChild(clock), await ourChild(clock)];
+  const [one, three] = [ourChild(clock), ourChild(clock)];
   try {
     const tokenizer = loadTokenizer(file);
     const layers = model.spec.layers.length;

@@ -46,18 +46,23 @@ test('a short graph and one thread say nothing', () => {
   expect(governor.count()).toBe(4);
 });
 
-test('of short graphs only some are judged, of one thread none', () => {
+test('few graphs are judged, more once one was disturbed, and of one thread none', () => {
   let now = 0;
   const governor = newGovernor(2, () => now);
-  const judged = Array.from({ length: 100 }, () => {
-    now += 1;
-    return governor.isJudging();
-  });
-  expect(judged.filter(Boolean)).toHaveLength(9);
-  now += 15;
-  expect(governor.isJudging()).toBe(true);
+  const judgedWithin = (milliseconds: number): number => {
+    let judged = 0;
+    for (const end = now + milliseconds; now < end; now++) judged += Number(governor.isJudging());
+    return judged;
+  };
+  expect(judgedWithin(120)).toBe(2);
+  governor.took(2, 20, 40);
+  expect(judgedWithin(120)).toBe(2);
+  governor.took(2, 20, 20);
+  expect(judgedWithin(120)).toBe(10);
+  governor.took(2, 20, 40);
+  expect(judgedWithin(120)).toBe(2);
   governor.took(2, 300, 300);
-  now += 15;
   expect(governor.count()).toBe(1);
+  now += 15;
   expect(governor.isJudging()).toBe(false);
 });
