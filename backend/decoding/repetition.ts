@@ -16,6 +16,12 @@ interface Line {
   readonly end: number;
 }
 
+/** A line that would continue what may become a repetition, and the beginning of what is not shown of that. */
+interface Expected {
+  readonly text: string;
+  readonly from: number;
+}
+
 /** Blank lines in a row. */
 const mostBlank = 4;
 /** Within a line: the number of repetitions of words, and the least number of characters of all of them together. */
@@ -23,43 +29,17 @@ const timesInLine = 5;
 const charactersInLine = 60;
 const longestWords = 80;
 
-/** Ends a text at the third of three repetitions; what may become one is held back, from `shownGroups` on. `before`: the text before the cursor on its line. */
+/**
+ * Ends a text at the third of three repetitions; what may become one is held back, from `shownGroups` on. `before`: the text before the cursor
+ * on its line.
+ */
 export function repetitionEnd(before = ''): TextEnd {
   const lines: Line[] = [];
   let text = '';
   let start = 0;
   let blank = 0;
 
-  /** Whether the last lines are `groups` equal groups of `size`. */
-  const repeats = (size: number, groups: number): boolean => {
-    const last = lines.slice(-size * groups);
-    return (
-      last.length === size * groups &&
-      last.slice(0, size).some((line) => hasWords(line.text)) &&
-      last.every((line, i) => line.text === last[i % size]!.text)
-    );
-  };
-  const sizes = Array.from({ length: mostLines }, (_, i) => i + 1);
-
-  /** Beginning of what is not shown of lines that may become a repetition; null if none can. */
-  const heldBackFrom = (): number | null => {
-    const rest = (start === 0 ? before : '') + text.slice(start);
-    let from: number | null = null;
-    for (const size of sizes) {
-      const shown = size * shownGroups(size);
-      for (let begun = 0; begun < size * times - shown; begun++) {
-        const end = lines.length - begun;
-        if (end < shown) break;
-        const before = lines.slice(end - shown, end);
-        const group = before.slice(0, size);
-        if (!group.some((line) => hasWords(line.text))) continue;
-        const isLike = (some: readonly Line[]): boolean => some.every((line, i) => line.text === group[i % size]!.text);
-        if (!isLike(before) || !isLike(lines.slice(end))) continue;
-        if (group[begun % size]!.text.startsWith(rest)) from = Math.min(from ?? Infinity, before.at(-1)!.end);
-      }
-    }
-    return from;
-  };
+  let expected: readonly Expected[] = [];
 
   return {
     push(piece) {
@@ -71,25 +51,58 @@ export function repetitionEnd(before = ''): TextEnd {
         if (blank > mostBlank) return { safe: start, reason: 'repetition' };
         if (blank > 0) continue;
         lines.push({ text: line, end: at });
-        const size = sizes.find((each) => repeats(each, times));
+        const size = sizes.find((each) => endsInGroups(lines, each, times));
         if (size !== undefined)
           return { safe: lines.at(-1 - size * (times - shownGroups(size)))!.end, reason: 'repetition' };
+        expected = expectedAfter(lines.slice(-mostLines * times));
       }
-      if (repeatsWords(text.slice(start))) return { safe: text.length, reason: 'repetition' };
-      return { safe: heldBackFrom() ?? text.length, reason: null };
+      const rest = text.slice(start);
+      if (repeatsWords(rest)) return { safe: text.length, reason: 'repetition' };
+      const line = (start === 0 ? before : '') + rest;
+      const held = expected.filter((one) => one.text.startsWith(line));
+      return { safe: Math.min(text.length, ...held.map(({ from }) => from)), reason: null };
     },
     settled: () => text.length,
   };
 }
 
+/** Lengths of groups that are looked for. */
+const sizes = Array.from({ length: mostLines }, (_, i) => i + 1);
+
+/** Whether the last lines are `count` equal groups of `size`, with words. */
+function endsInGroups(lines: readonly Line[], size: number, count: number): boolean {
+  const last = lines.slice(-size * count);
+  const isWhole = last.length === size * count;
+  return isWhole && areLike(last, last.slice(0, size)) && last.slice(0, size).some(({ text }) => hasWords(text));
+}
+
+/** Whether lines are those of a group, again and again. */
+const areLike = (lines: readonly Line[], group: readonly Line[]): boolean =>
+  lines.every(({ text }, i) => text === group[i % group.length]!.text);
+
+/**
+ * The lines that would continue what may become a repetition: those that follow groups of which enough are shown, and the first lines of
+ * another one.
+ */
+const expectedAfter = (lines: readonly Line[]): Expected[] =>
+  sizes.flatMap((size) => {
+    const groups = shownGroups(size);
+    const most = Math.min(size * (times - groups), lines.length);
+    return Array.from({ length: most }, (_, begun) => lines.length - begun).flatMap((end) => {
+      const [whole, next] = [lines.slice(0, end), lines.slice(end)];
+      const group = whole.slice(-size);
+      if (!endsInGroups(whole, size, groups) || !areLike(next, group)) return [];
+      return [{ text: group[next.length % size]!.text, from: whole.at(-1)!.end }];
+    });
+  });
+
 /** Whether a line ends in the same words many times over. */
 function repeatsWords(line: string): boolean {
   for (let size = 2; size <= longestWords && size * timesInLine <= line.length; size++) {
     const unit = line.slice(-size);
-    if (!hasWords(unit)) continue;
     let count = 1;
     while (line.slice(-size * (count + 1), -size * count) === unit) count++;
-    if (count >= timesInLine && count * size >= charactersInLine) return true;
+    if (count >= timesInLine && count * size >= charactersInLine && hasWords(unit)) return true;
   }
   return false;
 }

@@ -29,7 +29,8 @@ export function openCpu(
     return found;
   };
   const backend = library.initDevice(device, null);
-  const setThreads = extra<(b: Backend, n: number) => void>('ggml_backend_set_n_threads', 'void', 'void *b, int n');
+  const setThreadsOf = extra<(b: Backend, n: number) => void>('ggml_backend_set_n_threads', 'void', 'void *b, int n');
+  const setThreads = changing((n: number) => setThreadsOf(backend, n));
   const governor = newGovernor(threads);
   const largePages = newLargePages((from, bytes) => library.collapse(from, bytes));
   const parameters = new Uint8Array(poolParameters.size);
@@ -42,17 +43,18 @@ export function openCpu(
     'void',
     'void *b, void *p',
   )(backend, pool);
-  const useReference = extra<(b: Backend, on: boolean) => void>(
+  const useReferenceOf = extra<(b: Backend, on: boolean) => void>(
     'ggml_backend_cpu_set_use_ref',
     'void',
     'void *b, bool on',
   );
+  const useReference = changing((on: boolean) => useReferenceOf(backend, on));
   const plain = library.deviceBufferType(device);
   const lists = library.extra<(d: Device) => bigint>(registry, 'ggml_backend_dev_get_extra_bufts', 'void *', 'void *d');
   const repacking = lists === null ? [] : library.list<BufferType>(lists(device));
   const placements = new Map<string, Omit<Placement, 'alone'>>();
   const placementsForMany = new Map<string, ManyPlacement>();
-  useReference(backend, true);
+  useReference(true);
   const cpu: Processor = {
     library,
     name: 'CPU',
@@ -85,7 +87,7 @@ export function openCpu(
     },
     compute(graph) {
       const used = governor.count();
-      setThreads(backend, used);
+      setThreads(used);
       const before = governor.isJudging() ? process.cpuUsage() : null;
       const started = performance.now();
       const status = library.compute(backend, graph);
@@ -97,9 +99,18 @@ export function openCpu(
       largePages.computed(wall);
       if (status !== 0) throw new ProcessorFailure(`ggml could not compute a graph (status ${status})`);
     },
-    setTiled: (tiled) => useReference(backend, !tiled),
+    setTiled: (tiled) => useReference(!tiled),
   };
   return cpu;
+}
+
+/** A setter that is called only if its value changes: behind a graph that has filled the caches each call takes microseconds. */
+function changing<T>(set: (value: T) => void): (value: T) => void {
+  let last: T | null = null;
+  return (value) => {
+    if (value !== last) set(value);
+    last = value;
+  };
 }
 
 function findCpu(library: Library): Device {

@@ -75,30 +75,33 @@ export function positionsOf(
   graph.get('scores', scores);
   graph.get('probabilities', probabilities);
   graph.get('expected', expected);
-  const bestOfPart = (row: number, part: number): Best[] => {
-    const all = Array.from({ length: k }, (_, i) => {
-      const at = row * k + i;
-      return { id: part * each + top[at]!, score: scores[at]!, probability: probabilities[at]! };
-    });
-    return all.sort(byScore);
-  };
+  const classOf = (i: number): number => (Math.floor(i / k) % parts) * each + top[i]!;
+  /** The higher score first; of equal ones the first class. Two probabilities that round to one do not change the order. */
+  const byScore = (a: number, b: number): number => scores[b]! - scores[a]! || classOf(a) - classOf(b);
   return Array.from({ length: positions }, (_, p) => {
-    const found = Array.from({ length: parts }, (_, part) => bestOfPart(p * parts + part, part));
-    const shares = sharesOf(found.map(([first]) => logSum(first!)));
-    const best = found
-      .flatMap((some, part) => some.map((one) => ({ ...one, probability: one.probability * shares[part]! })))
-      .filter(({ score }) => score > unread)
-      .sort(byScore)
-      .slice(0, Math.min(candidateCount, classes));
+    const from = p * parts;
+    const ordered = indices(from * k, parts * k).sort(byScore);
+    const shares = sharesOf(
+      indices(from, parts).map((row) => {
+        const first = ordered.find((i) => Math.floor(i / k) === row)!;
+        return logSum({ score: scores[first]!, probability: probabilities[first]! });
+      }),
+    );
     return {
-      best: best.map((one) => ({ ...one, id: tokenOf(one.id, p) })),
-      expected: shares.reduce((sum, share, part) => sum + share * expected[p * parts + part]!, 0),
+      best: ordered
+        .slice(0, Math.min(candidateCount, classes))
+        .filter((i) => scores[i]! > unread)
+        .map((i) => ({
+          id: tokenOf(classOf(i), p),
+          score: scores[i]!,
+          probability: probabilities[i]! * shares[Math.floor(i / k) - from]!,
+        })),
+      expected: shares.reduce((sum, share, part) => sum + share * expected[from + part]!, 0),
     };
   });
 }
 
-/** Two probabilities that round to one do not change the order; of equal logits the first class wins. */
-const byScore = (a: Best, b: Best): number => b.score - a.score || a.id - b.id;
+const indices = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i);
 
 /** The probability of each part, from its log Σ exp(logit). */
 function sharesOf(logSums: readonly number[]): number[] {
@@ -115,7 +118,7 @@ export function joined({ best, expected }: Position, others: readonly Scored[]):
   const kept = best.map((one) => ({ ...one, probability: one.probability * share! }));
   const added = others.map((one, i): Best => ({ ...one, probability: shares[i]! }));
   return {
-    best: [...kept, ...added].sort(byScore).slice(0, best.length),
+    best: [...kept, ...added].sort((a, b) => b.score - a.score || a.id - b.id).slice(0, best.length),
     expected: added.reduce((sum, { score, probability }) => sum + score * probability, share! * expected),
   };
 }
@@ -134,7 +137,8 @@ export function readoutOf({ best, expected }: Position): Readout {
 }
 
 /** log Σ exp(logit), from the best class. */
-export const logSum = ({ score, probability }: Best): number => score - Math.log(probability);
+export const logSum = ({ score, probability }: Pick<Best, 'score' | 'probability'>): number =>
+  score - Math.log(probability);
 
 /**
  * Rows of logits over the vocabulary, −∞ for tokens that are not read; a shortlist's defer class has no place there. `others`: what each
