@@ -1,4 +1,4 @@
-/** Any mixture of modes in one session: texts at full depth are those of a model without exits, whatever else its rows have written. */
+/** Any mixture of modes in one session: texts at full depth have the bits of a model without exits, whatever else its rows have written. */
 import { describe, expect, test } from 'vitest';
 import type { DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
@@ -6,6 +6,7 @@ import { seededRandom } from '../../../backend/decoding/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
+import { mostSingle } from '../../../backend/runtime/tiles.ts';
 import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, withMemories } from '../../support/models.ts';
 import { openTiny } from '../../support/staged.ts';
@@ -17,7 +18,9 @@ const specs: ExitSpec[] = [
 ];
 /** Tokens with their bits: of tiny models the best token rarely changes. */
 const seen = (tokens: readonly TokenRecord[]): unknown[] => tokens.map(({ id, confidence }) => [id, confidence]);
+/** Of each seed. Which texts wait for each other depends on the clock, too. */
 const texts = 40;
+const seeds = [1, 2, 3, 4, 5];
 /** Texts in flight at a time; the session has fewer rows for them than that, so some wait. */
 const together = 4;
 
@@ -39,8 +42,9 @@ describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
     { ...early(0.5, false), isFull: false },
   ];
 
-  test('at random, several texts at a time, which go on from each other', { timeout: 60_000 }, async () => {
-    const random = seededRandom(5);
+  /** Writes texts that go on from each other; how many of them at full depth were compared, and how many tokens left early. */
+  const writeAll = async (seed: number): Promise<{ compared: number; left: number }> => {
+    const random = seededRandom(seed);
     const below = (n: number): number => Math.floor(random() * n);
     const session = openSession(staged, { rows: 3, positions: 0 }, eagerPace(staged));
     const reference = openSession(plain);
@@ -49,7 +53,8 @@ describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
     let [compared, left] = [0, 0];
     const writeOne = async (): Promise<void> => {
       const whole = known[below(known.length)]!;
-      const prompt = below(4) > 0 && whole.length < 60 ? whole : whole.slice(0, whole.length >> 1);
+      // Tokens of a longer prompt are summed otherwise than those that come one by one (runtime/tiles.ts), and each session remembers others.
+      const prompt = below(4) > 0 && whole.length <= mostSingle ? whole : whole.slice(0, whole.length >> 1);
       const { isFull, ...way } = ways[below(ways.length)]!;
       const length = 1 + below(12);
       const { tokens } = await decodeAll(session, plainRequest([prompt], length, way));
@@ -68,7 +73,17 @@ describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
     await Promise.all(Array.from({ length: together }, writer));
     session.dispose();
     reference.dispose();
-    expect(compared).toBeGreaterThan(texts / 5);
-    expect(left).toBeGreaterThan(texts / 5);
+    return { compared, left };
+  };
+
+  test('at random, several texts at a time, which go on from each other', { timeout: 60_000 }, async () => {
+    let [compared, left] = [0, 0];
+    for (const seed of seeds) {
+      const written = await writeAll(seed);
+      compared += written.compared;
+      left += written.left;
+    }
+    expect(compared).toBeGreaterThan((seeds.length * texts) / 5);
+    expect(left).toBeGreaterThan((seeds.length * texts) / 5);
   });
 });
