@@ -38,14 +38,15 @@ export function repetitionEnd(before = ''): TextEnd {
   let text = '';
   let start = 0;
   let blank = 0;
-
+  /** After the last whole line. */
   let expected: readonly Expected[] = [];
 
+  const lineUpTo = (end: number): string => (start === 0 ? before : '') + text.slice(start, end);
   return {
     push(piece) {
       text += piece;
       for (let at = text.indexOf('\n', start); at >= 0; at = text.indexOf('\n', start)) {
-        const line = (start === 0 ? before : '') + text.slice(start, at);
+        const line = lineUpTo(at);
         start = at + 1;
         blank = line.trim() === '' ? blank + 1 : 0;
         if (blank > mostBlank) return { safe: start, reason: 'repetition' };
@@ -56,10 +57,8 @@ export function repetitionEnd(before = ''): TextEnd {
           return { safe: lines.at(-1 - size * (times - shownGroups(size)))!.end, reason: 'repetition' };
         expected = expectedAfter(lines.slice(-mostLines * times));
       }
-      const rest = text.slice(start);
-      if (repeatsWords(rest)) return { safe: text.length, reason: 'repetition' };
-      const line = (start === 0 ? before : '') + rest;
-      const held = expected.filter((one) => one.text.startsWith(line));
+      if (repeatsWords(text.slice(start))) return { safe: text.length, reason: 'repetition' };
+      const held = expected.filter((one) => one.text.startsWith(lineUpTo(text.length)));
       return { safe: Math.min(text.length, ...held.map(({ from }) => from)), reason: null };
     },
     settled: () => text.length,
