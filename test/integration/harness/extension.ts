@@ -17,6 +17,13 @@ export async function activate(): Promise<EarlyExitApi> {
 export const workspaceFolder = (): string => vscode.workspace.workspaceFolders![0]!.uri.fsPath;
 export const fileUri = (name: string): vscode.Uri => vscode.Uri.file(path.join(workspaceFolder(), name));
 
+/** Puts the cursor there. Resolves when the window has it there, so that what is typed next is not overtaken. */
+export async function placeCursor(editor: vscode.TextEditor, position: vscode.Position): Promise<void> {
+  editor.selection = new vscode.Selection(position, position);
+  // What is asked of the window arrives in order, and setting the selection has no answer of its own.
+  await vscode.commands.executeCommand('workbench.action.focusActiveEditorGroup');
+}
+
 /** Process ids of the backends that this window started. */
 export const backendProcesses = (): number[] => backendsOf(controlDirectory());
 

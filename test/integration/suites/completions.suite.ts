@@ -4,7 +4,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { ask, delay, idle, inWorkbench, press, until } from '../harness/driver.ts';
-import { activate, EXTENSION_ID, fileUri, pictures, backendRests, withBackendStopped } from '../harness/extension.ts';
+import {
+  activate,
+  EXTENSION_ID,
+  fileUri,
+  pictures,
+  placeCursor,
+  backendRests,
+  withBackendStopped,
+} from '../harness/extension.ts';
 import { suite, test } from '../harness/suite.ts';
 
 const settings = (): vscode.WorkspaceConfiguration => vscode.workspace.getConfiguration('earlyExit');
@@ -75,12 +83,11 @@ const editorAt = async (text: string, offset = text.length): Promise<vscode.Text
   document = await vscode.workspace.openTextDocument(fileUri('sums.ts'));
   const editor = await vscode.window.showTextDocument(document);
   const all = new vscode.Range(document.positionAt(0), document.positionAt(document.getText().length));
-  await act('workbench.action.focusActiveEditorGroup');
   await act('editor.action.inlineSuggest.hide');
   await editor.edit((builder) => builder.replace(all, text));
   const position = document.positionAt(offset);
-  editor.selection = new vscode.Selection(position, position);
-  editor.revealRange(editor.selection);
+  editor.revealRange(new vscode.Range(position, position));
+  await placeCursor(editor, position);
   // Keys go to where the window shows the cursor, and only there.
   const place = `Ln ${position.line + 1}, Col ${position.character + 1}`;
   await until(`the cursor at ${place}`, () =>

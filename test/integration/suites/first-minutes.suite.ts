@@ -11,7 +11,15 @@ import * as vscode from 'vscode';
 import type { Trace } from '../../../protocol/exittrace.ts';
 import type { RunSummary } from '../../../protocol/server.ts';
 import { ask, delay, idle, inView, inWorkbench, press, until } from '../harness/driver.ts';
-import { activate, EXTENSION_ID, fileUri, pictures, runIs, workspaceFolder } from '../harness/extension.ts';
+import {
+  activate,
+  EXTENSION_ID,
+  fileUri,
+  pictures,
+  placeCursor,
+  runIs,
+  workspaceFolder,
+} from '../harness/extension.ts';
 import { fromPalette, pick, take } from '../harness/pick.ts';
 import { note, suite, test, type Test } from '../harness/suite.ts';
 
@@ -75,7 +83,7 @@ async function atTheGap(before = ofMean, behind = ofRange): Promise<vscode.TextE
   await editor.edit((builder) => builder.replace(all, before + behind));
   await document.save();
   const place = document.positionAt(before.length);
-  editor.selection = new vscode.Selection(place, place);
+  await placeCursor(editor, place);
   return editor;
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { performance } from 'node:perf_hooks';
 import * as vscode from 'vscode';
 import { ask, delay, idle, inWorkbench, until } from '../harness/driver.ts';
-import { activate, fileUri } from '../harness/extension.ts';
+import { activate, fileUri, placeCursor } from '../harness/extension.ts';
 import { note, suite, test } from '../harness/suite.ts';
 
 /** Two show that it is measured; the bench asks for more. */
@@ -20,7 +20,7 @@ async function perKey(document: vscode.TextDocument, isOn: boolean): Promise<num
   const all = new vscode.Range(document.positionAt(0), document.positionAt(document.getText().length));
   await editor.edit((builder) => builder.replace(all, beginning));
   const end = document.positionAt(beginning.length);
-  editor.selection = new vscode.Selection(end, end);
+  await placeCursor(editor, end);
   await delay(2_000);
   const before = performance.eventLoopUtilization();
   await ask({ do: 'type', text: keys });
