@@ -4,30 +4,16 @@
  */
 import { betterModels, fetchMinutes } from '../protocol/models.ts';
 import { rangeKeywords, type Option } from '../protocol/options-kinds.ts';
-import { serverOptions, settingGroups, tuningOptions } from '../protocol/options-groups.ts';
+import { settingGroups, tuningOptions } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
 import { commandId, commandKeys, commands, hasGeneratedText, type CommandKey, type CommandSpec } from './commands.ts';
+import { restrictedSettings } from './restricted-settings.ts';
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
 /** `onStartupFinished`: completions and interrupted runs do not wait for a command. The other events can come before that. */
 export const activationEvents = ['onStartupFinished', 'onLanguage:exittrace', 'onWebviewPanel:earlyExit.curves'];
-
-/**
- * Settings that a folder cannot set unless it is trusted: they name files to load or programs to run, or give other programs access to this
- * machine.
- */
-export const restrictedSettings = [
-  'earlyExit.model',
-  'earlyExit.decoding.exits',
-  'earlyExit.tuning.data',
-  'earlyExit.tuning.on',
-  'earlyExit.backend.nodePath',
-  ...Object.entries(serverOptions as Record<string, Option<unknown>>)
-    .filter(([, { scope }]) => scope !== null)
-    .map(([name]) => `earlyExit.server.${name}`),
-];
 
 export const capabilities = {
   untrustedWorkspaces: {
@@ -203,7 +189,7 @@ const walkthrough = (): Json => ({
       'Watch the gap close',
       'The gap of each exit to the final one while they are tuned, with the dashed line of 0 to reach.',
       [
-        'One curve for each exit: how much less it foresees the text than the whole model does. At 0 it is as good; dots are text that it never learned from. Pause, resume and stop keep the work done.',
+        'One curve for each exit: how much worse than the whole model it predicts the text. At 0 it predicts as well. Dots are measured on text that it was not tuned on. Pause, resume and stop keep the work done.',
         `[Show Loss Curves](command:${commandId('showCurves')})`,
       ],
     ),

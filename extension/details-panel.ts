@@ -83,10 +83,9 @@ export function createDetailsPanel(
   // What exits predicted comes a moment behind the text.
   const following = generations.onChange(() => {
     const trace = generatedNow()?.trace;
-    if (!panel || !isReady || !shown || !trace) return;
-    if (isExplained(shown.trace) || !isExplained(trace)) return;
+    if (!panel || !shown || !trace || explainedTokens(trace) <= explainedTokens(shown.trace)) return;
     shown = { ...shown, trace };
-    post({ ...shown, token: null });
+    if (isReady) post({ ...shown, token: null });
   });
 
   context.subscriptions.push(following, onShown);
@@ -112,4 +111,4 @@ function rangeOf(document: vscode.TextDocument, generated: GeneratedText | undef
   return document.lineAt(tokenLines[token] ?? 0).range;
 }
 
-const isExplained = ({ tokens }: Trace): boolean => tokens.some(({ opinions }) => opinions !== undefined);
+const explainedTokens = ({ tokens }: Trace): number => tokens.filter(({ opinions }) => opinions !== undefined).length;

@@ -11,7 +11,7 @@ import type { App } from './app.ts';
 import { modelFor, modelTitle, withChosen } from './choices.ts';
 import { calibrationText, evaluationReport } from './exits-texts.ts';
 import { freeExitsFolder, freePath, modelInFolder } from './folder-paths.ts';
-import { workspaceFolders } from './folders.ts';
+import { currentFolder, folderOf, workspaceFolders } from './folders.ts';
 import { withoutGpu } from './generating.ts';
 import { offer } from './messages.ts';
 import { chosenModel, listExits, useExits } from './model-and-exits.ts';
@@ -34,7 +34,6 @@ let jobs = 0;
 export function createExitsJobs(app: App, showReport: (name: string, text: string) => Promise<void>): ExitsJobs {
   const changed = new vscode.EventEmitter<{ directory: string; outcomes: JobOutcome[] }>();
   app.context.subscriptions.push(changed);
-  const folderNow = (): string | undefined => workspaceFolders()[0];
 
   /** Null if the user dismissed the pick or the folder is not trusted. */
   const chooseExits = async (exits: ExitsSummary | null, title: string): Promise<ExitsSummary | null> => {
@@ -54,16 +53,17 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     kind: JobKind,
     title: string,
     exits: ExitsSummary | null,
+    folder: vscode.WorkspaceFolder | undefined,
     given: RecipeOptions,
   ): Promise<JobOutcome[] | null> => {
-    const folder = folderNow();
     const own = exits && 'data' in optionTables[kind] ? await dataOf(app, exits) : {};
-    const options = { ...recipeSettings(kind), ...own, ...(exits && { exits: exits.directory }), ...given };
-    const model = exits ? await modelOf(app, exits) : chosenModel();
-    const whole = { ...options, model, ...modelInFolder({ model }, folder) };
+    const settings = recipeSettings(kind, folder?.uri);
+    const options = { ...settings, ...own, ...(exits && { exits: exits.directory }), ...given };
+    const model = exits ? await modelOf(app, exits) : chosenModel(folder?.uri);
+    const whole = { ...options, model, ...modelInFolder({ model }, folder?.uri.fsPath) };
     const placed =
       'device' in whole || kind === 'calibrate' || kind === 'evaluate' ? await withoutGpu(app, whole) : whole;
-    return carryOut(app, kind, title, placed, folder);
+    return carryOut(app, kind, title, placed, folder?.uri.fsPath);
   };
 
   return {
@@ -71,7 +71,8 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     async calibrate(given) {
       const exits = await chooseExits(given, vscode.l10n.t('Calibrate Exits'));
       if (!exits) return;
-      const outcomes = await run('calibrate', vscode.l10n.t('Calibrating {0}', exits.name), exits, {});
+      const title = vscode.l10n.t('Calibrating {0}', exits.name);
+      const outcomes = await run('calibrate', title, exits, folderOf(exits.directory), {});
       if (!outcomes) return;
       changed.fire({ directory: exits.directory, outcomes });
       const calibrated = outcomes.find((event) => event.type === 'calibrated');
@@ -82,21 +83,23 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     },
     async evaluate(given) {
       const exits = await chooseExits(given, vscode.l10n.t('Evaluate Exits'));
-      const outcomes = exits && (await run('evaluate', vscode.l10n.t('Evaluating {0}', exits.name), exits, {}));
+      if (!exits) return;
+      const title = vscode.l10n.t('Evaluating {0}', exits.name);
+      const outcomes = await run('evaluate', title, exits, folderOf(exits.directory), {});
       const evaluated = outcomes?.find((event) => event.type === 'evaluated');
-      if (exits && evaluated) await showReport(exits.name, evaluationReport(exits.name, evaluated));
+      if (evaluated) await showReport(exits.name, evaluationReport(exits.name, evaluated));
     },
     async exportExit(given) {
       const exits = await chooseExits(given, vscode.l10n.t('Export Exit'));
-      const folder = folderNow();
+      const folder = exits ? folderOf(exits.directory) : undefined;
       if (!exits || folder === undefined) return;
       const items = exits.exits.map((label) => ({ label }));
       const picked = await showPick(items, { title: vscode.l10n.t('Choose the exit to export') });
       if (!picked) return;
       const exit = picked.label;
       const base = modelTitle(await modelOf(app, exits));
-      const out = freePath(folder, `${base}-exit-${exit.replace(':', '-')}`);
-      const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, { exit, out });
+      const out = freePath(folder.uri.fsPath, `${base}-exit-${exit.replace(':', '-')}`);
+      const outcomes = await run('export', vscode.l10n.t('Exporting {0}', exit), exits, folder, { exit, out });
       if (!outcomes) return;
       const text = vscode.l10n.t('Exported exit {0} as a model, in {1}.', exit, path.basename(out));
       offer(vscode.window.showInformationMessage, [text, saidOf(outcomes, ['warning'])].filter(Boolean).join(' '), [
@@ -108,7 +111,7 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
     },
     async importExits() {
       if (!requireTrust()) return;
-      const folder = folderNow();
+      const folder = currentFolder();
       if (folder === undefined)
         throw userError(
           'bad-argument',
@@ -117,12 +120,10 @@ export function createExitsJobs(app: App, showReport: (name: string, text: strin
         );
       const source = await askSource();
       if (!source) return;
-      const model = chosenModel();
-      const out = freeExitsFolder(folder, modelTitle(model), app.runs.list());
-      const outcomes = await run('import', vscode.l10n.t('Importing exits of {0}', modelBase(model)), null, {
-        ...source,
-        out,
-      });
+      const model = chosenModel(folder.uri);
+      const out = freeExitsFolder(folder.uri.fsPath, modelTitle(model), app.runs.list());
+      const title = vscode.l10n.t('Importing exits of {0}', modelBase(model));
+      const outcomes = await run('import', title, null, folder, { ...source, out });
       if (!outcomes) return;
       changed.fire({ directory: out, outcomes });
       const text = vscode.l10n.t('Imported the exits into {0}.', path.basename(out));
@@ -177,7 +178,7 @@ export async function withJobProgress<T>(
 
 /** The model for which exits were tuned, if it is found; else the chosen one, and the job reports the mismatch. */
 async function modelOf(app: App, exits: ExitsSummary): Promise<string> {
-  const current = chosenModel();
+  const current = chosenModel(folderOf(exits.directory)?.uri);
   const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
   return modelFor(exits, current, withChosen(found, current)) ?? current;
 }

@@ -30,10 +30,7 @@ async function announce(app: App, run: RunSummary): Promise<void> {
   const tuned = vscode.l10n.t('{0}: the exits are tuned.', run.title);
   const then = calibrated
     ? vscode.l10n.t('They are calibrated: {0}', calibrationText(calibrated))
-    : vscode.l10n.t(
-        'Until they are calibrated, no token leaves early by default: calibrating takes about {0} min.',
-        minutes!,
-      );
+    : vscode.l10n.t('By default no token leaves early until they are calibrated. That takes about {0} min.', minutes!);
   const calibrate = {
     title: vscode.l10n.t('Calibrate'),
     act: () => vscode.commands.executeCommand(commandId('calibrate'), run),

@@ -6,6 +6,7 @@ import { completionOptions } from '../protocol/options-completions.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { placeOf } from './completions/place.ts';
+import { currentScope } from './folders.ts';
 import type { GeneratedText } from './generated-text.ts';
 import { showFailure } from './messages.ts';
 import { exitsInUse } from './model-and-exits.ts';
@@ -73,9 +74,9 @@ export function stopGeneration(): void {
 }
 
 /** Settings for a generation; without named exits, the newest that were tuned for the model here. */
-export async function generateOptions(app: App, uri?: vscode.Uri): Promise<RecipeOptions> {
-  const options = await withoutGpu(app, recipeSettings('generate', uri));
-  const exits = await exitsInUse(app, uri);
+export async function generateOptions(app: App, scope = currentScope()): Promise<RecipeOptions> {
+  const options = await withoutGpu(app, recipeSettings('generate', scope));
+  const exits = await exitsInUse(app, scope);
   return exits === null ? options : { ...options, exits };
 }
 

@@ -11,8 +11,7 @@ import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
 import type { TokenRecord } from '../protocol/trace.ts';
 import type { Backend } from './backend.ts';
 import { createExplanations } from './explanations.ts';
-import { generateInFolder } from './folder-paths.ts';
-import { workspaceFolders } from './folders.ts';
+import { inTrustedFolder } from './folders.ts';
 import { textOf, type GeneratedText } from './generated-text.ts';
 import { growText } from './growing-text.ts';
 import { beginInsertion } from './insertion.ts';
@@ -168,15 +167,3 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
 }
 
 const lineEndOf = ({ eol }: vscode.TextDocument): string => (eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n');
-
-/** Options of a generation, with paths of the document's folder, else of the first one. */
-export const inTrustedFolder = (options: RecipeOptions, uri?: vscode.Uri): RecipeOptions =>
-  generateInFolder(options, trustedFolders(uri));
-
-/** None if the folders are not trusted: they cannot put a model of their own in the place of the named one. */
-function trustedFolders(uri?: vscode.Uri): readonly string[] {
-  if (!vscode.workspace.isTrusted) return [];
-  const own = uri && vscode.workspace.getWorkspaceFolder(uri)?.uri;
-  const [first] = workspaceFolders();
-  return [...(own?.scheme === 'file' ? [own.fsPath] : []), ...(first === undefined ? [] : [first])];
-}

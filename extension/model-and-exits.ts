@@ -7,7 +7,7 @@ import type { ExitsSummary, StudySummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { belongsTo, modelFor, withChosen } from './choices.ts';
 import { commandId } from './commands.ts';
-import { workspaceFolders } from './folders.ts';
+import { currentScope, inTrustedFolder, workspaceFolders } from './folders.ts';
 import { offer } from './messages.ts';
 import { showPick } from './pick.ts';
 import { explicit } from './settings.ts';
@@ -15,17 +15,23 @@ import { explicit } from './settings.ts';
 const MODEL = 'earlyExit.model';
 const EXITS = 'earlyExit.decoding.exits';
 
-/** Value of the setting `earlyExit.model`. */
-export function chosenModel(scope?: vscode.Uri): string {
+/** Value of the setting `earlyExit.model`, by default for the active document. */
+export function chosenModel(scope = currentScope()): string {
   const model = explicit(MODEL, scope);
   return typeof model === 'string' ? model : shippedModel;
 }
 
 /** Directory of the exits that generation uses: the chosen ones, else the newest of the model; null without any. */
-export async function exitsInUse(app: App, scope?: vscode.Uri): Promise<string | null> {
-  const chosen = explicit(EXITS, scope);
-  if (typeof chosen === 'string') return chosen;
+export async function exitsInUse(app: App, scope = currentScope()): Promise<string | null> {
+  const chosen = chosenExits(scope);
+  if (chosen !== null) return chosen;
   return vscode.workspace.isTrusted ? newestExits(app, chosenModel(scope)) : null;
+}
+
+/** Directory that the setting `earlyExit.decoding.exits` names; null without one. */
+function chosenExits(scope = currentScope()): string | null {
+  const { exits } = inTrustedFolder({ exits: explicit(EXITS, scope) }, scope);
+  return typeof exits === 'string' ? exits : null;
 }
 
 /** The newest exits of a model below the folders: by its name, else by its weights, which may lie under another name. */
@@ -75,9 +81,9 @@ export async function useExits(app: App, exits: ExitsSummary): Promise<void> {
 
 /** Chooses a model; exits that were chosen for another one give way to the newest of this. */
 export async function useModel(app: App, model: string): Promise<void> {
-  const chosen = explicit(EXITS);
+  const chosen = model === chosenModel() ? null : chosenExits();
   const exits = (await listExits(app)).find(({ directory }) => directory === chosen);
-  if (chosen !== undefined && (!exits || !belongsTo(exits, model))) await set(EXITS, undefined);
+  if (chosen !== null && (!exits || !belongsTo(exits, model))) await set(EXITS, undefined);
   await set(MODEL, model);
 }
 
@@ -109,12 +115,21 @@ async function chooseModelFor(exits: ExitsSummary): Promise<void> {
   if (belongsTo(exits, chosenModel())) await set(EXITS, exits.directory);
 }
 
-/** Values of the folder itself do not count if it is not trusted. Undefined removes a value wherever it counts. */
+/**
+ * Sets a value where it counts for the active document: in its folder if that has one, else in the workspace, else, as in folders that are
+ * not trusted, for the user. Undefined removes a value wherever it counts.
+ */
 async function set(setting: string, value: unknown): Promise<void> {
-  const { Global, Workspace } = vscode.ConfigurationTarget;
+  const { Global, Workspace, WorkspaceFolder } = vscode.ConfigurationTarget;
   const counts = vscode.workspace.workspaceFolders !== undefined && vscode.workspace.isTrusted;
-  const configuration = vscode.workspace.getConfiguration();
-  await configuration.update(setting, value, counts ? Workspace : Global);
-  const isLeft = value === undefined && configuration.inspect(setting)?.globalValue !== undefined;
-  if (counts && isLeft) await configuration.update(setting, undefined, Global);
+  const configuration = vscode.workspace.getConfiguration(undefined, currentScope() ?? null);
+  const found = configuration.inspect(setting);
+  const isOfFolder = counts && workspaceFolders().length > 1 && found?.workspaceFolderValue !== undefined;
+  const [first, ...others] = [
+    ...(isOfFolder ? [WorkspaceFolder] : []),
+    ...(counts && (!isOfFolder || found?.workspaceValue !== undefined) ? [Workspace] : []),
+    ...(!counts || found?.globalValue !== undefined ? [Global] : []),
+  ];
+  await configuration.update(setting, value, first);
+  if (value === undefined) for (const target of others) await configuration.update(setting, undefined, target);
 }

@@ -3,8 +3,7 @@ import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId } from './commands.ts';
-import { generateInFolder } from './folder-paths.ts';
-import { workspaceFolders } from './folders.ts';
+import { inTrustedFolder } from './folders.ts';
 import { generateOptions, withoutGpu } from './generating.ts';
 import { recipeSettings } from './settings.ts';
 import { requireTrustToServe } from './workspace-trust.ts';
@@ -46,7 +45,7 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
   return {
     async start() {
       if (!requireTrustToServe()) return null;
-      const { model, exits } = generateInFolder(await generateOptions(app), workspaceFolders().slice(0, 1));
+      const { model, exits } = inTrustedFolder(await generateOptions(app));
       const options = {
         ...(await withoutGpu(app, recipeSettings('serve'))),
         ...(model !== undefined && { model }),

@@ -13,6 +13,7 @@ import {
 } from '../protocol/options.ts';
 import { describeError, userError } from '../protocol/errors.ts';
 import type { DisplayOptions, RecipeOptions } from '../protocol/server.ts';
+import { restrictedSettings } from './restricted-settings.ts';
 
 /** Options of a recipe that settings touch, by the recipe's names; defaults are left to the recipe. */
 export function recipeSettings(command: CommandName, scope?: vscode.ConfigurationScope): RecipeOptions {
@@ -28,9 +29,10 @@ export function recipeSettings(command: CommandName, scope?: vscode.Configuratio
 /** The value that a user or a folder set; undefined for the default. An untrusted folder's restricted values do not count. */
 export function explicit(setting: string, scope?: vscode.ConfigurationScope): unknown {
   const found = vscode.workspace.getConfiguration(undefined, scope ?? null).inspect(setting);
-  if (!found) return undefined;
-  const trusted = vscode.workspace.isTrusted;
-  return (trusted ? (found.workspaceFolderValue ?? found.workspaceValue) : undefined) ?? found.globalValue ?? undefined;
+  const countsInFolder = vscode.workspace.isTrusted || !restrictedSettings.includes(setting);
+  const ofFolder = countsInFolder ? [found?.workspaceFolderValue, found?.workspaceValue] : [];
+  // Null is a value: it takes back what is set further out.
+  return [...ofFolder, found?.globalValue].find((value) => value !== undefined) ?? undefined;
 }
 
 export type Display = OptionValues<typeof displayOptions>;

@@ -8,6 +8,7 @@ import type { Status } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import type { Completions } from './completions/completions.ts';
 import { commandId, commands, type CommandKey } from './commands.ts';
+import { currentScope } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { showPick } from './pick.ts';
 import { explicit, type CompletionSettings } from './settings.ts';
@@ -27,7 +28,7 @@ export function createStatusItem(
   const draw = (): void => {
     const state = app.backend.state();
     const run = app.runs.running();
-    const set = explicit('earlyExit.decoding.mode') ?? decodingOptions.mode.default;
+    const set = explicit('earlyExit.decoding.mode', currentScope()) ?? decodingOptions.mode.default;
     const mode = typeof set === 'string' ? set : '';
     const done = run ? doneShare(run, Date.now()) : null;
     item.text = statusText({ state, status, model: chosenModel(), mode, done }, texts());
@@ -49,6 +50,7 @@ export function createStatusItem(
     }),
     app.runs.onChange(draw),
     completions.onChange(draw),
+    vscode.window.onDidChangeActiveTextEditor(draw),
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && draw()),
   );
 }

@@ -9,7 +9,7 @@ import type { App } from './app.ts';
 import { belongsTo, settingOf, withChosen, type ListedModel } from './choices.ts';
 import { commandId } from './commands.ts';
 import { exitsRow } from './exits-texts.ts';
-import { workspaceFolders } from './folders.ts';
+import { currentFolder, workspaceFolders } from './folders.ts';
 import { chosenModel, exitsInUse, listExits, listStudies } from './model-and-exits.ts';
 import { kindText } from './model-pick.ts';
 
@@ -47,6 +47,8 @@ export function createViews(app: App, subscriptions: vscode.Disposable[]): Views
   );
   const refresh = (): void => [runs, exits, studies, models].forEach((each) => each.refresh());
 
+  /** Whose model and exits are marked as those in use. */
+  let current = currentFolder()?.name;
   /** States of the runs, so that what a run wrote is looked for when it ends and not at each of its steps. */
   let states = '';
   subscriptions.push(
@@ -59,6 +61,11 @@ export function createViews(app: App, subscriptions: vscode.Disposable[]): Views
     }),
     vscode.workspace.onDidChangeConfiguration((event) => event.affectsConfiguration('earlyExit') && refresh()),
     vscode.workspace.onDidChangeWorkspaceFolders(refresh),
+    vscode.window.onDidChangeActiveTextEditor(() => {
+      const now = currentFolder()?.name;
+      if (now !== current) refresh();
+      current = now;
+    }),
     vscode.workspace.onDidGrantWorkspaceTrust(refresh),
     vscode.window.registerTreeDataProvider('earlyExit.runs', runs.provider),
     vscode.window.registerTreeDataProvider('earlyExit.exits', exits.provider),

@@ -66,6 +66,8 @@ export interface Probation {
    * that is off stays off.
    */
   standing(exit: ExitPoint, index: number, agreesClearly: boolean): Standing;
+  /** Whether so much of the prompt is strange to an exit that no number of checks would let it decide. */
+  isStrange(exit: ExitPoint): boolean;
   /** The full model decided the token at `index` of the text, of which the exit was sure; in the order of the text. */
   checked(exit: string, index: number, what: Pick<Check, 'confidence' | 'agreesClearly' | 'isRight'>): void;
   /** Adds checks within the prompt. */
@@ -107,10 +109,12 @@ export function newProbation(prompt: readonly number[], checks: Check[]): Probat
     }
     return shown;
   };
+  const proofsOf = ({ strange }: Shown): number => proofs + 10 * riseByTenth * strange;
   return {
+    isStrange: (exit) => proofsOf(shownBy(exit)) > most,
     standing(exit, index, agreesClearly) {
       const shown = shownBy(exit);
-      const needed = agreesClearly ? 0 : proofs + 10 * riseByTenth * shown.strange;
+      const needed = agreesClearly ? 0 : proofsOf(shown);
       if (!agreesClearly && (needed > most || contradicts(shown))) return 'off';
       // What the prompt shows is known before the text begins.
       const settled = Math.max(prompt.length, prompt.length + index - lag);

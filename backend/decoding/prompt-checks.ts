@@ -67,6 +67,8 @@ export async function checksOf(
       earlier[n]!.push(readout);
     }
   }
+  // Hints and heads by position, so that what they show is the same however the prompt comes in pieces.
+  guesses.sort((a, b) => a.position - b.position);
   const isDisputed = ({ position, token }: Guess): boolean => token !== prompt[position];
   const disputed = [...new Set(guesses.filter(isDisputed).map(({ position }) => position))];
   const read = await cache.readAt(
@@ -94,5 +96,6 @@ function hintsWithin(
   const removed = prompt.length - before.length;
   const first = Math.min(to, Math.max(from, removed === 0 ? 0 : prompt.lastIndexOf(fim!.middle) + 1));
   const none = Array.from({ length: first - from }, () => null);
+  if (first === to) return none;
   return [...none, ...hintsBehind(before.slice(0, to - removed), first - removed)];
 }

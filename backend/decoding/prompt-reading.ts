@@ -156,8 +156,8 @@ export async function readPiece(
     reading.regrets.push(...(await regretsAt(model, cache, { row, end }, said!.readouts, tokens)));
   }
   if (probation && judgedFrom < end) {
-    const isAsked = (exit: ExitPoint): boolean =>
-      isHeadRead(request, exit.id) && probation.standing(exit, 0, false) !== 'off';
+    // What an earlier piece of the prompt has shown does not count: where pieces end must not matter.
+    const isAsked = (exit: ExitPoint): boolean => isHeadRead(request, exit.id) && !probation.isStrange(exit);
     const checked = { from: judgedFrom, to: end };
     probation.judged(
       await checksOf(model, cache, row, prompt, checked, { ...request, fim: request.codec.fim, isAsked }),

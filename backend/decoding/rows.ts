@@ -22,7 +22,7 @@ export interface Row {
 
 /** What a text needs of what is remembered of its prompt. */
 export interface RowNeeds {
-  /** Number of tokens at the end of the prompt of which most must have been compared with the full model, else they are read again. */
+  /** So many tokens at the end of the prompt are read again, unless exits were compared with the full model in their second half at least. */
   readonly checked?: number;
   /** From this position on the final exit can be read; default: at the last token of the prompt. */
   readonly readFrom?: number;

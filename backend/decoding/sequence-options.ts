@@ -29,7 +29,10 @@ export function sequenceOptions(options: GenerateOptions, open: OpenModel): Sequ
   const { model, tokenizer, calibration } = open;
   checkExitNames(options, open);
   const mode = modeOf(options, calibration);
-  const isEnabled = enabledExits(options, calibration, model.spec.layers.length);
+  const isUsed = enabledExits(options, calibration, model.spec.layers.length);
+  // An open model may be cut at exits of another request.
+  const own = new Set(open.exits.map(exitId));
+  const isEnabled = (exit: string): boolean => own.has(exit) && isUsed(exit);
   const judged = mode === 'fast' && calibratedThresholds(options, calibration) !== null ? calibration : null;
   const { temperature, topK, topP, minP, repetitionPenalty } = options;
   return {

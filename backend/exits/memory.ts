@@ -32,12 +32,23 @@ export const entryWidth = ({ kvHeads, headDimensions }: ModelSpec): number => kv
 
 export const memoryRows = (spec: ModelSpec, cut: Cut): number => 2 * entryWidth(spec) * layersBehind(spec, cut).length;
 
-/** Bytes that the sums of one memory's fit may take: of a large model with a head of keys for each of queries, a shallow cut has more. */
-const mostSums = 4 * 2 ** 30;
+/** Matrices of the size of a memory, in float64, that its fit keeps from the first window on, and that solving takes beside them for a while. */
+const [keptMatrices, solvingMatrices] = [2, 6];
 
-/** Whether the memory of a cut is small enough to be fitted. */
-export const isFittable = (spec: ModelSpec, cut: Cut): boolean =>
-  Float64Array.BYTES_PER_ELEMENT * (spec.hidden + 1) * memoryRows(spec, cut) <= mostSums;
+/** Those of these cuts whose memories can be fitted within this number of bytes. The shallowest, which take most, are left out first. */
+export function fittableCuts(spec: ModelSpec, cuts: readonly Cut[], bytes: number): Cut[] {
+  let kept = 0;
+  return [...cuts]
+    .sort(compareCuts)
+    .reverse()
+    .filter((cut) => {
+      const matrix = Float64Array.BYTES_PER_ELEMENT * (spec.hidden + 1) * memoryRows(spec, cut);
+      const fits = kept + (keptMatrices + solvingMatrices) * matrix <= bytes;
+      kept += keptMatrices * matrix;
+      return fits;
+    })
+    .reverse();
+}
 
 /** Number of first tokens of a text that are always computed in full, since much attention rests on them. Memories are not fitted on them. */
 export const firstTokens = 4;

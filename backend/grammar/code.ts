@@ -77,10 +77,14 @@ export function* compileRules({ root, rules }: Rules): Steps<Code> {
     classes.set(key, made);
     return [made];
   };
+  /** Operators that repetitions ask for, which are counted before they are made: a sequence or a choice gathers those of all its parts. */
+  let copied = 0;
   const repeated = (part: readonly number[], least: number, most: number | null): number[] => {
     if (most !== null && most < least) throw badGrammar(`a part of it comes at least ${least} times, at most ${most}`);
     const copies = least + (most === null ? 1 : Math.max(0, most - least));
-    if (copies * (part.length + 2) > mostOperators) throw badGrammar(`it has more than ${mostOperators} parts`);
+    copied += least * part.length;
+    if (Math.max(copied, copies * (part.length + 2)) > mostOperators)
+      throw badGrammar(`it has more than ${mostOperators} parts`);
     const needed = Array.from({ length: least }, () => part).flat();
     if (most === null) {
       const itself = starts.push([]) - 1;

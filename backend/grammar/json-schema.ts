@@ -20,6 +20,7 @@ const mostSchemas = 20_000;
 const mostTogether = 1_000;
 /** A schema that is made of others counts once for each so many characters. */
 const charactersOfOne = 1_000;
+const costOf = (text: string): number => Math.floor(text.length / charactersOfOne);
 
 /** `around`: the text before and after the value. @throws UserError for a schema that no grammar can express. */
 export function schemaRules(schema: unknown, around: readonly [before: string, behind: string] = ['', '']): Rules {
@@ -39,6 +40,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     count += schemas;
     if (count > mostSchemas) throw badGrammar(`it has more than ${mostSchemas} schemas`);
   };
+  const inPlace = (given: unknown): Schema => resolved(schema, given, spend);
   const value = (given: unknown, depth: number): Expression => {
     spend(1);
     if (depth > mostDepth) throw badGrammar(`its schemas are nested deeper than ${mostDepth}`);
@@ -48,7 +50,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     if ('$ref' in one) {
       const rest = without(one, ['$ref']);
       const { schema: target, name } = referred(schema, one['$ref']);
-      return restricts(rest) ? together([rest, resolved(schema, target)]) : define(name, () => value(target, 0));
+      return restricts(rest) ? together([rest, inPlace(target)]) : define(name, () => value(target, 0));
     }
     for (const key of ['anyOf', 'oneOf', 'allOf']) {
       const parts = listIn(one, key);
@@ -63,11 +65,13 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
   /** Some of these schemas, or all of them, and `rest` in any case. */
   const combined = (key: string, parts: readonly unknown[], rest: Schema, depth: number): Expression => {
     if (parts.length > mostTogether) throw badGrammar(`${key} has more than ${mostTogether} schemas`);
-    if (key === 'allOf') return together([rest, ...parts.map((part) => resolved(schema, part))]);
+    if (key === 'allOf') return together([rest, ...parts.map((part) => inPlace(part))]);
+    const cost = 1 + costOf(JSON.stringify(rest));
     const within = (part: unknown): Expression[] => {
       if (!restricts(rest)) return [value(part, depth + 1)];
-      const both = merged([rest, resolved(schema, part)]);
-      return isPossible(both, (each) => resolved(schema, each)) ? [made(both)] : [];
+      spend(cost);
+      const both = merged([rest, inPlace(part)]);
+      return isPossible(both, inPlace) ? [made(both)] : [];
     };
     const options = parts.filter((part) => part !== false).flatMap(within);
     if (options.length === 0) throw badGrammar(`${key} is empty, or nothing fits it`);
@@ -80,7 +84,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
   /** A schema that is made of others may lead to itself, as a reference may. */
   const made = (one: Schema): Expression => {
     const name = JSON.stringify(one);
-    spend(Math.floor(name.length / charactersOfOne));
+    spend(costOf(name));
     return define(`made ${name}`, () => value(one, 0));
   };
 

@@ -104,8 +104,8 @@ function commonTypes(a: readonly unknown[], b: readonly unknown[]): unknown {
 }
 
 /**
- * To a property that only one schema names, `additionalProperties` of the other applies. If both are closed, what both name is allowed: by
- * the letter nothing would be, but that is how Zod writes an intersection.
+ * To a property that only one schema names, `additionalProperties` of the other applies. If both are closed, the properties of either are
+ * allowed: strictly, only those that both name would be, but Zod writes an intersection this way.
  */
 function joinedProperties(a: Schema, b: Schema): Schema {
   const [left, right] = [recordIn(a, 'properties') ?? {}, recordIn(b, 'properties') ?? {}];

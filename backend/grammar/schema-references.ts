@@ -22,10 +22,11 @@ export function referred(whole: unknown, reference: unknown): { schema: unknown;
   return { schema: found, name: `ref ${reference}` };
 }
 
-/** A schema in its place; references at its top are followed. */
-export function resolved(whole: unknown, given: unknown, depth = 0): Schema {
+/** A schema in its place; references at its top are followed, and `spend` is told of each. */
+export function resolved(whole: unknown, given: unknown, spend: (schemas: number) => void, depth = 0): Schema {
   const one = given === true ? {} : asSchema(given);
   if (depth > mostDepth) throw badGrammar('its references go round');
   if (!('$ref' in one)) return one;
-  return merged([without(one, ['$ref']), resolved(whole, referred(whole, one['$ref']).schema, depth + 1)]);
+  spend(1);
+  return merged([without(one, ['$ref']), resolved(whole, referred(whole, one['$ref']).schema, spend, depth + 1)]);
 }

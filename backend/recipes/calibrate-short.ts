@@ -25,7 +25,9 @@ export async function* calibrateShort(
     yield { type: 'warning', message: `The exits are not calibrated: ${left} s are left, which is too short for it.` };
     return;
   }
-  const { model, data, sequenceLength, device, gpuLayers, threads } = options;
+  const { model, data, device, gpuLayers, threads } = options;
+  // The same text in windows that are long enough for a prompt and what follows it.
+  const sequenceLength = Math.max(options.sequenceLength, parseOptions('calibrate', {}).sequenceLength);
   const { certainty, calibrationTokens } = options;
   const promise = { promise: options.promise && promiseText(options.promise), certainty, calibrationTokens };
   const place = { device, gpuLayers, threads };

@@ -96,8 +96,9 @@ export async function openGenerator(
   const isWhole = exits !== null && readsAll(options);
   const cuts = JSON.stringify([mode, policy, threshold.calibrated, disable, promptExit, deferred, isWhole]);
   const isCut = (one: OpenGenerator): boolean => one.checkpoint === checkpoint && (one.cuts === cuts || one.isWhole);
+  const readsNone = exits === null && !readsAll(options);
   const own =
-    generators.find((one) => one.place === place && (exits === null || isCut(one))) ??
+    generators.find((one) => one.place === place && (readsNone || isCut(one))) ??
     keep({ place, checkpoint, cuts, isWhole }, (release) =>
       open(options, exits, { rememberedBytes, texts, measures }, release),
     );

@@ -120,4 +120,4 @@ function checkFit({ directory, exits, shapes, calibration }: Checkpoint, { spec,
 export const withoutMemory = (directory: string, { remembers }: Pick<OpenedExits, 'remembers'>): string | null =>
   remembers
     ? null
-    : `The exits in ${directory} have no memory: what a token skips that leaves early is computed with a later one, which gives back most of what leaving saves. tune with --initialise fit gives them one.`;
+    : `The exits in ${directory} have no memory: when a token leaves early, the layers that it skipped are computed with a later token, which takes most of the time that leaving saves. tune with --initialise fit gives them one.`;

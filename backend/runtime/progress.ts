@@ -11,7 +11,7 @@ export interface Progress {
   filled: number[][];
   /** For each row, the number of tokens up to the last one that the last stage ran without keeping its stream: these cannot be read. */
   unreadable: number[];
-  /** For each row, the number of tokens up to the last one that no stage behind an exit ran, since a memory filled it: nor can these. */
+  /** For each row, the number of tokens up to the last one that the last stage left out, since a memory had filled it. Nor can these be read. */
   skipped: number[];
   /** For each row, the tokens that a memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
   left: Map<number, number>[];

@@ -99,9 +99,7 @@ function logprobsOf({ prompt, tokens, offset }: Shown, count: number): object {
     tokens: all.map(({ token }) => token),
     token_logprobs: all.map(({ logProbability }) => logProbability),
     top_logprobs: all.map(({ logProbability, alternatives }) =>
-      logProbability === null
-        ? null
-        : Object.fromEntries(alternatives.slice(0, count).map((each) => [each.text, each.logProbability])),
+      logProbability === null ? null : byText(alternatives.slice(0, count)),
     ),
     text_offset: all.map(({ text }) => {
       const start = at;
@@ -109,6 +107,13 @@ function logprobsOf({ prompt, tokens, offset }: Shown, count: number): object {
       return start;
     }),
   };
+}
+
+/** Log probabilities by text. Parts of characters have the same text: the likeliest stands, which comes first. */
+function byText(alternatives: Scored['alternatives']): Record<string, number> {
+  const found = new Map<string, number>();
+  for (const { text, logProbability } of alternatives) if (!found.has(text)) found.set(text, logProbability);
+  return Object.fromEntries(found);
 }
 
 interface Scored {

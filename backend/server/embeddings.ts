@@ -8,7 +8,7 @@ import { promptsField, requestOf } from './requests.ts';
 import type { Served } from './served.ts';
 
 export function embeddings(body: Body, served: Served): Endpoint {
-  const { encoding_format: format = 'float' } = body;
+  const format = body['encoding_format'] ?? 'float';
   if (format !== 'float' && format !== 'base64') throw badField('encoding_format', 'float or base64', format);
   const pooling = poolingOf(body, served);
   const request = vectorRequest(body, served, promptsField({ prompt: body['input'] }, 'input'), pooling);

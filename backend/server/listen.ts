@@ -100,8 +100,8 @@ export async function listen(settings: ServerSettings): Promise<OpenServer> {
 }
 
 /**
- * Settles when an answer that has ended has been taken, or its socket is closed; at once for one that has no socket: it is over, or waits
- * behind another of its socket.
+ * Settles once an answer that has ended has been sent in full, or its socket has closed. An answer without a socket settles at once: it has
+ * been sent already, or waits behind another one of its connection.
  */
 const sent = (response: ServerResponse): Promise<void> =>
   new Promise((resolve) => {

@@ -35,6 +35,17 @@ interface Client {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** Closes a response with its socket, also one that waits behind another response of that socket, which Node does not. */
+function endWithSocket({ socket }: IncomingMessage, response: ServerResponse): void {
+  const close = (): void => {
+    if (response.closed) return;
+    response.destroy();
+    response.emit('close');
+  };
+  socket.once('close', close);
+  response.once('close', () => socket.off('close', close));
+}
+
 const noBody: ReadBody = { value: {}, bytes: 0 };
 
 /** Answers one request. Errors become answers, so it never rejects. */
@@ -48,6 +59,7 @@ export async function respond(
   const gone = new AbortController();
   response.on('close', () => gone.abort());
   response.on('error', () => gone.abort());
+  endWithSocket(request, response);
   // A socket that times out is closed: not while its answer is awaited, but if what has been ended is not taken.
   response.setTimeout(0);
   response.once('prefinish', () => response.setTimeout(answering.readerMilliseconds));

@@ -1,7 +1,7 @@
 /** A stream of records to one client. A reader that falls far behind is disconnected, since its records would only pile up. */
 import type { ServerResponse } from 'node:http';
 
-/** Most bytes that wait for a reader. */
+/** Most bytes that wait for a reader, beside its longest record. */
 const mostWaiting = 1 << 20;
 
 /**
@@ -34,10 +34,12 @@ export function openStream(
   });
   // Sent on their own, since headers would otherwise wait for the first record.
   response.flushHeaders();
+  let longest = 0;
   const write = (text: string): void => {
     if (response.destroyed) return;
     response.write(text);
-    if (response.writableLength > mostWaiting) response.destroy();
+    longest = Math.max(longest, Buffer.byteLength(text));
+    if (response.writableLength > mostWaiting + longest) response.destroy();
     silence.refresh();
   };
   const send = (value: object, name?: string): void => {

@@ -163,7 +163,7 @@ export function openWriter(
       let leave: () => void = () => undefined;
       try {
         if (signal.aborted) throw gone();
-        // An error of sending arrives at once, and nothing waits for it.
+        // `send` throws if the question cannot be copied to the thread: nothing waits for an answer yet.
         job.send({ type: 'ask', id, sender, question });
         return await new Promise<Answers[Kind]>((resolve, reject) => {
           leave = () => {

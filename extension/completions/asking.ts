@@ -22,8 +22,8 @@ export interface Asking {
   /** The likeliest first. Null once the token fires. */
   ask(place: Place, suggestions: number, token: vscode.CancellationToken): Promise<readonly Found[] | null>;
   /**
-   * When idle, requests what would follow if a suggestion were accepted. If the clock cut the suggestion off within its line, the place has
-   * one with the rest of the line from then on; `growing` null: its suggestions stay as they are.
+   * When idle, requests what would follow if a suggestion were accepted. If the clock cut the suggestion off within its line, a longer
+   * one, with the rest of the line, replaces it at this place. With `growing` null nothing is replaced.
    */
   ahead(place: Place, suggestion: Suggested<Trace>, growing: Growing | null): Promise<void>;
   /** When idle, computes the prompt of a place ahead. */

@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
 import { withoutGpu } from '../generating.ts';
-import { inTrustedFolder } from '../generations.ts';
+import { inTrustedFolder } from '../folders.ts';
 import { exitsInUse } from '../model-and-exits.ts';
 import { recipeSettings } from '../settings.ts';
 

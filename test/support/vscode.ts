@@ -37,16 +37,21 @@ export class LanguageModelTextPart {
   constructor(readonly value: string) {}
 }
 
-const settings = new Map<string, unknown>();
+type Level = 'globalValue' | 'workspaceValue' | 'workspaceFolderValue';
+const settings: Readonly<Record<Level, Map<string, unknown>>> = {
+  globalValue: new Map(),
+  workspaceValue: new Map(),
+  workspaceFolderValue: new Map(),
+};
 const changed = new EventEmitter();
 
 export const ConfigurationTarget = { Global: 1, Workspace: 2, WorkspaceFolder: 3 } as const;
 /** Where the extension wrote a setting last. */
 export const writtenTo = new Map<string, number>();
 
-/** Sets one for the user, and tells of it. */
-export function setSetting(name: string, value: unknown): void {
-  settings.set(name, value);
+/** Sets one, by default for the user, and tells of it. */
+export function setSetting(name: string, value: unknown, level: Level = 'globalValue'): void {
+  settings[level].set(name, value);
   changed.fire({ affectsConfiguration: (section: string) => name.startsWith(section) });
 }
 
@@ -61,16 +66,21 @@ export const workspace = {
   getConfiguration: (section?: string) => {
     const whole = (name: string): string => [section, name].filter(Boolean).join('.');
     return {
-      inspect: (name: string) => ({ globalValue: settings.get(whole(name)) }),
-      get: (name: string) => settings.get(whole(name)),
+      inspect: (name: string) =>
+        Object.fromEntries(Object.entries(settings).map(([level, values]) => [level, values.get(whole(name))])),
+      get: (name: string) =>
+        [settings.workspaceFolderValue, settings.workspaceValue, settings.globalValue]
+          .map((values) => values.get(whole(name)))
+          .find((value) => value !== undefined),
       update: async (name: string, value: unknown, target: number) => {
         writtenTo.set(whole(name), target);
-        setSetting(whole(name), value);
+        const levels = ['globalValue', 'workspaceValue', 'workspaceFolderValue'] as const;
+        setSetting(whole(name), value, levels[target - 1]);
       },
     };
   },
   getWorkspaceFolder: ({ path }: { path: string }): Folder | undefined =>
-    workspace.workspaceFolders?.find(({ uri }) => path.startsWith(`${uri.path}/`)),
+    workspace.workspaceFolders?.find(({ uri }) => path === uri.path || path.startsWith(`${uri.path}/`)),
 };
 
 /** What was said, without what could be picked. */

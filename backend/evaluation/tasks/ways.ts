@@ -61,10 +61,10 @@ export const inReadingOrder = (ways: readonly Way[]): Way[] =>
   [...ways].sort((a, b) => Number(judgesPrompt(b.how)) - Number(judgesPrompt(a.how)));
 
 const notCalibrated =
-  'The exits are not calibrated: that way is left out. early-exit calibrate finds thresholds with a promise.';
+  'The exits are not calibrated, so the way “calibrated” is left out. early-exit calibrate finds thresholds with a promise.';
 
 const noneUsed =
-  'Calibrating found no exit that saves time within its promise: the way calibrated would be full depth, and is left out.';
+  'Calibrating found no exit that saves time within its promise. The way “calibrated” is left out, since it would be full depth.';
 
 const notUsual = (fastest: Mode): string =>
-  `Calibrating found that ${fastest} is faster here, so generate uses that by default; the way calibrated leaves early all the same, at the calibrated thresholds.`;
+  `Calibrating found that ${fastest} is faster here, so generate uses that by default. The way “calibrated” still leaves early, at the calibrated thresholds.`;

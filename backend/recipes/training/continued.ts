@@ -123,7 +123,9 @@ export async function publish(directory: string): Promise<string> {
     const base = await identify(model).finally(() => model.close());
     const shapes = new Map([...best.exits].map(([name, { shape }]) => [name, shape]));
     const values = new Map([...best.exits].map(([name, tensor]) => [name, floatsOf(best.source.read(tensor))]));
-    const info = { base, exits: opened.exits, tuning: { ...opened.tuning, model: folder }, calibration: null };
+    // The model may be the one that was published before, for which its exits are calibrated.
+    const calibration = opened.base.sha256 === base.sha256 ? opened.calibration : null;
+    const info = { base, exits: opened.exits, tuning: { ...opened.tuning, model: folder }, calibration };
     writeExits(directory, info, values, shapes, best.progress);
     return folder;
   } finally {

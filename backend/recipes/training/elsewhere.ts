@@ -26,6 +26,7 @@ import { requireTrainable } from '../../cluster/trainable.ts';
 import { inStreamOrder } from '../backbone.ts';
 import { readyEvent } from '../reporting.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
+import { continuedText } from '../measured-text.ts';
 import { identify, openWithTokenizer } from '../opened.ts';
 import { findText, readText, windowsOf } from '../text.ts';
 import { inspectRemote, sourcesFolder, type Remote } from '../remote.ts';
@@ -178,6 +179,7 @@ async function* prepare(
   const { mesh } = remote;
   if (continues) requireReplicas(mesh);
   if (remote.note !== null) yield { type: 'warning', message: remote.note };
+  for (const message of begun ? continuedText(options, begun.tuning) : []) yield { type: 'warning', message };
   yield readyEvent(model, places, `PyTorch, ${meshText(mesh)}`);
   const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());

@@ -1,11 +1,12 @@
 /** The parts of a tuning run: model, text, exits with their heads, sources of states, and held-out scores. */
+import { bytesText } from '../../../protocol/bytes-text.ts';
 import { plural } from '../../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../../protocol/options-notations.ts';
 import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
 import type { TokenSets } from '../../data/packing.ts';
 import { openHeldOut, type HeldOut } from '../../evaluation/scores.ts';
-import { isFittable, layersBehind, memoryCuts } from '../../exits/memory.ts';
+import { fittableCuts, layersBehind, memoryCuts } from '../../exits/memory.ts';
 import { exitParameters, parameterSize } from '../../exits/parameters.ts';
 import { exitCut } from '../../exits/architectures.ts';
 import { shortlistsOf, type ExitSpec, type HeadSpec } from '../../exits/spec.ts';
@@ -14,8 +15,8 @@ import { remembering } from '../../model/overlay.ts';
 import { multipliedSize, sizeOf } from '../../model/expected-parameters.ts';
 import { finalCut, type Cut } from '../../model/spec.ts';
 import { placeOn } from '../../devices/fallback.ts';
-import { chooseDevice, type Device } from '../../devices/devices.ts';
-import { needsOf } from '../../devices/fit.ts';
+import { chooseDevice, machine, type Device } from '../../devices/devices.ts';
+import { bytesOfLayers, needsOf } from '../../devices/fit.ts';
 import type { FeatureModel } from '../../runtime/staged-model.ts';
 import { requireSameBase, type BaseModel } from '../../checkpoint/checkpoint.ts';
 import type { ModelNumbers } from '../../checkpoint/state.ts';
@@ -98,8 +99,9 @@ export async function* openParts(
     return cache;
   };
   const cache = cached(windows);
-  const able = memoryCuts(spec, exits).filter((cut) => isFittable(spec, cut));
-  const memories = options.initialise === 'fit' ? able : [];
+  const able = options.initialise === 'fit' ? memoryCuts(spec, exits) : [];
+  const memories = fittableCuts(spec, able, inputs.memoryLeft);
+  if (memories.length < able.length) warnings.push(unfitted(able, memories, inputs.memoryLeft));
   const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
   const lists = shortlistsOf(exits);
   const teacher = lazyTeacher(model, lists, running);
@@ -157,6 +159,8 @@ interface Inputs {
   readonly exits: readonly ExitSpec[];
   readonly sets: TokenSets;
   readonly windows: Windows;
+  /** Bytes of this machine's memory beside the model. */
+  readonly memoryLeft: number;
 }
 
 /** Opens the model and the text, and gives the exits their heads. @throws UserError if the model is not that of the earlier sittings. */
@@ -175,11 +179,9 @@ async function* openInputs(
   const { spec } = model;
   const base = await identify(model, signal);
   if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
-  const device = await chooseDevice(
-    { ...options, whole: true },
-    needsOf(model, options.backbonePrecision === 'exact'),
-    signal,
-  );
+  const needs = needsOf(model, options.backbonePrecision === 'exact');
+  const device = await chooseDevice({ ...options, whole: true }, needs, signal);
+  const memoryLeft = machine.memory() - bytesOfLayers(needs, needs.layers.length);
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
   requireWeights(options.exitWeights, places.length);
   yield readyEvent(model, places, device.name);
@@ -188,7 +190,12 @@ async function* openInputs(
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = earlier ? places : withHeads(places, options, model, windows);
-  return { model, base, device, exits, sets, windows };
+  return { model, base, device, exits, sets, windows, memoryLeft };
+}
+
+function unfitted(able: readonly Cut[], memories: readonly Cut[], bytes: number): string {
+  const layers = able.filter((cut) => !memories.includes(cut)).map(({ layer }) => layer);
+  return `Exits at ${layers.join(' and ')} get no memory, since this machine has ${bytesText(Math.max(0, bytes))} beside the model, which is too little to fit one there: they will bring less.`;
 }
 
 /** Held-out scores of the exits with these parameters; the final exit's is last. */

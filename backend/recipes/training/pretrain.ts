@@ -27,6 +27,7 @@ import { finalId, wholeBytes } from '../../tuning/whole-graph.ts';
 import { createWholeStep, type WindowBatch } from '../../tuning/whole-step.ts';
 import { windowOptions } from '../backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
+import { continuedText } from '../measured-text.ts';
 import { identify, openWithTokenizer } from '../opened.ts';
 import { findText, readText, windowsOf } from '../text.ts';
 import { warnUncalibrated } from '../calibrate-short.ts';
@@ -145,6 +146,7 @@ async function* openParts(
   requireMemory(model.name, wholeBytes(model.spec, trainedNumbers(whole), options.batchSize, tokens));
   const device = await chooseDevice({ ...options, device: 'cpu' }, needsOf(model, true), signal);
   yield readyEvent(model, exits, device.name);
+  if (!earlier) for (const message of continuedText(options, start.tuning)) yield { type: 'warning', message };
   const sets = yield* readText(found, options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);

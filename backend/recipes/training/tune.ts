@@ -73,7 +73,12 @@ const learnExits: Learner = async function* (sitting, signal) {
     // Calibrating opens the model as decoding does.
     async *afterwards() {
       if (!ended.stopped && seconds !== null && calibrating > 0)
-        yield* calibrateShort(options, directory, calibrationLimit(options, seconds - worked()), signal);
+        yield* calibrateShort(
+          options,
+          directory,
+          calibrationLimit(further ? given : options, seconds - worked()),
+          signal,
+        );
     },
   };
 };

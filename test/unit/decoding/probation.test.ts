@@ -333,6 +333,48 @@ test('within a prompt, hints that are trusted are compared with what the full mo
   cache.dispose();
 });
 
+test('what hints and heads show within a prompt is the same however the prompt comes in pieces', async () => {
+  const model = tinyModel();
+  const staged = await openStagedModel(model, exitsAt(2));
+  const words = range(20).map((i) => 7 + 3 * i);
+  const prompt = [...words, ...words.slice(0, 10), 1, ...words];
+  const cache = openKvCache(staged, 1);
+  cache.enter(0, prompt);
+  await cache.fill(0, [], prompt.length);
+  const trust = new Map([['2:norm', { ...everyClearHint(model), least: 0.9 }]]);
+  const checks = (from: number, to: number) =>
+    checksOf(staged, cache, 0, prompt, { from, to }, { ...leaving, isAsked: () => true, trust });
+  const whole = await checks(15, prompt.length);
+  const pieces = [...(await checks(15, 27)), ...(await checks(27, 40)), ...(await checks(40, prompt.length))];
+  expect(whole.some(({ agreesClearly }) => agreesClearly) && whole.some(({ agreesClearly }) => !agreesClearly)).toBe(
+    true,
+  );
+  expect(pieces).toEqual(whole);
+  cache.dispose();
+});
+
+test('within a prompt with a gap, no place is compared before the text behind its signs is reached', async () => {
+  const model = tinyModel();
+  const staged = await openStagedModel(model, exitsAt(2));
+  const words = range(20).map((i) => 7 + 3 * i);
+  const fim = { prefix: 3, suffix: 4, middle: 5 } as unknown as NonNullable<TextCodec['fim']>;
+  const prompt = [fim.prefix, ...words, ...words, fim.suffix, ...range(60).map((i) => 70 + i), fim.middle, ...words];
+  const cache = openKvCache(staged, 1);
+  cache.enter(0, prompt);
+  await cache.fill(0, [], 50);
+  const trust = new Map([['2:norm', { ...everyClearHint(model), least: 0 }]]);
+  const asked = { ...leaving, isAsked: () => false, trust, fim };
+  expect(await checksOf(staged, cache, 0, prompt, { from: 40, to: 50 }, asked)).toEqual([]);
+  cache.dispose();
+});
+
+test('an exit that contradicts at the beginning of what is judged is still compared with the rest', () => {
+  const probation = on(range(200), within(20, [false, false, false]));
+  expect([probation.standing(lens, 0, false), probation.isStrange(lens)]).toEqual(['off', false]);
+  const listed = exitOf(range(100));
+  expect([on(range(200)).standing(listed, 0, false), on(range(200)).isStrange(listed)]).toEqual(['off', true]);
+});
+
 test('an exit that agreed within the prompt decides at once, also where the prompt is read in pieces or remembered', async () => {
   const staged = await openStagedModel(tinyModel(), exitsAt(layers.length));
   const session = openSession(staged);

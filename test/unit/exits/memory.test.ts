@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   entryWidth,
   firstTokens,
-  isFittable,
+  fittableCuts,
   layersBehind,
   memoryCuts,
   memoryInputs,
@@ -24,13 +24,24 @@ beforeAll(async () => {
 
 const shared = { kind: 'shared' } as const;
 
-test('a memory that is too large to be fitted is known before', () => {
+test('memories that are too large to be fitted are known before, and the shallowest is left out first', () => {
   const { spec } = tinyModel();
   const layers = Array.from({ length: 32 }, () => spec.layers[0]!);
   const large = { ...spec, layers, hidden: 4096, kvHeads: 32, headDimensions: 128 };
   const at = (layer: number) => ({ layer, at: 'end' }) as const;
-  expect([11, 21].map((layer) => isFittable(large, at(layer)))).toEqual([false, true]);
-  expect(isFittable({ ...large, kvHeads: 8 }, at(11))).toBe(true);
+  const cuts = [11, 21, 29].map(at);
+  const within = (gigabytes: number, of: typeof large): number[] =>
+    fittableCuts(of, cuts, gigabytes * 1e9).map(({ layer }) => layer);
+  // Eight heads of keys, as Llama 3.1 has them: 1.41, 0.74 and 0.20 GB a matrix.
+  const eight = { ...large, kvHeads: 8 };
+  expect([1, 6, 8, 13, 14].map((gigabytes) => within(gigabytes, eight))).toEqual([
+    [],
+    [29],
+    [21, 29],
+    [21, 29],
+    [11, 21, 29],
+  ]);
+  expect([14, 26].map((gigabytes) => within(gigabytes, large))).toEqual([[29], [21, 29]]);
 });
 
 describe.each(['llama-bias', 'qwen3', 'olmo2', 'gpt_neox'])('%s', async (family) => {

@@ -29,6 +29,7 @@ afterEach(() => {
   workspace.isTrusted = true;
   workspace.workspaceFolders = undefined;
   setSetting('earlyExit.model', undefined);
+  setSetting('earlyExit.model', undefined, 'workspaceValue');
 });
 
 it('is one in which no run goes on, whatever asks for it, and a message says why', async () => {

@@ -80,6 +80,7 @@ describe('refused in one sentence', () => {
   test.each([
     ['signs', `root ::= "a"${'+'.repeat(100_000)}`, /nested deeper than 200/],
     ['alternatives', `root ::= ${'.|'.repeat(120_000)}.`, /more than 200000 parts/],
+    ['repetitions', `root ::= ${'.{60000} '.repeat(2_000)}`, /more than 200000 parts/],
     ['parts', `root ::= ${'. '.repeat(130_000)}"\\xff"{100000}`, /more than 200000 parts/],
   ])('very many %s', (_, source, message) => {
     expect(() => open(source)).toThrow(message);

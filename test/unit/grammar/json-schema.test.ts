@@ -165,6 +165,7 @@ test.each<[object, RegExp]>([
   [{ $ref: '#/$defs/a' }, /leads nowhere/],
   [{ $ref: 'https://example.com/a' }, /does not lead into the schema itself/],
   [{ $defs: { a: { $ref: '#/$defs/a' } }, allOf: [{ $ref: '#/$defs/a' }] }, /go round/],
+  [{ enum: Array.from({ length: 5000 }, (_, i) => i), anyOf: Array(1000).fill({ minimum: 1e9 }) }, /more than 20000 schemas/], // prettier-ignore
   [{ allOf: Array(2000).fill({}) }, /allOf has more than 1000 schemas/],
   [{ type: 'strin' }, /no type "strin"/],
   [{ enum: [] }, /enum is empty/],

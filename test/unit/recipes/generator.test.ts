@@ -128,6 +128,20 @@ test('a request at full depth takes a model that is cut for another one, and has
   );
 }, 120_000);
 
+test('a request without exits leaves at none of a model that is cut for another one', async () => {
+  const exits = await tunedExits();
+  await closeGenerators();
+  const cut = await openGenerator(optionsOf({ exits, mode: 'fast', threshold: '0.3' }), signal);
+  const without = { mode: 'fast', threshold: '0.3' };
+  expect((await openGenerator(optionsOf(without), signal)).session).toBe(cut.session);
+  const left = new Set<string | number>();
+  for await (const event of generate(optionsOf(without), signal))
+    if (event.type === 'token') left.add(event.token.exit);
+  expect([...left]).toEqual(['final']);
+  // Predictions of exits are read where they are the request's own.
+  expect((await openGenerator(optionsOf({ ...without, candidates: 4 }), signal)).session).not.toBe(cut.session);
+}, 120_000);
+
 test('an exit that the checkpoint has not is refused by name, as one to disable and as one with a threshold', async () => {
   const exits = await tunedExits();
   const run = async (different: Record<string, unknown>): Promise<void> => {

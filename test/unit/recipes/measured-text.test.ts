@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { parseOptions } from '../../../protocol/options.ts';
-import { measuredText } from '../../../backend/recipes/measured-text.ts';
+import { continuedText, measuredText } from '../../../backend/recipes/measured-text.ts';
 
 const tuning = { splitSeed: 7, heldOutFraction: 0.2 };
 const measured = (given: Record<string, unknown>, of: Record<string, unknown> = tuning) =>
@@ -21,6 +21,14 @@ test('what is given wins, and it is said where it takes text that they learned f
   ]);
   expect(measured({ heldOutFraction: 0.1 }).warnings).toEqual([]);
   expect(measured({ splitSeed: 1 }, {}).warnings).toEqual([]);
+});
+
+test('a run that begins with exits says how to keep apart what they did not learn', () => {
+  const continued = (given: Record<string, unknown>) => continuedText(parseOptions('tune', given), tuning);
+  expect(continued({ splitSeed: 7 })).toEqual([]);
+  expect(continued({})).toEqual([
+    'The exits were tuned with --split-seed 7: with 1, they are measured on text that they learned from, unless it is other text. Give --split-seed 7.',
+  ]);
 });
 
 test('the seed of a run has no part in what is held out, but for runs of before there was another', () => {

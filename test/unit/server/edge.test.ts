@@ -236,6 +236,22 @@ test('an answer may be awaited for longer than a reader may take nothing, also b
   await server.close(100);
 });
 
+test('a client that leaves ends its answers, also the one that waits behind another of its socket', async () => {
+  const statuses: number[] = [];
+  const writer = openWriter(fakeJob(), limits, () => undefined);
+  const server = await open(writer, { onRequest: ({ status }) => void statuses.push(status) });
+  const body = '{"tokens":[1]}';
+  const ask = `POST /detokenize HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const [socket] = await hold(server.url, 1, ask + ask);
+  await wait(200);
+  socket!.destroy();
+  await wait(200);
+  expect(statuses).toEqual([499, 499]);
+  const started = performance.now();
+  await server.close(10_000);
+  expect(performance.now() - started).toBeLessThan(2_000);
+});
+
 test('a server that stops lets its clients take what has been answered', async () => {
   const server = await open(openWriter(fakeJob(undefined, { chatTemplate: long }), limits, () => undefined));
   const response = await fetch(`${server.url}/props`);
