@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
-import { fileError, makeFolder, openForWriting, writeFileAtomically, writeWhole } from '../system/files.ts';
+import { fileError, makeFolder, openCut, writeFileAtomically, writeWhole } from '../system/files.ts';
 import type { Lock } from '../system/lock.ts';
 import { cardFile, infoFile, parametersFile } from '../formats/our-folders.ts';
 import { bytesOf, writeSafetensors, type TensorData } from '../formats/safetensors.ts';
@@ -119,8 +119,7 @@ function openWriter(
   const metricsPath = path.join(directory, metricsFile);
   let metrics: number;
   try {
-    metrics = openForWriting(metricsPath, 'a');
-    if (fs.fstatSync(metrics).size > metricsBytes) fs.ftruncateSync(metrics, metricsBytes);
+    metrics = openCut(metricsPath, metricsBytes);
   } catch (error) {
     throw fileError(error, 'write', metricsPath);
   }

@@ -236,7 +236,7 @@ function couldLeave(scores: readonly ExitScore[], layers: number): string {
   });
   if (places.length === 0) return '';
   const { exit, layer, share, agreement } = most(places, ({ saved }) => saved);
-  return `; at a threshold of ${sure}, ${percent(share, 0)} of tokens could leave behind layer ${layer} of ${layers}, where ${exit} agrees on ${percent(agreement, 1)} of them`;
+  return `; at a threshold of ${sure}, ${percent(share, 0)} of tokens could leave after layer ${layer} of ${layers}; ${exit} agrees with the model on ${percent(agreement, 1)} of them`;
 }
 
 const times = (ratio: number): string => `${ratio.toFixed(2)} ×`;

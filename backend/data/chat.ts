@@ -110,6 +110,6 @@ function endOfTurn(tokenizer: Tokenizer, ids: readonly number[], start: number, 
 const unstable = (tokenizer: Tokenizer, turn: number): Error =>
   userError(
     'bad-data',
-    `The chat template of ${tokenizer.path} rewrites earlier turns: what it makes of turns 1 to ${turn + 1} is not how the whole conversation begins.`,
-    'Tune on conversations with a single answer, or put a template without that into chat_template.jinja.',
+    `The chat template of ${tokenizer.path} rewrites earlier turns: turns 1 to ${turn + 1} look different once later ones follow.`,
+    'Tune on conversations with a single answer, or put a template that leaves earlier turns as they are into chat_template.jinja.',
   );

@@ -104,9 +104,15 @@ const endTexts = [
   '<|endoftext|>',
   '<|end_of_text|>',
   '<|eom_id|>',
+  '<|return|>',
+  '<|call|>',
 ];
-const endMarkers = ({ added }: Vocabulary): number[] =>
-  added.filter(({ content, special }) => special && endTexts.includes(content)).map(({ id }) => id);
+function endMarkers({ added }: Vocabulary): number[] {
+  const found = added.filter(({ content, special }) => special && endTexts.includes(content));
+  // In a text of gpt-oss a message ends, and the next one begins, before the answer: only these two end the text.
+  const hasMessages = ['<|return|>', '<|call|>'].every((text) => found.some(({ content }) => content === text));
+  return found.filter(({ content }) => !hasMessages || content !== '<|end|>').map(({ id }) => id);
+}
 
 const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const llama3Split = `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;

@@ -54,7 +54,8 @@ export function tokenBytes(path: string, file: TokenizerFile): TokenBytes {
   const made = new Map<number, Uint8Array>();
   const make = (id: number): Uint8Array => {
     const content = added.get(id);
-    if (content !== undefined) return Buffer.from(content);
+    // Gemma's runs of blanks are added tokens, spelled as its pieces are.
+    if (content !== undefined) return byteLevel ? Buffer.from(content) : encode(content);
     const text = texts[id];
     return text === undefined ? nothing : encode(text);
   };

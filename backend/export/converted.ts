@@ -30,7 +30,10 @@ export function convertedTensors(
     .map(({ name, shape }): TensorData => {
       const found = place(name);
       if (!found || found.pieces || found.transposed)
-        throw userError('unsupported', `${model}: the other format keeps "${name}" otherwise, which is not written.`);
+        throw userError(
+          'unsupported',
+          `${model}: the other format stores "${name}" inside another tensor or transposed, and export cannot write that.`,
+        );
       const own = plain.parameters.get(name);
       const stored = own ? null : parameters.storedType(name);
       const values = (): Float32Array => rowsStored(own?.data ?? parameters.values(name), found.rows, shape);

@@ -2,21 +2,12 @@
  * Downloads one file from the hub: an earlier attempt is resumed by range, the file is checked, and gets its name only when it is complete.
  */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  existsSync,
-  fsyncSync,
-  ftruncateSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { closeSync, createReadStream, existsSync, fsyncSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
-import { fileError, makeFolder, openForWriting, writeWhole } from '../system/files.ts';
+import { fileError, makeFolder, openCut, writeWhole } from '../system/files.ts';
 import { takeLock, type Lock } from '../system/lock.ts';
 import type { HubFile } from './files.ts';
 
@@ -158,9 +149,7 @@ function openPartial(partial: string, from: number, have: number): number {
   if (from > have) throw new Error(`the server resumed at byte ${from} instead of ${have}`);
   try {
     makeFolder(dirname(partial));
-    const descriptor = openForWriting(partial, 'a');
-    ftruncateSync(descriptor, from);
-    return descriptor;
+    return openCut(partial, from);
   } catch (error) {
     throw fileError(error, 'write', partial);
   }

@@ -42,6 +42,8 @@ function endWithSocket({ socket }: IncomingMessage, response: ServerResponse): v
     response.destroy();
     response.emit('close');
   };
+  // A client may send many requests before it reads an answer.
+  socket.setMaxListeners(0);
   socket.once('close', close);
   response.once('close', () => socket.off('close', close));
 }

@@ -10,6 +10,7 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -182,6 +183,20 @@ export function openForWriting(path: string, how: 'w' | 'a' | 'r+', access: Acce
   const { O_CREAT, O_TRUNC, O_APPEND, O_WRONLY, O_RDWR } = constants;
   const flags = { w: O_CREAT | O_WRONLY | O_TRUNC, a: O_CREAT | O_WRONLY | O_APPEND, 'r+': O_CREAT | O_RDWR }[how];
   return openSync(path, flags, modes[access].file);
+}
+
+/**
+ * Opens a file at its end, cut to its first `most` bytes if it is longer. Throws the system's error. Windows cuts no file that was opened
+ * to append.
+ */
+export function openCut(path: string, most: number): number {
+  const whole = openForWriting(path, 'r+');
+  try {
+    if (fstatSync(whole).size > most) ftruncateSync(whole, most);
+  } finally {
+    closeSync(whole);
+  }
+  return openForWriting(path, 'a');
 }
 
 /** Copies a file; the copy gets a mode of its own. Throws the system's error. */

@@ -96,8 +96,8 @@ function place(file: string, own: Holder): boolean {
   }
 }
 
-/** Errors of file systems without hard links. */
-const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL']);
+/** Errors of file systems without hard links; the last is that of exFAT on Windows. */
+const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'EISDIR']);
 
 function placeWithoutLinks(file: string, own: Holder): boolean {
   try {

@@ -2,7 +2,7 @@
  * The folder of an evaluation: its identity, and a line for each answer as it is done, so that an evaluation that was killed at any time
  * can be resumed. Knows no model.
  */
-import { closeSync, existsSync, ftruncateSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { userError } from '../../../protocol/errors.ts';
 import { evaluationFile } from '../../../protocol/tasks.ts';
@@ -20,7 +20,7 @@ import {
   text,
   type Shape,
 } from '../../../protocol/shapes.ts';
-import { makeFolder, openForWriting, readText, writeFileAtomically, writeWhole, writing } from '../../system/files.ts';
+import { makeFolder, openCut, readText, writeFileAtomically, writeWhole, writing } from '../../system/files.ts';
 import { lockOrRefuse } from '../../system/lock.ts';
 import type { Timed } from '../side-by-side.ts';
 
@@ -183,12 +183,7 @@ interface Lines<Line> {
 function openLines<Line>(folder: string, name: string, shape: Shape<Line>): Lines<Line> {
   const path = join(folder, name);
   const { lines, bytes } = existsSync(path) ? wholeLines(folder, name, shape) : { lines: [], bytes: 0 };
-  const descriptor = writing(path, () => {
-    const cut = openForWriting(path, 'r+');
-    ftruncateSync(cut, bytes);
-    closeSync(cut);
-    return openForWriting(path, 'a');
-  });
+  const descriptor = writing(path, () => openCut(path, bytes));
   return {
     before: lines,
     add: (line) => writing(path, () => writeWhole(descriptor, Buffer.from(`${JSON.stringify(line)}\n`))),

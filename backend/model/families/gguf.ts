@@ -180,8 +180,9 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     use_parallel_residual: name === 'stablelm' ? !hasTensor('blk.0.ffn_norm.weight') : get('use_parallel_residual'),
     // Zero says that there is none.
     sliding_window: get('attention.sliding_window') || undefined,
-    attn_logit_softcapping: get('attn_logit_softcapping'),
-    final_logit_softcapping: get('final_logit_softcapping'),
+    // The first files of Gemma 2 do not name its caps; llama.cpp has the same ones for them.
+    attn_logit_softcapping: get('attn_logit_softcapping') ?? (name === 'gemma2' ? 50 : undefined),
+    final_logit_softcapping: get('final_logit_softcapping') ?? (name === 'gemma2' ? 30 : undefined),
     tie_word_embeddings: !hasTensor('output.weight'),
   };
   return Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));

@@ -101,7 +101,7 @@ export async function* openParts(
   const cache = cached(windows);
   const able = options.initialise === 'fit' ? memoryCuts(spec, exits) : [];
   const memories = fittableCuts(spec, able, inputs.memoryLeft);
-  if (memories.length < able.length) warnings.push(unfitted(able, memories, inputs.memoryLeft));
+  if (!earlier && memories.length < able.length) warnings.push(unfitted(able, memories, inputs.memoryLeft));
   const states = openStates(model, exits, memories, running, { windows, cache }, atEnd);
   const lists = shortlistsOf(exits);
   const teacher = lazyTeacher(model, lists, running);

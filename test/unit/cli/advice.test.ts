@@ -230,7 +230,7 @@ describe('after a first run', () => {
     ];
     const lossless = { ...speeds, mode: 'lossless' } as const;
     expect(afterStart({ ...first, scores, speeds: lossless }, naming, null).reason).toMatch(
-      /on 2 cores\); at a threshold of 0\.9, 22 % of tokens could leave behind layer 8 of 12, where 8:lens agrees on 99\.0 % of them\.$/,
+      /on 2 cores\); at a threshold of 0\.9, 22 % of tokens could leave after layer 8 of 12; 8:lens agrees with the model on 99\.0 % of them\.$/,
     );
     expect(afterStart({ ...first, scores }, naming, null).reason).toMatch(/on 2 cores\)\.$/);
     expect(afterStart({ ...first, speeds: lossless }, naming, null).reason).toMatch(/on 2 cores\)\.$/);

@@ -107,7 +107,7 @@ describe('encodeChat', () => {
     expect(await assistantText(tokenizer, turns('a', 'b'))).toEqual(['(thought)b<|end|>']);
     await expect(encodeChat(tokenizer, turns('a', 'b', 'c', 'd'))).rejects.toMatchObject({
       code: 'bad-data',
-      message: expect.stringMatching(/rewrites earlier turns: what it makes of turns 1 to 2/) as string,
+      message: expect.stringMatching(/rewrites earlier turns: turns 1 to 2 look different/) as string,
     });
   });
 });

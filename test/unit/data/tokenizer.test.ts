@@ -1,6 +1,7 @@
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { tokenTypes } from '../../../backend/data/gguf-tokenizer.ts';
 import { checkVocabulary, loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { caught, file, gguf, temporaryFolder } from '../formats/fixtures.ts';
 import {
@@ -62,6 +63,21 @@ describe('byte-level tokenizers of GGUF files', () => {
       chatTemplate: '{{ messages }}',
       namedTokens: { bos_token: '<|end|>', eos_token: '<|user|>' },
     });
+  });
+
+  it('ends a text of gpt-oss where its answer ends, not where its reasoning does', () => {
+    const ends = (...texts: string[]): readonly number[] => {
+      const entries = [
+        stringEntry('tokenizer.ggml.model', 'gpt2'),
+        stringEntry('tokenizer.ggml.pre', 'gpt-4o'),
+        stringsEntry('tokenizer.ggml.tokens', ['a', ...texts]),
+        typesEntry([tokenTypes.normal, ...texts.map(() => tokenTypes.control)]),
+        stringsEntry('tokenizer.ggml.merges', []),
+      ];
+      return loadTokenizer(file(temporaryFolder(), 'a.gguf', gguf({ entries }))).eosIds;
+    };
+    expect(ends('<|return|>', '<|call|>', '<|end|>')).toEqual([1, 2]);
+    expect(ends('<|end|>')).toEqual([1]);
   });
 
   it('streams whole characters only', () => {
@@ -158,6 +174,21 @@ describe('Hugging Face directories', () => {
     file(folder, 'tokenizer.json', JSON.stringify({ model, pre_tokenizer, decoder: { type } }));
     const tokenizer = loadTokenizer(folder);
     expect([tokenizer.encodePlain('a'), tokenizer.encodeInside('a')]).toEqual([[0, 1], [1]]);
+  });
+
+  it('spells blanks of added tokens as those of pieces, as Gemma has them', () => {
+    const folder = temporaryFolder();
+    const decoders = [
+      { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+      { type: 'ByteFallback' },
+      { type: 'Fuse' },
+    ];
+    const model = { type: 'BPE', vocab: { '▁': 0, a: 1, '▁▁▁▁': 2 }, merges: [] };
+    const added_tokens = [{ id: 2, content: '▁▁▁▁', special: false, normalized: false }];
+    const normalizer = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
+    const json = { model, added_tokens, normalizer, decoder: { type: 'Sequence', decoders } };
+    file(folder, 'tokenizer.json', JSON.stringify(json));
+    expect(Buffer.from(loadTokenizer(folder).tokenBytes(2)).toString()).toBe('    ');
   });
 
   it('read the model that ships', () => {

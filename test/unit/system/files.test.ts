@@ -10,6 +10,7 @@ import { localModel } from '../../../backend/hub/hub.ts';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { hasAllShards } from '../../../backend/hub/complete-downloads.ts';
 import {
+  openCut,
   openRangeFile,
   openRegular,
   openRegularBeside,
@@ -105,6 +106,20 @@ it.skipIf(process.platform === 'win32')('bytes beyond the 2 GB that one call wri
   // Pages that nothing touches take no memory.
   expect(() => writeWhole(descriptor, new Uint8Array(2 ** 31 + 8))).not.toThrow();
   closeSync(descriptor);
+});
+
+it('a file that is opened cut goes on behind its first bytes, and a shorter one at its end', () => {
+  const file = join(temporaryFolder(), 'x');
+  for (const [most, text] of [
+    [9, 'abcdef'],
+    [3, 'abcx'],
+    [9, 'abcxy'],
+  ] as const) {
+    const descriptor = openCut(file, most);
+    writeWhole(descriptor, Buffer.from(text.slice(text === 'abcdef' ? 0 : -1)));
+    closeSync(descriptor);
+    expect(readText(file)).toBe(text);
+  }
 });
 
 describe('a file written whole', () => {
