@@ -45,7 +45,12 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
     attempt(async (now) => {
       if (now !== holder) {
         const next = now.openSlots(progress().entered.length);
-        await computeAgain(now, next, progress());
+        try {
+          await computeAgain(now, next, progress());
+        } catch (cause) {
+          next.dispose();
+          throw cause;
+        }
         // The contents of a lost device are gone with its model.
         [holder, current, failure] = [now, next, null];
       }

@@ -47,11 +47,14 @@ export function readRows(
 ): RowReadout[] {
   const { vocabulary } = ggml.model.spec;
   const total = counts.reduce((sum, count) => sum + count, 0);
+  const parts = partsOf(ends, counts, unlisted !== null);
   const readouts: Readout[] = [];
-  const logits = withLogits ? new Float32Array(total * vocabulary) : null;
-  for (const part of partsOf(ends, counts, unlisted !== null)) {
+  // One part, as nearly always, has all rows of logits already.
+  let logits: Float32Array | null = withLogits && parts.length !== 1 ? new Float32Array(total * vocabulary) : null;
+  for (const part of parts) {
     const read = readPart(ggml, store, k, part, unlisted, withLogits);
-    logits?.set(read.logits!, readouts.length * vocabulary);
+    if (parts.length === 1) logits = read.logits;
+    else logits?.set(read.logits!, readouts.length * vocabulary);
     readouts.push(...read.readouts);
   }
   let taken = 0;

@@ -10,7 +10,7 @@ import type { Past } from '../ggml/ops/pass.ts';
 import type { Model } from '../model/open.ts';
 import type { InputRotations } from './rotations.ts';
 import { cutWidth, inputCut, type Cut } from '../model/spec.ts';
-import type { Progress } from './progress.ts';
+import { withEntries, type Progress } from './progress.ts';
 import type { HeadRows } from './head-rows.ts';
 import type { ExitPoint, StageSpec } from './staged-model.ts';
 import type { SpellingReader } from './spellings.ts';
@@ -189,14 +189,14 @@ function newShelf(processor: Processor, tensors: number) {
   };
 }
 
-/** One tensor of a store with all its rows: the bytes of a position in it, and the number of filled positions of each row. */
+/** One tensor of a store with all its rows: the bytes of a position in it, and how many positions of each row move with it. */
 export interface StoredRows {
   readonly tensor: Tensor;
   readonly processor: Processor;
   /** Elements of a position. */
   readonly columns: number;
   readonly bytes: number;
-  readonly filled: readonly number[];
+  readonly counts: readonly number[];
 }
 
 function storedTensors(
@@ -208,21 +208,24 @@ function storedTensors(
   return [{ slots: [] }, ...stages].flatMap(({ slots }, s): StoredRows[] => {
     const stage = s === 0 ? null : s - 1;
     const processor = processors[stage ?? 0]!;
-    const filled = stage === null ? progress.entered : progress.filled[stage]!;
+    const { entered } = progress;
     const pasts = slots.flatMap((slot): StoredRows[] => {
       const { key, value, type } = store.past(slot);
       const bytes = width * (type === 'F16' ? 2 : 4);
+      // A stage that has slots is not the embedding.
+      const counts = entered.map((_, row) => withEntries(progress, stage!, row));
       return [
-        { tensor: key, processor, columns: width, bytes, filled },
-        { tensor: value, processor, columns: width, bytes, filled },
+        { tensor: key, processor, columns: width, bytes, counts },
+        { tensor: value, processor, columns: width, bytes, counts },
       ];
     });
     const columns = cutWidth(spec, store.cut(stage));
-    return [{ tensor: store.stream(stage), processor, columns, bytes: 4 * columns, filled }, ...pasts];
+    const counts = stage === null ? entered : progress.filled[stage]!;
+    return [{ tensor: store.stream(stage), processor, columns, bytes: 4 * columns, counts }, ...pasts];
   });
 }
 
-/** A row that becomes another; as many positions are copied as `like` has filled. */
+/** A row that becomes another; as many positions are copied as `like` has. */
 export interface RowCopy {
   readonly row: number;
   readonly place: number;
@@ -238,9 +241,9 @@ export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: S
     const own = copies.filter((copy) => copy.processor === processor);
     const graph = buildGraph(processor, 4 * own.length * rows.length + 8, (sketch) => {
       const { context } = sketch;
-      for (const { tensor, target, columns, bytes, filled } of own) {
+      for (const { tensor, target, columns, bytes, counts } of own) {
         for (const { row, place, like } of rows) {
-          const count = filled[like]!;
+          const count = counts[like]!;
           if (count === 0) continue;
           const view = (of: Tensor, capacity: number, at: number): Tensor =>
             library.view2(context, of, columns, count, bytes, at * capacity * bytes);
@@ -248,12 +251,15 @@ export function copyRows(ggml: GgmlModel, progress: Progress, from: Store, to: S
         }
       }
     });
-    graph.compute();
-    graph.dispose();
+    try {
+      graph.compute();
+    } finally {
+      graph.dispose();
+    }
   }
 }
 
-/** A store of another size in place of one, with what is filled of these of its rows, in this order; null: an empty row. */
+/** A store of another size in place of one, with what these of its rows have, in this order; null: an empty row. */
 export function replaceStore(
   ggml: GgmlModel,
   progress: Progress,

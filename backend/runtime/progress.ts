@@ -47,7 +47,7 @@ export interface RowChanges {
 export const countChanges = (progress: Progress, stages: Stages, trunk: number): RowChanges => ({
   enter: (row, ids) => enter(progress, row, ids),
   skip: (row) => skip(progress, stages, trunk, row),
-  repair: (row) => repair(progress, row),
+  repair: (row) => repair(progress, stages, trunk, row),
   truncate: (row, position) => truncate(progress, row, position),
   copy: (from, to, positions) => copy(progress, from, to, positions),
   arrange: (rows) => arrange(progress, rows),
@@ -112,6 +112,16 @@ export function fill({ left, fitted }: Progress, row: number, position: number, 
 export const isFilled = ({ left }: Progress, stage: number, row: number, position: number): boolean =>
   stage >= (left[row]!.get(position) ?? Infinity);
 
+/**
+ * The number of a row's positions, from the first one on, among which are all that have entries at a stage: those that it has run, and those
+ * that a memory has filled and that wait to be counted as run. Among the latter may be some without entries.
+ */
+export function withEntries({ filled, left }: Progress, stage: number, row: number): number {
+  let count = filled[stage]![row]!;
+  for (const [position, first] of left[row]!) if (stage >= first) count = Math.max(count, position + 1);
+  return count;
+}
+
 /** Counts tokens that wait for a stage as run if a memory has filled them; `trunk`: how many stages the trunk has. */
 export function skip(progress: Progress, stages: Stages, trunk: number, row: number): void {
   const left = progress.left[row]!;
@@ -128,11 +138,13 @@ export function skip(progress: Progress, stages: Stages, trunk: number, row: num
 }
 
 /** Undoes what stages have run from the first filled token on, and what the memory filled. */
-export function repair(progress: Progress, row: number): void {
+export function repair(progress: Progress, stages: Stages, trunk: number, row: number): void {
   const { filled, unreadable, skipped, left, fitted } = progress;
   const from = fitted[row];
   if (!from) return;
-  for (const [s, counts] of filled.entries()) if (s >= from.stage) counts[row] = Math.min(counts[row]!, from.position);
+  // A branch is numbered behind the trunk; it saw filled entries only if the stage that it leaves did.
+  const sawFilled = (s: number): boolean => (s < trunk ? s : stages[s]!.parent!) >= from.stage;
+  for (const [s, counts] of filled.entries()) if (sawFilled(s)) counts[row] = Math.min(counts[row]!, from.position);
   unreadable[row] = Math.min(unreadable[row]!, from.position);
   skipped[row] = 0;
   left[row]!.clear();

@@ -1,4 +1,5 @@
 /** Readouts out of what ggml's graphs give: the best classes, their logits and probabilities. Knows classes and tokens, no model. */
+import { userError } from '../../protocol/errors.ts';
 import { mostCandidates } from '../../protocol/options-decoding.ts';
 import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import type { BuiltGraph } from '../ggml/graph.ts';
@@ -52,7 +53,7 @@ export interface ReadUnlisted {
 /** The logit of a class that a position does not read: its probability is 0. */
 export const unread = -1e9;
 
-/** `listed`: the number of classes without unlisted tokens. */
+/** `listed`: the number of classes without unlisted tokens. @throws UserError if a position has no logit that is a number. */
 export function positionsOf(
   graph: BuiltGraph,
   positions: number,
@@ -87,19 +88,25 @@ export function positionsOf(
         return logSum({ score: scores[first]!, probability: probabilities[first]! });
       }),
     );
+    const best = ordered.slice(0, Math.min(candidateCount, classes)).filter((i) => scores[i]! > unread);
+    if (best.length === 0) throw noNumbers();
     return {
-      best: ordered
-        .slice(0, Math.min(candidateCount, classes))
-        .filter((i) => scores[i]! > unread)
-        .map((i) => ({
-          id: tokenOf(classOf(i), p),
-          score: scores[i]!,
-          probability: probabilities[i]! * shares[Math.floor(i / k) - from]!,
-        })),
+      best: best.map((i) => ({
+        id: tokenOf(classOf(i), p),
+        score: scores[i]!,
+        probability: probabilities[i]! * shares[Math.floor(i / k) - from]!,
+      })),
       expected: shares.reduce((sum, share, part) => sum + share * expected[from + part]!, 0),
     };
   });
 }
+
+const noNumbers = (): Error =>
+  userError(
+    'bad-weights',
+    "The model's logits are no numbers: its weights are damaged, or too large for this device.",
+    'Check the model file, or choose --device cpu.',
+  );
 
 const indices = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i);
 

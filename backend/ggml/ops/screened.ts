@@ -124,12 +124,15 @@ export function roughCopy(
       const values = type === 'F32' ? x : g.cast(sketch.context, x, types.F32);
       sketch.output('rough', g.cast(sketch.context, values, types[fewBits]));
     });
-    for (; first + count <= rows; first += count) {
-      graph.set('stored', stored.subarray(first * from, (first + count) * from));
-      graph.compute();
-      graph.get('rough', copy.subarray(first * to, (first + count) * to));
+    try {
+      for (; first + count <= rows; first += count) {
+        graph.set('stored', stored.subarray(first * from, (first + count) * from));
+        graph.compute();
+        graph.get('rough', copy.subarray(first * to, (first + count) * to));
+      }
+    } finally {
+      graph.dispose();
     }
-    graph.dispose();
   }
   return copy;
 }

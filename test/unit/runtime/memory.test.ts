@@ -1,10 +1,10 @@
 /** Stages that an exit's memory fills: against what the layers themselves compute, and what becomes of a row that is repaired. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { openKvCache, type KvCache } from '../../../backend/decoding/kv-cache.ts';
 import { seededRandom } from '../../../backend/decoding/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
-import { trunkLength } from '../../../backend/runtime/staged-model.ts';
+import { keyStep, trunkLength } from '../../../backend/runtime/staged-model.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
 
@@ -103,6 +103,37 @@ describe('in ggml', () => {
       };
       const alone = await logitsOf(false);
       expect(maxDifference(alone, await logitsOf(true))).toBe(0);
+    });
+
+    /** Logits behind a text whose token before `at` left, after which `move` is called; `room`: positions that its row has from the start. */
+    const logitsBehind = async (ids: readonly number[], at: number, room: number, move: (cache: KvCache) => void) => {
+      const cache = openKvCache(staged, 1);
+      cache.enter(0, newIds(room));
+      cache.truncate(0, 0);
+      cache.enter(0, ids.slice(0, at - 1));
+      await cache.advance(trunk, [0]);
+      cache.enter(0, ids.slice(at - 1, at));
+      await cache.advance(1, [0]);
+      await cache.leave(0, [{ row: 0, position: at - 1 }]);
+      move(cache);
+      cache.enter(0, ids.slice(at));
+      await cache.advance(trunk, [0]);
+      const [result] = await cache.read(staged.exits.length - 1, [0], [1], { logits: true });
+      cache.dispose();
+      return result!.logits!;
+    };
+
+    test('what a memory has filled goes along when another row joins', async () => {
+      const ids = newIds(20);
+      const alone = await logitsBehind(ids, 18, 1, () => {});
+      expect(maxDifference(alone, await logitsBehind(ids, 18, 1, (cache) => cache.arrange([0, null])))).toBe(0);
+    });
+
+    // GPT-2 has as many positions as slots have at first.
+    test.runIf(family !== 'gpt2')('what a memory has filled goes along when its row grows', async () => {
+      const ids = newIds(keyStep + 2);
+      const [grown, roomy] = [1, ids.length].map((room) => logitsBehind(ids, keyStep, room, () => {}));
+      expect(maxDifference(await grown!, await roomy!)).toBe(0);
     });
 
     test('after any mixture of exits a repaired row has the bits of one that no memory ever filled', async () => {

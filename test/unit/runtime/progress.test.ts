@@ -11,6 +11,7 @@ import {
   skip,
   truncate,
   waiting,
+  withEntries,
 } from '../../../backend/runtime/progress.ts';
 import type { StageSpec } from '../../../backend/runtime/staged-model.ts';
 
@@ -101,6 +102,30 @@ test('what a memory filled waits for no stage, until the row is repaired', () =>
   expect(progress.filled).toEqual([[6], [6], [6]]);
   expect(progress).toMatchObject({ unreadable: [0], skipped: [6] });
   expect([5, 6].map((position) => isReadable(progress, 0, position))).toEqual([false, true]);
-  repair(progress, 0);
+  repair(progress, trunk, 3, 0);
   expect(progress).toMatchObject({ filled: [[6], [3], [3]], skipped: [0], fitted: [null] });
+});
+
+test('a repair leaves a branch of a stage that saw nothing filled as it is', () => {
+  const stages = [stage(null), stage(0), stage(1), stage(0), stage(1)];
+  const progress = newProgress(stages, 1);
+  enter(progress, 0, [1, 2, 3, 4]);
+  for (const s of stages.keys()) advance(progress, stages, s, [4]);
+  fill(progress, 0, 2, 1);
+  repair(progress, stages, 3, 0);
+  expect(progress.filled).toEqual([[4], [2], [2], [4], [2]]);
+});
+
+test('what a memory has filled counts among the entries of a stage before the stage has run it', () => {
+  const trunk = [stage(null), stage(0), stage(1)];
+  const progress = newProgress(trunk, 2);
+  for (const row of [0, 1]) enter(progress, row, [1, 2, 3, 4, 5]);
+  advance(progress, trunk, 0, [5, 5]);
+  advance(progress, trunk, 1, [2, 3]);
+  fill(progress, 0, 3, 2);
+  fill(progress, 0, 4, 1);
+  expect([0, 1, 2].map((s) => withEntries(progress, s, 0))).toEqual([5, 5, 5]);
+  expect([0, 1, 2].map((s) => withEntries(progress, s, 1))).toEqual([5, 3, 0]);
+  truncate(progress, 0, 4);
+  expect([0, 1, 2].map((s) => withEntries(progress, s, 0))).toEqual([4, 2, 4]);
 });
