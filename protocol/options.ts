@@ -75,6 +75,7 @@ export function parseOptions<Name extends CommandName>(
   const parsed = values as unknown as CommandOptions[Name];
   if (command === 'tune') checkTune(parsed as TuneOptions, code, name);
   if (command === 'generate') checkGenerate(parsed as GenerateOptions, code, name);
+  if (command === 'serve') checkThreshold(parsed as CommandOptions['serve'], code, name);
   return parsed;
 }
 
@@ -175,7 +176,14 @@ function checkTune(options: TuneOptions, code: ErrorCode, name: Namer): void {
 }
 
 function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): void {
-  const { policy, threshold, system, chat } = options;
+  const { system, chat } = options;
+  checkThreshold(options, code, name);
+  if (system !== null && !chat) throw userError(code, `${name('system')} needs ${name('chat')}.`);
+}
+
+type Ruled = Pick<GenerateOptions, 'policy' | 'threshold'>;
+
+function checkThreshold({ policy, threshold }: Ruled, code: ErrorCode, name: Namer): void {
   const largestGiven = Math.max(threshold.all ?? 0, ...Object.values(threshold.exits));
   const rule = policies[policy];
   if (rule.setBy === 'threshold' && largestGiven > rule.largest) {
@@ -184,5 +192,4 @@ function checkGenerate(options: GenerateOptions, code: ErrorCode, name: Namer): 
       `${name('threshold')} must be from 0 to ${rule.largest} under the policy ${policy}, not ${largestGiven}.`,
     );
   }
-  if (system !== null && !chat) throw userError(code, `${name('system')} needs ${name('chat')}.`);
 }

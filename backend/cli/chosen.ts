@@ -1,4 +1,5 @@
 /** The model and exits of a command that does not name both: the exits' own model, else those last used in this folder. */
+import path from 'node:path';
 import { checkpointOptions, shippedModel } from '../../protocol/options-groups.ts';
 import type { OptionTable } from '../../protocol/options.ts';
 import { shown } from '../../protocol/shown.ts';
@@ -15,13 +16,14 @@ type Given = Readonly<Record<string, unknown>>;
  * @throws UserError if the named exits do not exist, or their model is not found.
  */
 export async function chosenFiles(table: OptionTable, given: Given, { terminal, signal }: Context): Promise<Given> {
-  if (!('model' in table) || given['model'] !== undefined) return {};
+  if (!('model' in table)) return {};
   // A resumed run knows its model, and so do exits whose model is trained further.
   if (given['resume'] === true || typeof given['continuePretraining'] === 'string') return {};
   const { err } = terminal;
   const say = (sentence: string): void => err.write(`${err.colours.dim(shown(sentence))}\n`);
   const takesExits = table['exits'] === checkpointOptions.exits;
   const exits = takesExits ? given['exits'] : undefined;
+  if (given['model'] !== undefined) return takesExits && exits === undefined ? lastExitsOf(given['model'], say) : {};
   if (typeof exits === 'string') {
     const model = await modelOfExits(exits, signal);
     if (model !== resolveModel(shippedModel)) say(`Model ${shorter(model)}, to which these exits belong.`);
@@ -37,4 +39,14 @@ export async function chosenFiles(table: OptionTable, given: Given, { terminal, 
   }
   say(`With ${model} and exits ${shorter(last.exits)}, as last here; --model and --exits name others.`);
   return { model: last.model, exits: last.exits };
+}
+
+/** The exits last used in this folder, if that was with this model. */
+function lastExitsOf(model: unknown, say: (sentence: string) => void): Given {
+  const last = lastUsed();
+  if (typeof model !== 'string' || last === null || last.exits === null) return {};
+  const isSame = model === last.model || path.resolve(model) === last.model || resolveModel(model) === last.model;
+  if (!isSame) return {};
+  say(`With exits ${shorter(last.exits)}, as last here with this model; --exits names others, or none.`);
+  return { exits: last.exits };
 }

@@ -89,10 +89,12 @@ export function optionsCommand<Name extends CommandName>(
   {
     defaults = () => ({}),
     without = [],
+    common = commonFlags,
     endsBySignal = false,
   }: {
     readonly defaults?: () => Defaults;
     readonly without?: readonly (keyof CommandOptions[Name])[];
+    readonly common?: readonly CommonFlag[];
     /** It runs until it is stopped: that is no interruption. */
     readonly endsBySignal?: boolean;
   } = {},
@@ -104,11 +106,12 @@ export function optionsCommand<Name extends CommandName>(
   return {
     help,
     table,
-    common: commonFlags,
+    common,
     async run(words, context) {
-      const flags = parseFlags(help.name, table, words, help.positional);
+      const flags = parseFlags(help.name, table, words, help.positional, common);
       if (flags.help !== null) {
-        context.terminal.out.write(commandHelp(context.terminal.out, help, table, flags.help, defaults()));
+        const { out } = context.terminal;
+        out.write(commandHelp(out, help, table, { level: flags.help, defaults: defaults(), common }));
         return 0;
       }
       const config = flags.config === null ? {} : readConfig(flags.config);

@@ -1,7 +1,11 @@
 /** The commands by name: help, options, and how each is run and drawn. */
+import { isDeepStrictEqual } from 'node:util';
 import { userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
-import type { CommandOptions } from '../../protocol/options.ts';
+import { decodingOptions } from '../../protocol/options-decoding.ts';
+import type { Option } from '../../protocol/options-kinds.ts';
+import { taskOptions } from '../../protocol/options-tasks.ts';
+import { flagName, type CommandOptions } from '../../protocol/options.ts';
 import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
 import { resolveModel } from '../recipes/shipped-model.ts';
 import { showCalibrate } from './calibrate.ts';
@@ -43,6 +47,24 @@ async function withPrompts(options: CommandOptions['generate'], context: Context
   }
   const input = options.prompt.includes('-') ? await context.readInput() : '';
   return withModel({ ...options, prompt: options.prompt.map((prompt) => (prompt === '-' ? input : prompt)) });
+}
+
+/** @throws UserError for an option of judged tasks if there are none. */
+function judgingTasks(options: CommandOptions['evaluate']): CommandOptions['evaluate'] {
+  if (options.tasks.length > 0) return options;
+  const values: Readonly<Record<string, unknown>> = { ...options };
+  const idle = Object.entries<Option<unknown>>({ ...taskOptions, chat: decodingOptions.chat }).find(
+    ([name, option]) => {
+      const usual = option.read(option.default);
+      return name !== 'tasks' && usual.ok && !isDeepStrictEqual(values[name], usual.value);
+    },
+  );
+  if (idle === undefined) return options;
+  throw userError(
+    'bad-argument',
+    `${flagName(idle[0])} is for judged tasks.`,
+    'Name them with --tasks, or leave it out.',
+  );
 }
 
 export const commands: readonly Command[] = [
@@ -96,7 +118,7 @@ export const commands: readonly Command[] = [
       ],
     },
     showEvaluate,
-    withModel,
+    async (options) => withModel(judgingTasks(options)),
     filesOf,
   ),
   recipeCommand(
@@ -267,13 +289,9 @@ export const commands: readonly Command[] = [
   optionsCommand(
     startHelp,
     'tune',
-    (options, json, context) => {
-      if (json)
-        throw userError('bad-argument', 'start is for people: it has no --json.', 'See early-exit tune --json.');
-      return runStart(options, context);
-    },
-    // It begins with a new run, and goes on with its exits and an unchanged model.
-    { defaults: startDefaults, without: ['resume', 'continuePretraining'] },
+    (options, _, context) => runStart(options, context),
+    // It begins with a new run, and goes on with its exits and an unchanged model; it is for people, not for programs.
+    { defaults: startDefaults, without: ['resume', 'continuePretraining'], common: ['--config', '--help'] },
   ),
   completionCommand(() => commands),
   lspCommand,

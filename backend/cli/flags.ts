@@ -3,7 +3,9 @@ import { userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
 import { flagName, type OptionTable } from '../../protocol/options.ts';
-import type { HelpLevel } from './help.ts';
+
+/** `usual`: the options that most need; `all`: the advanced ones, too. */
+export type HelpLevel = 'usual' | 'all';
 
 export interface Flags {
   /** By option name; values as JSON would have them. */

@@ -3,6 +3,7 @@ import { changingFlag, type OptionTable } from '../../protocol/options.ts';
 import { settingGroups } from '../../protocol/options-groups.ts';
 import type { Option } from '../../protocol/options-kinds.ts';
 import { plural } from '../../protocol/plural.ts';
+import { commonFlags, type CommonFlag, type HelpLevel } from './flags.ts';
 import { textWidth } from './table.ts';
 import type { Stream } from './terminal.ts';
 
@@ -20,9 +21,6 @@ export interface CommandHelp {
   readonly examples: readonly (readonly [line: string, effect: string])[];
 }
 
-/** `usual`: the options that most need; `all`: the advanced ones, too. */
-export type HelpLevel = 'usual' | 'all';
-
 /** Defaults of a command that differ from those of its recipe. */
 export type Defaults = Readonly<Record<string, string | readonly string[]>>;
 
@@ -39,27 +37,38 @@ const WIDEST = 100;
 /** What `early-exit --help` prints. */
 export function overview(stream: Stream, commands: readonly CommandHelp[]): string {
   const { bold, dim } = stream.colours;
+  const columns = Math.min(stream.columns, WIDEST);
   const width = Math.max(...commands.map(({ name }) => name.length));
+  const dimmed = (sentence: string): string[] => wrap(sentence, columns).map(dim);
   return [
-    `${bold('early-exit')} tunes early exits on a frozen language model and decodes with them: each token leaves at the`,
-    'first exit that is sure enough.',
+    ...wrap(PURPOSE, columns),
     '',
     bold('Commands'),
-    ...commands.map(({ name, summary }) => `  ${bold(name.padEnd(width))}  ${summary}`),
+    ...commands.flatMap(({ name, summary }) => beside(bold(name.padEnd(width)), width, summary, columns)),
     '',
-    dim('early-exit help COMMAND shows examples and the most used options; with all, every option.'),
-    dim('early-exit version prints the version; early-exit completion bash prints a completion script.'),
+    ...dimmed('early-exit help COMMAND shows examples and the most used options; with all, every option.'),
+    ...dimmed('early-exit version prints the version; early-exit completion bash prints a completion script.'),
     '',
   ].join('\n');
 }
+
+const PURPOSE =
+  'early-exit tunes early exits on a frozen language model and decodes with them: each token leaves at the first exit that is sure enough.';
+
+/** A term of `width` columns, indented, with a sentence beside it. */
+const beside = (term: string, width: number, sentence: string, columns: number): string[] =>
+  wrap(sentence, columns - width - 2 * INDENT).map((line, i) => `  ${i === 0 ? term : ' '.repeat(width)}  ${line}`);
 
 /** What `early-exit COMMAND --help` prints. `defaults` are what a command gives its recipe. */
 export function commandHelp(
   stream: Stream,
   help: CommandHelp,
   table: OptionTable,
-  level: HelpLevel = 'usual',
-  defaults: Defaults = {},
+  {
+    level = 'usual',
+    defaults = {},
+    common = commonFlags,
+  }: { readonly level?: HelpLevel; readonly defaults?: Defaults; readonly common?: readonly CommonFlag[] } = {},
 ): string {
   const { bold, dim, cyan } = stream.colours;
   const columns = Math.min(stream.columns, WIDEST);
@@ -84,22 +93,31 @@ export function commandHelp(
   }
   if (level === 'usual' && advanced > 0)
     lines.push('', dim(`${plural(advanced, 'more option')}: early-exit ${help.name} --help all`));
-  if (Object.keys(table).length > 0) lines.push(...common(stream));
+  if (Object.keys(table).length > 0) lines.push(...commonLines(stream, common, columns));
   return `${lines.join('\n')}\n`;
 }
 
+/** What the common flags take, and do. */
+const commonHelp: Readonly<Record<CommonFlag, readonly [flag: string, help: string]>> = {
+  '--config': [
+    '--config FILE.json',
+    'Options from a file, under the names above in camelCase; flags win. Schemas: docs/schemas/.',
+  ],
+  '--json': ['--json', 'Results on standard output as JSON, one object a line.'],
+  '--help': ['-h, --help [all]', ''],
+};
+
 /** Of every command that has options. */
-const common = ({ colours: { bold } }: Stream): string[] => [
+const commonLines = ({ colours: { bold } }: Stream, common: readonly CommonFlag[], columns: number): string[] => [
   '',
   bold('Common'),
-  '  --config FILE.json',
-  '      Options from a file, under the names above in camelCase; flags win. Schemas: docs/schemas/.',
-  '  --json',
-  '      Results on standard output as JSON, one object a line.',
-  '  -h, --help [all]',
+  ...common.flatMap((each) => {
+    const [flag, help] = commonHelp[each];
+    return [`  ${flag}`, ...wrap(help, columns - 3 * INDENT).map((line) => `      ${line}`)];
+  }),
   '',
   bold('Exit codes'),
-  ...exitCodes.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`),
+  ...exitCodes.flatMap(([code, meaning]) => beside(String(code).padEnd(3), 3, meaning, columns)),
 ];
 
 type Named = readonly [name: string, option: Option<unknown>];

@@ -10,7 +10,7 @@ import { exitsAtHand, modelsAtHand, type ExitsAtHand, type ModelAtHand } from '.
 import { exitsFolders } from '../recipes/catalogue.ts';
 import { lastExits } from '../recipes/last-used.ts';
 import { resolveModel } from '../recipes/shipped-model.ts';
-import type { Command } from './command.ts';
+import { INTERRUPTED, type Command } from './command.ts';
 import { parseFlags } from './flags.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
 import { commandHere, resumeLine, shorter } from './naming.ts';
@@ -33,7 +33,7 @@ export const listCommand: Command = {
   help,
   table: {},
   common: ['--json', '--help'],
-  async run(words, { terminal }) {
+  async run(words, { terminal, signal }) {
     const { out } = terminal;
     const flags = parseFlags(help.name, this.table, words, undefined, this.common);
     if (flags.help !== null) {
@@ -44,6 +44,7 @@ export const listCommand: Command = {
     const below = await exitsFolders([process.cwd()]);
     const last = lastExits().filter((folder) => existsSync(folder));
     const exits = [...new Set([...below, ...last])].map(exitsAtHand).sort((a, b) => b.at - a.at);
+    if (signal.aborted) return INTERRUPTED;
     out.write(flags.json ? listLines(models, exits) : listText(out, models, exits));
     return 0;
   },

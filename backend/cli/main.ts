@@ -49,7 +49,7 @@ function readInput(signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const stop = (): void => {
       process.stdin.destroy();
-      reject(userError('cancelled', 'Cancelled.'));
+      reject(userError('cancelled', CANCELLED));
     };
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
@@ -57,14 +57,22 @@ function readInput(signal: AbortSignal): Promise<string> {
   });
 }
 
+const CANCELLED = 'Cancelled.';
+
+/** Under `npx` one Ctrl-C comes twice, from the terminal and from npm: signals as close as this, in milliseconds, are one. */
+const oneInterrupt = 300;
+
 /** The first Ctrl-C asks the work to stop and keep what it has; the second ends the process. Closing the terminal counts as one, too. */
 function watchInterrupts(terminal: Terminal, work: AbortController): void {
-  let isStopping = false;
+  let stoppingSince: number | null = null;
   const interrupt = (): void => {
-    if (isStopping) return endAtOnce('SIGINT');
-    isStopping = true;
+    if (stoppingSince !== null) {
+      if (performance.now() - stoppingSince > oneInterrupt) endAtOnce('SIGINT');
+      return;
+    }
+    stoppingSince = performance.now();
     terminal.err.write(`${terminal.err.interactive ? '\r\x1b[2K' : ''}Stopping; Ctrl-C again ends at once.\n`);
-    work.abort(userError('cancelled', 'Cancelled.'));
+    work.abort(userError('cancelled', CANCELLED));
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt);
 }
@@ -77,7 +85,7 @@ function watchOutputs(terminal: Terminal, work: AbortController): void {
     process.exitCode = error.code === 'EPIPE' ? 0 : FAILED;
     const reason = error.code === 'ENOSPC' ? 'the disk is full' : error.message;
     if (process.exitCode === FAILED) say(terminal, `The output cannot be written: ${reason}.`);
-    work.abort(userError('cancelled', 'Cancelled.'));
+    work.abort(userError('cancelled', CANCELLED));
   });
   // A closed standard error is no reason to stop.
   process.stderr.on('error', () => {});
@@ -87,7 +95,11 @@ const say = ({ err }: Terminal, sentence: string): void =>
   err.write(`${err.interactive ? '\r\x1b[2K' : ''}${err.colours.red('error')} ${sentence}\n`);
 
 function report(error: unknown, terminal: Terminal, interrupted: boolean): number {
-  if (interrupted && error instanceof UserError && error.code === 'cancelled') return INTERRUPTED;
+  if (interrupted && error instanceof UserError && error.code === 'cancelled') {
+    // Some say what was kept, such as the part of a download.
+    if (error.message !== CANCELLED) terminal.err.write(`${shown(error.message)}\n`);
+    return INTERRUPTED;
+  }
   say(terminal, shown(describeError(error)));
   if (!(error instanceof UserError)) {
     // A defect: what a report of it needs.

@@ -46,6 +46,7 @@ export async function downloadFile(download: Download): Promise<void> {
         lock.release();
       }
     }
+    download.onBytes(bytesHere(path));
     await wait(otherLoaderMs, undefined, signal && { signal }).catch((cause: unknown) => {
       throw hubError(cause, repository, endpoint, signal);
     });

@@ -11,14 +11,20 @@ export interface HubFile {
 }
 
 /**
- * The files to download, small ones first, and which of them is the model: `.` for a directory, or a GGUF file. Throws `not-found` for a
- * file that does not exist, `unsupported` if there is no model or more than one.
+ * The files to download, those beside the weights first, and which of them is the model: `.` for a directory, or a GGUF file. Throws
+ * `not-found` for a file that does not exist, `unsupported` if there is no model, more than one, or one that lacks a file.
  */
 export function selectFiles(
   { repository, file }: { readonly repository: string; readonly file: string | null },
   files: readonly HubFile[],
 ): { wanted: HubFile[]; target: string } {
   const ggufs = files.filter(({ path }) => path.endsWith('.gguf'));
+  if (file !== null && !file.endsWith('.gguf'))
+    throw userError(
+      'unsupported',
+      `${file} of ${repository} is no GGUF file.`,
+      `For its safetensors name ${repository} alone. ${listed(ggufs)}`.trimEnd(),
+    );
   if (file !== null) {
     const found = files.find(({ path }) => path === file);
     if (found === undefined)
@@ -32,9 +38,18 @@ export function selectFiles(
   const single = files.some(({ path }) => path === 'model.safetensors');
   const sharded = files.some(({ path }) => path === 'model.safetensors.index.json');
   if (single || sharded) {
+    const missing = needed.find((name) => !files.some(({ path }) => path === name));
+    if (missing !== undefined)
+      throw userError(
+        'unsupported',
+        `${repository} has no ${missing}, without which its weights cannot be used here.`,
+        ggufs.length > 0 ? `Choose a GGUF file of it. ${listed(ggufs)}` : 'Choose another model.',
+      );
+    if (!single) requireAllShards(repository, files);
     const weights = single ? /^model\.safetensors$/ : /^model(-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)$/;
-    const wanted = files.filter(({ path }) => weights.test(path) || sideFiles.has(path));
-    return { wanted: wanted.sort((a, b) => a.size - b.size), target: '.' };
+    const bySize = (some: HubFile[]): HubFile[] => some.sort((a, b) => a.size - b.size);
+    const beside = bySize(files.filter(isBesideWeights));
+    return { wanted: [...beside, ...bySize(files.filter(({ path }) => weights.test(path)))], target: '.' };
   }
   const models = ggufs.filter(({ path }) => !isLaterPart(path));
   const [only] = models;
@@ -66,6 +81,18 @@ export function partsOf<F extends { readonly path: string }>(
   return { parts, count: Number(count) };
 }
 
+/** Of a model whose weights lie in several files. */
+function requireAllShards(repository: string, files: readonly HubFile[]): void {
+  const counts = files.flatMap(({ path }) => /^model-\d+-of-(\d+)\.safetensors$/.exec(path)?.[1] ?? []);
+  const count = Math.max(1, ...counts.map(Number));
+  if (counts.length < count)
+    throw userError(
+      'not-found',
+      `${repository} has ${counts.length} of the ${count} parts of its weights.`,
+      'Choose another model, or try again when all parts are there.',
+    );
+}
+
 function wholeOf(repository: string, file: HubFile, files: readonly HubFile[]): HubFile[] {
   const { parts, count } = partsOf(file, files);
   if (parts.length === count) return parts;
@@ -76,15 +103,19 @@ function wholeOf(repository: string, file: HubFile, files: readonly HubFile[]): 
   );
 }
 
+/** Without these a directory of weights cannot be opened. */
+const needed = ['config.json', 'tokenizer.json'];
+
 const sideFiles: ReadonlySet<string> = new Set([
-  'config.json',
+  ...needed,
   'generation_config.json',
-  'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
   'chat_template.jinja',
   'chat_template.json',
 ]);
+
+export const isBesideWeights = ({ path }: HubFile): boolean => sideFiles.has(path);
 
 const maxListed = 12;
 const listed = (files: readonly HubFile[]): string =>

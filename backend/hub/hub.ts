@@ -12,7 +12,7 @@ import { shown } from '../../protocol/shown.ts';
 import { fileError, makeFolder, readText, writeFileAtomically } from '../system/files.ts';
 import { userCache, type Environment } from '../system/user-cache.ts';
 import { bytesHere, downloadFile, hubError } from './download.ts';
-import { selectFiles, type HubFile } from './files.ts';
+import { isBesideWeights, selectFiles, type HubFile } from './files.ts';
 import { huggingFaceHome, huggingFaceHub } from './hugging-face.ts';
 import { hasAllParts, hasAllShards } from './complete-downloads.ts';
 
@@ -23,6 +23,8 @@ export interface ResolveOptions {
   readonly onProgress?: (done: number, total: number, file: string) => void;
   /** Called with a sentence about what could not be checked. */
   readonly onWarning?: (message: string) => void;
+  /** Looks at a directory before its weights come: what it throws ends the download. */
+  readonly inspect?: (folder: string) => void;
   readonly signal?: AbortSignal;
   /** HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and XDG_CACHE_HOME are looked at. */
   readonly environment?: Environment;
@@ -171,7 +173,12 @@ async function download(
   checkSpace(root, folder, missing);
   const total = wanted.reduce((sum, { size }) => sum + size, 0);
   let done = total - missing.reduce((sum, { size }) => sum + size, 0);
+  let isInspected = target !== '.';
   for (const file of missing) {
+    if (!isInspected && !isBesideWeights(file)) {
+      options.inspect?.(folder);
+      isInspected = true;
+    }
     await downloadFile({
       url: `${endpoint}/${hub.repository}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`,
       path: join(folder, file.path),

@@ -1,11 +1,12 @@
 /** Models for an editor: those on this machine, those of the hub, downloads, and exits by their base's hash. */
 import { totalmem } from 'node:os';
 import * as protocol from '../../protocol/server.ts';
-import { localModel, resolveModel as resolveReference } from '../hub/hub.ts';
+import { localModel } from '../hub/hub.ts';
 import { hubChoices, searchHub } from '../hub/search.ts';
 import { cachedModels, placesHere } from '../hub/model-caches.ts';
 import { exitsOfBase } from '../recipes/catalogue.ts';
 import { modelHash } from '../recipes/model-hash.ts';
+import { modelHere } from '../recipes/model-location.ts';
 import { resolveModel } from '../recipes/shipped-model.ts';
 import type { Incoming } from './incoming.ts';
 
@@ -33,7 +34,7 @@ export function answerModels({ answer, notify, warn }: Answering): void {
       reportedAt = now;
       notify(protocol.downloadProgressed, { reference, done, total });
     };
-    const path = await resolveReference(reference, { onProgress, onWarning: warn, signal: signalOf(token) });
+    const path = await modelHere(reference, { onProgress, onWarning: warn, signal: signalOf(token) });
     return { path };
   });
   answer(protocol.findExitsOf, async ({ folders, model }) => {

@@ -3,7 +3,14 @@
  * needs.
  */
 import type { RecipeTable } from '../../protocol/jobs.ts';
+import { readInfo } from '../checkpoint/checkpoint.ts';
 import { locateModel } from './model-location.ts';
+
+/** The model; it is not downloaded if its exits cannot be read. */
+const locate = (
+  { model, exits }: { readonly model: string; readonly exits: string | null },
+  signal: AbortSignal,
+): ReturnType<typeof locateModel> => locateModel(model, signal, () => void (exits === null || readInfo(exits)));
 
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
@@ -15,7 +22,7 @@ export const recipes: RecipeTable = {
       options.tasks.length > 0
         ? (await import('./evaluate-tasks.ts')).evaluateTasks
         : (await import('./evaluate.ts')).evaluate;
-    yield* evaluate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+    yield* evaluate({ ...options, model: yield* locate(options, signal) }, signal);
   },
   async *sweep(options, signal) {
     const { sweep } = await import('./sweep.ts');
@@ -27,25 +34,28 @@ export const recipes: RecipeTable = {
   },
   async *calibrate(options, signal) {
     const { calibrate } = await import('./calibrate.ts');
-    yield* calibrate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+    yield* calibrate({ ...options, model: yield* locate(options, signal) }, signal);
     if (options.exits !== null && !signal.aborted)
       yield* (await import('./training/lean.ts')).keepLean(options.exits, options.keepState);
   },
   async *generate(options, signal) {
     const { generate } = await import('./generate.ts');
-    yield* generate({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+    yield* generate({ ...options, model: yield* locate(options, signal) }, signal);
   },
   async *complete(options, signal) {
     const { complete } = await import('./complete.ts');
-    yield* complete({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+    yield* complete(
+      { ...options, model: yield* locate({ ...options, exits: options.generate.exits }, signal) },
+      signal,
+    );
   },
   async *serve(options, signal, inbox) {
     const { serve } = await import('./serving/serve.ts');
-    yield* serve({ ...options, model: yield* locateModel(options.model, signal) }, signal, inbox);
+    yield* serve({ ...options, model: yield* locate(options, signal) }, signal, inbox);
   },
   async *export(options, signal) {
     const { exportExit } = await import('./export.ts');
-    yield* exportExit({ ...options, model: yield* locateModel(options.model, signal) }, signal);
+    yield* exportExit({ ...options, model: yield* locate(options, signal) }, signal);
   },
   async *import(options, signal) {
     const { importExits } = await import('./import.ts');

@@ -24,6 +24,7 @@ import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from '../generator.ts';
 import { modeWarning, promptLayerOf } from '../../decoding/mode.ts';
 import { stoppingAt } from '../../decoding/prompt-exit.ts';
+import { sequenceOptions } from '../../decoding/sequence-options.ts';
 import { newGrammars } from './grammars.ts';
 import { oneByOne } from './one-by-one.ts';
 import { newTextQueue } from './queue.ts';
@@ -65,6 +66,8 @@ async function* serveWith(
 ): AsyncGenerator<ServeEvent, void> {
   const shape = { parallel: options.parallel, contextLength: servedContext(generator.staged, options) };
   const given = servedGeneration(options);
+  // What no request could be answered with is refused before the first.
+  sequenceOptions(given, generator);
   stoppingAt(generator.staged, promptLayerOf(given, generator.calibration, generator.staged.exits), 0);
   yield { type: 'serving', model: servedModel(generator, shape) };
   const warning = modeWarning(given, generator.calibration);

@@ -3,6 +3,7 @@ import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
 import { locateModel } from '../model-location.ts';
+import { findText } from '../text.ts';
 
 /** @throws as the recipe that runs, and UserError `busy` if a job of PyTorch is still under way in the folder of a run here. */
 export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
@@ -19,7 +20,7 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   const isOwn = earlier !== null && options.model === shippedModel && isCheckpoint(earlier);
   const model = isOwn
     ? await (await import('../exits-model.ts')).modelOfExits(earlier, signal)
-    : yield* locateModel(named, signal);
+    : yield* locateModel(named, signal, () => void (options.resume || findText(options.data)));
   const out = options.resume ? earlier : (options.out ?? defaultDirectory(named));
   const { keepLean, requireState } = await import('./lean.ts');
   if (earlier !== null && options.on.kind !== 'here') requireState(earlier);

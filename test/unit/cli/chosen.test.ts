@@ -53,6 +53,13 @@ test('what was used last here is taken up and said, unless something is named', 
   expect((await chosen('tune', {}))[0], 'exits of tune are places').toEqual({ model });
   expect((await chosen('generate', { exits: null }))[0]).toEqual({ model });
   expect(await chosen('generate', { model: 'typescript-5m' })).toEqual([{}, '']);
+  for (const same of [model, path.relative(process.cwd(), model)]) {
+    const [exitsOfIt, said] = await chosen('generate', { model: same });
+    expect(exitsOfIt).toEqual({ exits });
+    expect(said).toMatch(/^With exits .*my\.exits, as last here with this model; --exits names others, or none\.\n$/);
+  }
+  expect(await chosen('generate', { model, exits: null })).toEqual([{}, '']);
+  expect(await chosen('tune', { model })).toEqual([{}, '']);
   expect(await chosen('tune', { resume: true })).toEqual([{}, '']);
   expect(await chosen('tune', { continuePretraining: exits })).toEqual([{}, '']);
   expect(await chosen('doctor', {})).toEqual([{}, '']);

@@ -81,12 +81,41 @@ describe.skipIf(process.platform === 'win32')('early-exit', () => {
       let err = '';
       child.stderr!.setEncoding('utf8').on('data', (more: string) => {
         err += more;
-        if (err.includes('Stopping')) child.kill('SIGINT');
+        if (err.includes('Stopping')) setTimeout(() => child.kill('SIGINT'), 500);
       });
       await once(child.stdout!, 'data');
       child.kill('SIGINT');
       expect(await end).toBe(130);
     }
+  });
+
+  it('takes two signals of one Ctrl-C, as under npx, for one: what was learned is saved', async () => {
+    const out = path.join(cache, 'twice.exits');
+    const child = start([
+      'tune',
+      '--data',
+      'protocol/*.ts',
+      '--minutes',
+      '3',
+      '--out',
+      out,
+      '--threads',
+      '1',
+      '--json',
+    ]);
+    const end = ended(child);
+    let events = '';
+    child.stderr!.resume();
+    await new Promise<void>((resolve) => {
+      child.stdout!.setEncoding('utf8').on('data', (more: string) => {
+        events += more;
+        if (events.includes('"type":"step"')) resolve();
+      });
+    });
+    child.kill('SIGINT');
+    setTimeout(() => child.kill('SIGINT'), 30);
+    expect(await end).toBe(130);
+    expect(readdirSync(out)).toContain('exits.safetensors');
   });
 
   it.skipIf(process.platform !== 'linux')('is interrupted while it looks for the model of exits', async () => {

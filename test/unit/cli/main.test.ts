@@ -97,7 +97,12 @@ describe('early-exit', () => {
       ['start', '--continue-pretraining', 'a'],
       'error start has no option --continue-pretraining. See early-exit start --help all.\n',
     ],
-    [['start', '--json'], 'error start is for people: it has no --json. See early-exit tune --json.\n'],
+    [
+      ['evaluate', '--data', 'protocol/*.ts', '--ways', '0.9'],
+      'error --ways is for judged tasks. Name them with --tasks, or leave it out.\n',
+    ],
+    [['serve', '--threshold', '5'], 'error --threshold must be from 0 to 1 under the policy confidence, not 5.\n'],
+    [['start', '--json'], 'error start has no option --json. Did you mean --on?\n'],
   ])('refuses %j', async (words, err) => {
     expect(await earlyExit(words)).toEqual({ code: 2, out: '', err });
   });

@@ -225,6 +225,50 @@ describe('resolveModel', () => {
     expect(fetched[0]).toMatch(/model\.safetensors bytes=\d+-$/);
   });
 
+  it('shows a directory before its weights come, also when it goes on, and downloads none if it is refused', async () => {
+    const server = await hub();
+    const refuse = (folder: string): never => {
+      throw new UserError('unsupported', `not this: ${files(folder).join()}`);
+    };
+    for (let time = 0; time < 2; time++) {
+      const { message } = await refused(resolveModel('owner/name', { ...server, inspect: refuse }));
+      expect(message).toBe('not this: config.json,tokenizer.json');
+    }
+    expect(server.requests.some((request) => request.includes('model.safetensors'))).toBe(false);
+    const inspect = vi.fn();
+    const path = await resolveModel('owner/name', { ...server, inspect });
+    expect(inspect.mock.calls).toEqual([[path]]);
+  });
+
+  it.each([
+    ['owner/name:model.safetensors', 'model.safetensors of owner/name is no GGUF file.', repository],
+    [
+      'owner/name',
+      'owner/name has 1 of the 2 parts of its weights.',
+      {
+        'config.json': repository['config.json']!,
+        'tokenizer.json': repository['tokenizer.json']!,
+        'model.safetensors.index.json': Buffer.from('{}'),
+        'model-00001-of-00002.safetensors': weights,
+      },
+    ],
+  ])('downloads nothing of %s where %s', async (reference, sentence, files) => {
+    const server = await hub({ files });
+    expect((await refused(resolveModel(reference, server))).message).toBe(sentence);
+    expect(server.requests.some((request) => request.includes('/resolve/'))).toBe(false);
+  });
+
+  it.each(['config.json', 'tokenizer.json'])('downloads nothing of a directory without %s', async (name) => {
+    const { [name]: _, ...others } = repository;
+    const server = await hub({ files: others });
+    const { code, message } = await refused(resolveModel('owner/name', server));
+    expect([code, message]).toEqual([
+      'unsupported',
+      `owner/name has no ${name}, without which its weights cannot be used here.`,
+    ]);
+    expect(server.requests.some((request) => request.includes('/resolve/'))).toBe(false);
+  });
+
   it('needs room only for what is not here yet', async () => {
     const server = await hub();
     onTestFinished(() => void (disk.left = null));
@@ -371,6 +415,7 @@ describe('resolveModel', () => {
   it('takes all shards', async () => {
     const sharded = {
       'config.json': Buffer.from('{}'),
+      'tokenizer.json': Buffer.from('{}'),
       'model.safetensors.index.json': Buffer.from('{"weight_map":{}}'),
       'model-00001-of-00002.safetensors': Buffer.from('one'),
       'model-00002-of-00002.safetensors': Buffer.from('two'),
