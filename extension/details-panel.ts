@@ -65,10 +65,13 @@ export function createDetailsPanel(
         isReady = true;
         post({ type: 'texts', texts: translations() });
         if (shown) post(shown);
+        // A page that is made anew, as when its tab is shown again, keeps the selection of its own.
+        if (shown) shown = { ...shown, token: null };
         onShown.fire();
       } else if (message?.type === 'reveal')
         reveal(message.token).catch((error: unknown) => showFailure({ backend }, error));
-      else if (message?.type === 'open' && shown) void save(shown.trace);
+      else if (message?.type === 'open' && shown)
+        save(shown.trace).catch((error: unknown) => showFailure({ backend }, error));
       else if (message?.type === 'failed') backend.log.error(`Trace Details: ${message.message}`);
     });
     opened.onDidDispose(() => {
@@ -95,7 +98,9 @@ export function createDetailsPanel(
       origin = from;
       if (panel) panel.reveal(undefined, true);
       else panel = open();
-      if (isReady) post(shown);
+      if (!isReady) return;
+      post(shown);
+      shown = { ...shown, token: null };
     },
     onShown: onShown.event,
   };

@@ -36,6 +36,19 @@ export function afterEdit(generated: GeneratedText, edit: Edit, expected: string
   return moved && { ...generated, span: moved };
 }
 
+/**
+ * A generation in another document that was saved from its own, whose text was `before` and is `now`: where it was if all is the same up to
+ * its end, as saving may change what follows; else at the only place that has its text. Null if there is none.
+ */
+export function carried(generated: GeneratedText, before: string, now: string): GeneratedText | null {
+  const { start, end } = generated.span;
+  if (end > start && now.startsWith(before.slice(0, end))) return generated;
+  const text = before.slice(start, end);
+  const at = now.indexOf(text);
+  if (text.trim() === '' || at < 0 || now.includes(text, at + 1)) return null;
+  return { ...generated, span: { start: at, end: at + text.length } };
+}
+
 /** Each token's text with its shade, in order; tokens without text have none, nor has a text without exits. */
 export function shadeSpans({ span, trace, lineEnd }: GeneratedText): { shade: Shade; span: Span }[] {
   if (!hasExits(trace)) return [];

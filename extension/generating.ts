@@ -1,6 +1,5 @@
 /** The commands around a generation: generate at the cursor, stop, and save the trace. */
 import * as vscode from 'vscode';
-import type { Gap } from '../protocol/completion.ts';
 import { serialiseTrace } from '../protocol/exittrace.ts';
 import { completionOptions } from '../protocol/options-completions.ts';
 import type { GenerateResult, RecipeOptions } from '../protocol/server.ts';
@@ -8,11 +7,14 @@ import type { App } from './app.ts';
 import { placeOf } from './completions/place.ts';
 import { currentScope } from './folders.ts';
 import type { GeneratedText } from './generated-text.ts';
+import type { Source } from './generations.ts';
 import { showFailure } from './messages.ts';
 import { exitsInUse } from './model-and-exits.ts';
 import { recipeSettings } from './settings.ts';
 
 let current: vscode.CancellationTokenSource | null = null;
+/** The end of the generation that began last: the next one waits for it. */
+let ended: Promise<unknown> = Promise.resolve();
 
 /** `Generate with Early Exits`. Returns null if nothing was written. */
 export async function generateAtCursor(app: App, overrides: RecipeOptions = {}): Promise<GenerateResult | null> {
@@ -44,11 +46,28 @@ async function intoEditor(
 ): Promise<GenerateResult | null> {
   current?.cancel();
   const source = (current = new vscode.CancellationTokenSource());
+  const writing = ended.then(() => write(app, editor, overrides, continued, source));
+  ended = writing;
+  return writing;
+}
+
+/** Never rejects: a failure is shown. */
+async function write(
+  app: App,
+  editor: vscode.TextEditor,
+  overrides: RecipeOptions,
+  continued: string | null,
+  source: vscode.CancellationTokenSource,
+): Promise<GenerateResult | null> {
+  const selectionNow = selectionThen(editor);
   await vscode.commands.executeCommand('setContext', 'earlyExit.generating', true);
   try {
     const options = { ...(await generateOptions(app, editor.document.uri)), ...overrides };
+    const selection = continued === null ? selectionNow() : endOf(app, editor.document, continued);
+    if (selection === null || source.token.isCancellationRequested) return null;
     const more = { continued, overrides };
-    return await app.generations.intoEditor(editor, placeOrPrompt(editor), options, source.token, more);
+    const place = placeOrPrompt(editor.document, selection);
+    return await app.generations.intoEditor(editor, place, options, source.token, more);
   } catch (error) {
     if (!source.token.isCancellationRequested) showFailure(app, error);
     return null;
@@ -59,6 +78,21 @@ async function intoEditor(
       await vscode.commands.executeCommand('setContext', 'earlyExit.generating', false);
     }
   }
+}
+
+/** The selection at the time of the call, to be read later; once the document has been edited, the one that is there then. */
+function selectionThen(editor: vscode.TextEditor): () => vscode.Selection {
+  const { selection, document } = editor;
+  const { version } = document;
+  return () => (document.version === version ? selection : editor.selection);
+}
+
+/** The end of a generation as an empty selection; null if the generation is gone. */
+function endOf(app: App, document: vscode.TextDocument, id: string): vscode.Selection | null {
+  const generated = app.generations.find(id);
+  if (generated?.uri !== document.uri.toString()) return null;
+  const end = document.positionAt(generated.span.end);
+  return new vscode.Selection(end, end);
 }
 
 /** The active editor; if a panel is active, a visible editor, which then becomes active. */
@@ -106,13 +140,14 @@ export function generatedAt(app: App, editor: vscode.TextEditor): GeneratedText 
 }
 
 /** The text around the cursor; a selection is the prompt instead, and the text follows it. */
-function placeOrPrompt({ document, selection }: vscode.TextEditor): { prompt: string; gap?: Gap } {
-  if (!selection.isEmpty) return { prompt: document.getText(selection).replaceAll('\r\n', '\n') };
+function placeOrPrompt(document: vscode.TextDocument, selection: vscode.Selection): Source {
+  const at = document.offsetAt(selection.end);
+  if (!selection.isEmpty) return { at, prompt: document.getText(selection).replaceAll('\r\n', '\n') };
   const { prefixTokens, suffixTokens } = completionOptions;
   const budget = { prefixTokens: prefixTokens.default as number, suffixTokens: suffixTokens.default as number };
   const place = placeOf(document, selection.active, { selectedCompletionInfo: undefined }, budget);
   const { around, repository, file } = place;
-  return { prompt: around.prefix, gap: { ...around, repository, file, chunks: [] } };
+  return { at, prompt: around.prefix, gap: { ...around, repository, file, chunks: [] } };
 }
 
 /** VS Code's own runtime loads no drivers of GPUs: if the backend runs in it, `auto` means the CPU. Starts the backend. */

@@ -18,14 +18,21 @@ import { beginInsertion } from './insertion.ts';
 import { createKeptTexts } from './kept-texts.ts';
 import { createTokenStreams, readTokens } from './token-streams.ts';
 
+export interface Source {
+  /** Offset of the new text in its document. */
+  readonly at: number;
+  readonly prompt: string;
+  readonly gap?: Gap;
+}
+
 export interface Generations {
   /**
-   * Streams into an editor at its cursor, or as the end of a generation that is there (`continued`, its id). `overrides`: the options that
-   * are not from the settings. Resolves when all is inserted; null if the text was edited meanwhile.
+   * Streams into an editor at an offset, or as the end of a generation that is there (`continued`, its id). `overrides`: the options that
+   * are not from the settings. Resolves when all is inserted; null if nothing was, or the text was edited meanwhile.
    */
   intoEditor(
     editor: vscode.TextEditor,
-    source: { readonly prompt: string; readonly gap?: Gap },
+    source: Source,
     options: RecipeOptions,
     token: vscode.CancellationToken,
     more?: { readonly continued?: string | null; readonly overrides?: RecipeOptions },
@@ -38,7 +45,7 @@ export interface Generations {
     token?: vscode.CancellationToken,
     turns?: ChatTurn[],
   ): Promise<GenerateResult>;
-  /** Ties a trace to text that is in a document already. */
+  /** Ties a trace to its text in a document, if it is there. */
   attach(document: vscode.TextDocument, offset: number, trace: Trace): Promise<void>;
   in(uri: vscode.Uri): readonly GeneratedText[];
   find(id: string): GeneratedText | undefined;
@@ -64,26 +71,45 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
   const tie = ({ id, uri, span, trace }: GeneratedText): Promise<unknown> =>
     backend.send(protocol.attachTrace, { generation: id, uri, offset: span.start, trace });
   const untie = (id: string): void => backend.notify(protocol.detachTrace, { generation: id });
+  const forget = (id: string): void => {
+    kept.delete(id);
+    untie(id);
+  };
+
+  /** Tells a server that runs where texts are now, those that are still there; one that starts later is told all. */
+  const retie = async (texts: readonly GeneratedText[]): Promise<void> => {
+    for (const { id } of texts) {
+      const generated = kept.get(id);
+      if (generated === undefined || backend.state() !== 'running') continue;
+      await tie(generated).catch((error: unknown) => backend.log.warn(`A trace is not shown: ${String(error)}`));
+    }
+  };
 
   /** Keeps a text and tells the server where it is, in the place of what both knew of it. */
   const replace = async (text: GeneratedText): Promise<void> => {
     kept.set(text);
     kept.changed();
     untie(text.id);
-    await tie(text);
+    await retie([text]);
   };
   const explanations = createExplanations(backend, kept, replace, subscriptions);
 
-  /** A server that was started anew knows no generations. */
-  const reattach = async (): Promise<void> => {
-    for (const generated of kept.list()) await tie(generated);
-  };
   subscriptions.push(finished);
-  subscriptions.push(backend.onReady(() => void reattach()));
+  // A server that was started anew knows no generations.
+  subscriptions.push(backend.onReady(() => void retie(kept.list())));
+  subscriptions.push(
+    kept.onMoved((texts) => {
+      // The client hears of an edit after this listener, and must tell the server of it first.
+      setTimeout(() => void retie(texts));
+      kept.changed();
+    }),
+  );
 
   const attach: Generations['attach'] = async (document, offset, trace) => {
     const lineEnd = lineEndOf(document);
-    const span = { start: offset, end: offset + textOf(trace.tokens, lineEnd).length };
+    const text = textOf(trace.tokens, lineEnd);
+    const span = { start: offset, end: offset + text.length };
+    if (document.getText().slice(span.start, span.end) !== text) return;
     const generated = { id: newId(), uri: document.uri.toString(), lineEnd, span, trace };
     kept.set(generated);
     kept.changed();
@@ -96,8 +122,8 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     const known = continued === null ? undefined : kept.get(continued);
     const id = known?.id ?? newId();
     const uri = document.uri.toString();
-    const start = document.offsetAt(editor.selection.end);
-    const trace = emptyTrace({ prompt: source.prompt });
+    const { at: start, ...asked } = source;
+    const trace = emptyTrace({ prompt: asked.prompt });
     const own = { id, uri, lineEnd: lineEndOf(document), span: { start, end: start }, trace, overrides };
     kept.set(known ? { ...known, trace: { ...known.trace, stop: null } } : own);
     const before = known?.trace.tokens.length ?? 0;
@@ -105,7 +131,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     // Read with each token, they would take every token through all layers.
     const { candidates = CANDIDATES, ...written } = options;
     const explained = Number(candidates);
-    const params = { generation: id, uri, ...source, options: inTrustedFolder(written, document.uri), explained };
+    const params = { generation: id, uri, ...asked, options: inTrustedFolder(written, document.uri), explained };
     const ready = (head: Partial<Trace>): void => {
       const generated = kept.get(id);
       if (generated) kept.set({ ...generated, trace: { ...generated.trace, ...head } });
@@ -125,6 +151,11 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
       if (failure) throw failure;
       if (!generated) untie(id);
       if (!generated || result === null) return null;
+      if (generated.trace.tokens.length === before) {
+        if (before === 0) forget(id);
+        vscode.window.setStatusBarMessage(vscode.l10n.t('The model ends its text here: nothing was written.'), 8_000);
+        return null;
+      }
       const whole = { ...result.trace, prompt: generated.trace.prompt, tokens: generated.trace.tokens };
       kept.set({ ...generated, trace: whole });
       kept.changed();
@@ -155,10 +186,7 @@ export function createGenerations(backend: Backend, subscriptions: vscode.Dispos
     find: (id) => kept.get(id),
     latest: () => kept.list().at(-1),
     clear(uri) {
-      for (const { id } of kept.list(uri.toString())) {
-        kept.delete(id);
-        untie(id);
-      }
+      for (const { id } of kept.list(uri.toString())) forget(id);
       kept.changed();
     },
     onChange: kept.onChange,

@@ -15,7 +15,7 @@ const IDLE_SHARE = 3;
 /** How often a piece is inserted anew that VS Code refused, as it does if the document has changed meanwhile. */
 const MOST_TRIES = 8;
 
-/** Inserts tokens at the end of a text; ends early once the text was edited. Throws if the document takes no edits. */
+/** Inserts tokens at the end of a text; ends early once the text was edited or moved to another document. Throws if it takes no edits. */
 export async function growText(
   id: string,
   reader: TokenReader,
@@ -23,14 +23,19 @@ export async function growText(
   kept: KeptTexts,
   backend: Backend,
 ): Promise<void> {
+  const uri = kept.get(id)?.uri;
+  const here = (): GeneratedText | null => {
+    const generated = kept.get(id);
+    return generated?.uri === uri ? (generated ?? null) : null;
+  };
   let pause = 0;
   for (let next = await reader.next(0); next !== null; next = await reader.next(pause)) {
     const begun = performance.now();
     const { tokens, isLast } = next;
-    const generated = kept.get(id);
+    const generated = here();
     if (!generated) return;
-    await insertPiece(id, textOf(tokens, generated.lineEnd), isLast, insertion, kept);
-    const grown = kept.get(id);
+    await insertPiece(here, textOf(tokens, generated.lineEnd), isLast, insertion, kept);
+    const grown = here();
     if (!grown) return;
     kept.set({ ...grown, trace: { ...grown.trace, tokens: [...grown.trace.tokens, ...tokens] } });
     kept.changed();
@@ -39,9 +44,9 @@ export async function growText(
   }
 }
 
-/** Inserts a piece at the end of a text; tries again if another edit of the document came first. */
+/** Inserts a piece at the end of a text, which `here` finds as it is now; tries again if another edit of the document came first. */
 async function insertPiece(
-  id: string,
+  here: () => GeneratedText | null,
   piece: string,
   isLast: boolean,
   insertion: Insertion,
@@ -49,10 +54,10 @@ async function insertPiece(
 ): Promise<void> {
   if (piece === '') return;
   for (let tries = 0; tries < MOST_TRIES; tries++) {
-    const before = kept.get(id);
+    const before = here();
     if (!before) return;
-    const isTaken = await kept.growing(id, piece, () => insertion.next(before.span.end, piece, isLast));
-    const after = kept.get(id);
+    const isTaken = await kept.growing(before.id, piece, () => insertion.next(before.span.end, piece, isLast));
+    const after = here();
     if (!after || lengthOf(after) > lengthOf(before)) return;
     if (isTaken) break;
   }

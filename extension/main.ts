@@ -98,7 +98,9 @@ export function activate(context: vscode.ExtensionContext): EarlyExitApi {
     );
   }
   subscriptions.push(decorateGenerations(generations, () => display().colours));
-  void takeUpRuns(app).catch(() => {}); // the status item says what is wrong
+  const takeUp = (): void => void takeUpRuns(app).catch(() => {}); // the status item says what is wrong
+  takeUp();
+  subscriptions.push(vscode.workspace.onDidGrantWorkspaceTrust(takeUp));
   return api(app);
 }
 

@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId } from './commands.ts';
-import { inTrustedFolder } from './folders.ts';
+import { currentScope, inTrustedFolder } from './folders.ts';
 import { generateOptions, withoutGpu } from './generating.ts';
 import { recipeSettings } from './settings.ts';
 import { requireTrustToServe } from './workspace-trust.ts';
@@ -45,16 +45,17 @@ export function createServing(app: App, subscriptions: vscode.Disposable[]): Ser
   return {
     async start() {
       if (!requireTrustToServe()) return null;
-      const { model, exits } = inTrustedFolder(await generateOptions(app));
+      const scope = currentScope();
+      const { model, exits } = inTrustedFolder(await generateOptions(app, scope), scope);
       const options = {
-        ...(await withoutGpu(app, recipeSettings('serve'))),
+        ...(await withoutGpu(app, recipeSettings('serve', scope))),
         ...(model !== undefined && { model }),
         ...(exits !== undefined && { exits }),
       };
       const title = vscode.l10n.t('Early Exit loads the model to serve …');
       const loading = { location: vscode.ProgressLocation.Notification, title, cancellable: true };
       const state = await vscode.window.withProgress(loading, async (_, token) => {
-        token.onCancellationRequested(() => void backend.send(protocol.stopServer, {}));
+        token.onCancellationRequested(() => void backend.send(protocol.stopServer, {}).catch(() => {}));
         return backend.send(protocol.startServer, { options }).catch((error: unknown) => {
           if (token.isCancellationRequested) return null;
           throw error;

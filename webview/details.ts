@@ -16,7 +16,7 @@ export function mountDetails(target: HTMLElement): void {
   let tokens: HTMLElement[] = [];
   const opinions = element('section', { class: 'opinions', 'aria-live': 'polite' });
 
-  const host = connectHost<null>((message) => {
+  const host = connectHost<number>((message) => {
     if (message.type === 'texts') setTexts(message.texts);
     if (message.type !== 'trace') return;
     ({ trace, title } = message);
@@ -76,6 +76,7 @@ export function mountDetails(target: HTMLElement): void {
   const select = (index: number): void => {
     tokens[selected]?.setAttribute('aria-selected', 'false');
     selected = index;
+    host.keep(index);
     tokens[index]?.setAttribute('aria-selected', 'true');
     tokens[index]?.parentElement?.setAttribute('aria-activedescendant', tokenId(index));
     tokens[index]?.scrollIntoView({ block: 'nearest' });
@@ -83,6 +84,7 @@ export function mountDetails(target: HTMLElement): void {
     if (trace && token) replace(opinions, ...opinionTable(token, trace));
   };
 
+  if (typeof host.kept === 'number') selected = host.kept;
   host.send({ type: 'ready' });
 }
 

@@ -15,9 +15,9 @@ import type {
 import { exitLayer, hasExits, type Trace } from '../../protocol/exittrace.ts';
 import { tokenSource, shades, TEXT_DRAFT, tokenShade, tokenType } from '../../protocol/palette.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
-import type { Span } from '../../protocol/spans.ts';
+import { withLineEnds, type Span } from '../../protocol/spans.ts';
 import { tokenAt, type AnnotatedText, type LineGroup } from './annotated-text.ts';
-import { code, plain, visible } from './markdown.ts';
+import { code, codeInCell, plain, visible } from './markdown.ts';
 
 /** The document's own conversion, so that this module needs no document; an offset behind its end is its end. */
 export type PositionOf = (offset: number) => Position;
@@ -173,11 +173,15 @@ export function lineFigures(text: AnnotatedText, range: { start: number; end: nu
   });
 }
 
-/** End of the line of a group: before its line feed, which may be inside a token. */
+/** End of the line of a group: before its line end, which may be inside a token. */
 function lineEndOf({ trace, spans }: AnnotatedText, { start, end, anchor }: LineGroup): number {
   for (let i = start; i < end; i++) {
-    const feed = trace.tokens[i]!.text.indexOf('\n', Math.max(0, anchor - spans[i]!.start));
-    if (feed >= 0) return spans[i]!.start + feed;
+    const span = spans[i]!;
+    const ends = ['\n', '\r\n'].map((lineEnd) => [lineEnd, withLineEnds(trace.tokens[i]!.text, lineEnd)] as const);
+    // A text without line ends is the same with both.
+    const [lineEnd, piece] = ends.find(([, each]) => each.length === span.end - span.start) ?? ends[0]!;
+    const found = piece.indexOf(lineEnd, Math.max(0, anchor - span.start));
+    if (found >= 0) return span.start + found;
   }
   return spans[end - 1]!.end;
 }
@@ -281,11 +285,11 @@ function hoverText(token: TokenRecord, layers: number): string {
 function opinionRow(opinion: ExitOpinion, token: TokenRecord): string {
   const exit = plain(opinion.exit);
   const here = opinion.exit === tokenSource(token);
-  const prediction = opinion.token === null ? '*defers*' : code(opinion.token.text);
+  const prediction = opinion.token === null ? '*defers*' : codeInCell(opinion.token.text);
   const also = opinion.candidates
     .filter((candidate) => candidate.id !== opinion.token?.id)
     .slice(0, 3)
-    .map((candidate) => `${code(candidate.text)} ${percent(candidate.probability)}`)
+    .map((candidate) => `${codeInCell(candidate.text)} ${percent(candidate.probability)}`)
     .join(' · ');
   return `| ${here ? `**${exit}** ←` : exit} | ${prediction} | ${percent(opinion.confidence)} | ${also} |`;
 }

@@ -5,9 +5,15 @@
 
 import { shown } from '../../protocol/shown.ts';
 
-/** A text as inline code, safe inside a table. */
+/** A text as inline code in a cell of a table, whose borders are found before code is. */
+export function codeInCell(text: string): string {
+  // A backslash before a bar would be taken for the one that escapes it, and no backslash is escaped in code.
+  return visible(text).includes('\\|') ? plain(text) : code(text).replaceAll('|', '\\|');
+}
+
+/** A text as inline code, outside of tables. */
 export function code(text: string): string {
-  const safe = visible(text).replaceAll('|', '\\|');
+  const safe = visible(text);
   const ticks = '`'.repeat(Math.max(0, ...[...safe.matchAll(/`+/g)].map((match) => match[0].length)) + 1);
   const pad = safe.startsWith('`') || safe.endsWith('`') ? ' ' : '';
   return `${ticks}${pad}${safe}${pad}${ticks}`;

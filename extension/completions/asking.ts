@@ -28,6 +28,7 @@ export interface Asking {
   ahead(place: Place, suggestion: Suggested<Trace>, growing: Growing | null): Promise<void>;
   /** When idle, computes the prompt of a place ahead. */
   readAhead(place: Place): void;
+  /** Forgets all suggestions, also those that were requested and have not come. */
   clear(): void;
 }
 
@@ -68,8 +69,9 @@ export function createAsking(
     const gap: Gap = { ...around, repository, file, chunks: beside.map((chunk) => ({ ...chunk })) };
     const options = await completionRequest(app, document.uri);
     if (token.isCancellationRequested) return null;
+    const model = chosenModel(document.uri);
     const result = await app.backend.send(protocol.complete, { gap, limits, options }, token);
-    answered(result, chosenModel(document.uri));
+    if (!token.isCancellationRequested) answered(result, model);
     return result;
   };
 
@@ -127,7 +129,10 @@ export function createAsking(
       growing?.grown();
     },
     readAhead: (place) => void quietly(requestFor(place, 0)),
-    clear: () => results.clear(),
+    clear() {
+      requests.stop();
+      results.clear();
+    },
   };
 }
 

@@ -16,6 +16,8 @@ export interface OneAtATime<T> {
   ask(request: SharedRequest<T>, left: AbortSignal): Promise<T | null>;
   /** Starts the request ahead if nothing else is in flight: a later caller with the same request finds it started. */
   ahead(request: SharedRequest<T>): Promise<T | null>;
+  /** Gives up the request in flight: its callers get null. */
+  stop(): void;
 }
 
 interface Running<T> {
@@ -72,5 +74,6 @@ export function oneAtATime<T>(): OneAtATime<T> {
       if (joined) return joined.answer;
       return running === null || running.given.signal.aborted ? start(request).answer : Promise.resolve(null);
     },
+    stop: () => running?.given.abort(),
   };
 }

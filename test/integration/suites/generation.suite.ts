@@ -275,6 +275,29 @@ export const run = suite([
     }
   }),
 
+  test('stays with a new file that is saved under a name, and renamed', async () => {
+    const api = await activate();
+    const [first, second] = [fileUri('named.ts'), fileUri('renamed.ts')];
+    const unnamed = await vscode.workspace.openTextDocument(first.with({ scheme: 'untitled' }));
+    const editor = await vscode.window.showTextDocument(unnamed);
+    await editor.edit((builder) => builder.insert(new vscode.Position(0, 0), original()));
+    const { trace } = (await api.generateAtCursor({ maxTokens: 12 }))!;
+    await until('a lens', async () => (await lensesOf(unnamed.uri)).length > 0);
+    const stays = async (uri: vscode.Uri): Promise<void> => {
+      await until(`a lens in ${uri.path}`, async () => (await lensesOf(uri)).length > 0);
+      const document = await vscode.workspace.openTextDocument(uri);
+      assert.ok(document.getText().endsWith(trace.tokens.map(({ text }) => text).join('')));
+      assert.match(await hoverAt(uri, document.positionAt(original().length)), /\*\*Layer/);
+    };
+    assert.ok(await unnamed.save());
+    await stays(first);
+    const renaming = new vscode.WorkspaceEdit();
+    renaming.renameFile(first, second);
+    assert.ok(await vscode.workspace.applyEdit(renaming));
+    await stays(second);
+    await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
+  }),
+
   test('is written to its end though one types elsewhere and the document gets another language', async () => {
     const api = await activate();
     const untitled = await vscode.workspace.openTextDocument({ language: 'plaintext', content: original() });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   afterEdit,
+  carried,
   shadeSpans,
   tokenIndexAt,
   tokenSpan,
@@ -36,6 +37,17 @@ describe('generated text', () => {
     expect(shadeSpans({ ...generated, trace: { ...generated.trace, exits: ['final'] } })).toEqual([]);
     expect(tokenSpan(generated, 2)).toEqual({ start: 12, end: 15 });
     expect([9, 10, 12, 14, 15].map((offset) => tokenIndexAt(generated, offset))).toEqual([-1, 0, 2, 2, -1]);
+  });
+
+  it('goes along into a document with its text, where it was or at the only place that has it', () => {
+    const before = 'function \nab\r\nc }  ';
+    const text = { ...generated, span: { start: 10, end: 15 } };
+    expect(carried(text, before, before)).toBe(text);
+    expect(carried(text, before, 'function \nab\r\nc }\n')).toBe(text);
+    expect(carried(text, before, '// a\nfunction \nab\r\nc }')?.span).toEqual({ start: 15, end: 20 });
+    expect(carried(text, before, 'ab\r\nc ab\r\nc')).toBeNull();
+    expect(carried(text, before, '')).toBeNull();
+    expect(carried({ ...text, span: { start: 9, end: 10 } }, before, 'x\n')).toBeNull();
   });
 
   it('grows by its own next text only, even from nothing', () => {

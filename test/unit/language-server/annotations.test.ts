@@ -208,6 +208,8 @@ describe('a hover over a hostile trace', () => {
     '**a**',
     '`` ` ``',
     '| a | b |',
+    '\\|![x](https://evil.example/a.png)',
+    'a\\\\|b',
     '&lt;b&gt;',
     'a\nb\r\n# c\u001b[31m',
     '',
@@ -233,8 +235,8 @@ describe('a hover over a hostile trace', () => {
       // Outside inline code every mark that makes something in Markdown stands behind a backslash.
       const outside = withoutCode(value).replaceAll(/\\[!-/:-@[-`{-~]/g, '');
       expect(outside).not.toMatch(/[[\]<>`!_~&#]|https?:|www\.|command:|\u001b/);
-      // The cells of a row are those of its head.
-      expect(table.map((row) => withoutCode(row).replaceAll('\\|', '').split('|').length)).toEqual([6, 6, 6]);
+      // The cells of a row are those of its head: their borders, the bars behind an even number of backslashes, are found before code is.
+      expect(table.map((row) => row.match(/(?<!\\)(?:\\\\)*\|/g)!.length)).toEqual([5, 5, 5]);
     }
   });
 
@@ -269,6 +271,20 @@ describe('figures behind lines', () => {
     expect(annotations.lineFigures(text, { start: 0, end: 20 }, at)).toEqual([]);
     expect(annotations.lineFigures({ ...text, file: true }, { start: 0, end: source.length }, at)).toEqual([]);
   });
+
+  it.each(['\n', '\r\n'])(
+    'stand at the end of a line within a token, in a document with the line ends %j',
+    (lineEnd) => {
+      const tokens = [token(0, 'a', 3), token(1, ';\r\n}\n', 12)];
+      const own = `a;${lineEnd}}${lineEnd}`;
+      const lines = TextDocument.create('file:///w.ts', 'typescript', 1, own);
+      const tied = annotate('g', emptyTrace({ layers: 12, exits: ['3:mlp', 'final'], tokens }), 0, own)!;
+      const [figure] = annotations.lineFigures(tied, { start: 0, end: own.length }, (offset) =>
+        lines.positionAt(offset),
+      );
+      expect(figure!.position).toEqual({ line: 0, character: 2 });
+    },
+  );
 });
 
 describe('semantic tokens', () => {

@@ -47,6 +47,19 @@ describe('one request at a time', () => {
     expect(await Promise.all(answers)).toEqual([null, null]);
   });
 
+  it('gives up what is asked when it is stopped, and asks the same anew', async () => {
+    const requests = oneAtATime<string>();
+    const [one, again] = [manual('a'), manual('a')];
+    const first = requests.ask(one, staying());
+    requests.stop();
+    expect(one.given).toBe(true);
+    const second = requests.ask(again, staying());
+    one.answer('of before');
+    again.answer('said');
+    expect(await Promise.all([first, second])).toEqual([null, 'said']);
+    requests.stop();
+  });
+
   it('answers who stays when another leaves', async () => {
     const requests = oneAtATime<string>();
     const one = manual('a');
