@@ -58,10 +58,11 @@ export async function* writeTexts(
   staged: StagedModel,
   prompts: readonly (readonly number[])[],
   request: CalibrationRequest,
-  { elapsed, behind, usuallyBehind, fewest, wanted }: Pace,
+  pace: Pace,
   signal: AbortSignal,
 ): AsyncGenerator<CalibrateEvent, Position[][] | null> {
   const { planned, most } = request.time;
+  const { elapsed, behind, fewest, wanted } = pace;
   const each = textLength(prompts.length, fewest);
   const textsOf = (tokens: number): number => Math.ceil(tokens / each);
   const total = Math.min(wanted, prompts.length * each);
@@ -92,16 +93,12 @@ export async function* writeTexts(
       await setImmediate(); // let a cancellation in
       signal.throwIfAborted();
       if (marks.push(elapsed()) !== measuredPasses + 1) continue;
-      const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
-      const aBatch = first - start + ((each - 1) * (last - first)) / (measuredPasses - 1);
-      const aToken = aTokenOf(writing);
-      const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * each));
-      const least = until(fewest) + behind(aToken);
+      const { least, usual } = forecast(marks, { each, size, total }, aTokenOf(writing), pace);
       if (least > most) {
         yield { type: 'warning', message: tooLittleTime(most, least) };
         return null;
       }
-      yield { type: 'expected', seconds: Math.min(until(total) + usuallyBehind(aToken), Math.max(planned, least)) };
+      yield { type: 'expected', seconds: Math.min(usual, Math.max(planned, least)) };
     }
     texts.push(...next.value);
     observed = texts.flat().length;
@@ -116,6 +113,22 @@ export async function* writeTexts(
   }
   requireTokens(observed, fewest);
   return texts;
+}
+
+/**
+ * When the rest of a calibration ends, in seconds since it began, by the times of its first passes: at least, with the fewest tokens and the
+ * work that the promise needs, and usually. Texts of `each` tokens are written in batches of `size`, up to `total` tokens.
+ */
+function forecast(
+  marks: readonly number[],
+  { each, size, total }: { readonly each: number; readonly size: number; readonly total: number },
+  aToken: number,
+  { behind, usuallyBehind, fewest }: Pace,
+): { readonly least: number; readonly usual: number } {
+  const [start, first, last] = [marks[0]!, marks[1]!, marks.at(-1)!];
+  const aBatch = first - start + ((each - 1) * (last - first)) / (measuredPasses - 1);
+  const until = (tokens: number): number => start + aBatch * Math.ceil(tokens / (size * each));
+  return { least: until(fewest) + behind(aToken), usual: until(total) + usuallyBehind(aToken) };
 }
 
 const aTokenOf = ({ seconds, tokens }: { readonly seconds: number; readonly tokens: number }): number =>

@@ -44,6 +44,7 @@ import {
   requireTokens,
   writeTexts,
   type CalibrationRequest,
+  type Pace,
 } from '../evaluation/calibration-texts.ts';
 import {
   fewestObserved,
@@ -174,8 +175,8 @@ async function* observe(
   const remembers = halves !== null && canJudge(fresh.length, request);
   const choosing = remembers ? halves[0] : on.windows;
   const wanted = wantedTokens(request, remembers);
-  const most = promptsOf(on.windows, wanted, separator).length * mostNewTokens;
-  requireTokens(most, Math.max(1, fewestTokens(request)));
+  const mostTokens = promptsOf(on.windows, wanted, separator).length * mostNewTokens;
+  requireTokens(mostTokens, Math.max(1, fewestTokens(request)));
   // Texts may end early, at worst behind their first token.
   const prompts = promptsOf(choosing, wanted, separator, promptTokens, choosingContext);
 
@@ -188,13 +189,10 @@ async function* observe(
     const measuring = () => counting('measure', 'passes', measureCosts(staged, { text, rounds: costRounds }), signal);
     const first = yield* measuring();
     const passes = await passesOf(staged, on.place);
-    const times = { opening, fullPass: fullPass(first) / 1000, ofPrompt: first.ofPrompt / 1000 };
-    const trial = trialSeconds(times, learnedAnswers);
-    const behind = (aToken: number): number => trial + secondsToJudgeOne(request, remembers, aToken);
-    const fewest = fewestObserved(request, remembers);
-    const usuallyBehind = (aToken: number): number =>
-      usuallyTakes(request, remembers, aToken, trial) + promptSeconds(staged, on.windows, times.ofPrompt);
-    const pace = { elapsed, behind, usuallyBehind, fewest, wanted };
+    const ofPrompt = first.ofPrompt / 1000;
+    const trial = trialSeconds({ opening, fullPass: fullPass(first) / 1000, ofPrompt }, learnedAnswers);
+    const prompting = promptSeconds(staged, on.windows, ofPrompt);
+    const pace = { elapsed, wanted, ...paceOf(request, remembers, trial, prompting) };
     const texts = yield* writeTexts(tokenizer, staged, prompts, request, pace, signal);
     if (texts === null) return null;
     const written = texts.flat();
@@ -204,24 +202,43 @@ async function* observe(
     await setImmediate();
     const plain = viewsOf(staged.exits, written);
     const { hints, observed } = listening(plain, request, written.length);
-    const { planned, most } = request.time;
+    const { planned, most: mostSeconds } = request.time;
     const hasTime = (seconds: number, isNeeded = false): boolean =>
-      elapsed() + seconds + trial <= (isNeeded ? most : planned);
+      elapsed() + seconds + trial <= (isNeeded ? mostSeconds : planned);
     const trust = trustIn(staged.exits, exits).map((one) => fitTrust(one, written, request.promise));
     const damages = staged.exits.map((exit) => damageAt(exit, model, exits));
     const withTrust = viewsWith(trust, observed, { ...costs, damages }, staged.exits);
     const judgeOn = {
-      ...{ tokenizer, staged, hints, trust, prompts: remembers ? fresh : [], learnedAnswers, hasTime },
-      ...{ observed: withTrust.views, costs: withTrust.costs },
+      tokenizer,
+      staged,
+      observed: withTrust.views,
+      hints,
+      trust,
+      costs: withTrust.costs,
+      prompts: remembers ? fresh : [],
+      learnedAnswers,
+      hasTime,
     };
     const judged = yield* judgeWritten(judgeOn, request, signal);
-    const promptExit = yield* judgePrompts(staged, on.windows, times.ofPrompt, hasTime, signal);
+    const promptExit = yield* judgePrompts(staged, on.windows, ofPrompt, hasTime, signal);
     const layers = staged.exits.map(({ layer }) => layer);
     return { costs, passes, written, plain, withTrust, judged, promptExit, layers };
   } finally {
     await staged.dispose();
   }
 }
+
+/** How long what follows the texts takes, if its trial and the judging of prompts take so many seconds. */
+const paceOf = (
+  request: CalibrationRequest,
+  remembers: boolean,
+  trial: number,
+  prompting: number,
+): Omit<Pace, 'elapsed' | 'wanted'> => ({
+  behind: (aToken) => trial + secondsToJudgeOne(request, remembers, aToken),
+  usuallyBehind: (aToken) => usuallyTakes(request, remembers, aToken, trial) + prompting,
+  fewest: fewestObserved(request, remembers),
+});
 
 /** Exits as sure as the text's hints leave them, by weights fitted on the first `tokens` tokens. */
 function listening(

@@ -1,11 +1,10 @@
 /** Writes answers to tasks at full depth and in other ways, judges them, and measures the speed of each way. */
 import { createHash } from 'node:crypto';
-import { cpus } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { plural } from '../../protocol/plural.ts';
 import { fullDepth } from '../../protocol/tasks.ts';
 import { userError } from '../../protocol/errors.ts';
-import type { EvaluateEvent, Phase, ProgressEvent } from '../../protocol/events.ts';
+import type { EvaluateEvent, Phase, ProgressEvent, WarningEvent } from '../../protocol/events.ts';
 import type { EvaluateOptions } from '../../protocol/options.ts';
 import { addFile } from '../checkpoint/hash.ts';
 import { infoFile, memoryFile, parametersFile } from '../formats/our-folders.ts';
@@ -18,16 +17,18 @@ import { askFor, type TaskPrompt } from '../evaluation/tasks/ask.ts';
 import { openJudge, type Judge } from '../evaluation/tasks/judge.ts';
 import { readTasks, type TaskFile } from '../evaluation/tasks/read.ts';
 import {
+  isOn,
   openRecord,
   readEvaluation,
   type AnswerLine,
   type EvaluationRecord,
   type Identity,
+  type TimesLine,
 } from '../evaluation/tasks/record.ts';
 import { openSandbox, type Language } from '../evaluation/tasks/sandbox.ts';
 import { scoresOf } from '../evaluation/tasks/scores.ts';
 import { runsCode, type Task, type TaskSet } from '../evaluation/tasks/task.ts';
-import { timeWays } from '../evaluation/tasks/times.ts';
+import { machineOf, timeWays } from '../evaluation/tasks/times.ts';
 import { findWays, inReadingOrder, type Way } from '../evaluation/tasks/ways.ts';
 import { exitId } from '../exits/spec.ts';
 import { modelName, type Model } from '../model/open.ts';
@@ -131,8 +132,7 @@ async function* openTasks(
     ways: ways.map(({ name }) => name),
     margin: options.margin,
     sets: Object.fromEntries(sets.map(({ name, tasks }) => [name, tasks.length])),
-    processor: cpus()[0]?.model.trim() ?? '',
-    device: device.name,
+    ...machineOf(placement),
   });
   atEnd(() => record.close());
   const running: Running = { placement, options: runtimeOptions(options) };
@@ -142,10 +142,11 @@ async function* openTasks(
 
 /** Writes and judges the answers that the record lacks. */
 async function* answerAll(
-  { model, exits, running, ways, puts, judge, record, warnings }: OpenTasks,
+  tasks: OpenTasks,
   { together, precision }: EvaluateOptions,
   signal: AbortSignal,
 ): AsyncGenerator<EvaluateEvent, void> {
+  const { model, exits, running, ways, puts, judge, record } = tasks;
   const inOrder = inReadingOrder(ways);
   const pieces = puts.flatMap((each) => waysFor(each.task, inOrder).map((way): Piece => ({ ...each, way })));
   const isDone = keysOf(record.answers);
@@ -170,7 +171,7 @@ async function* answerAll(
       const { set, task, way, answer, score, ending, tokens } = line;
       yield { type: 'answer', set, task, way, answer, score, ending, tokens };
       yield clock();
-      for (const message of warnings()) yield { type: 'warning', message };
+      yield* replaced(tasks);
     }
   } finally {
     session.dispose();
@@ -178,22 +179,32 @@ async function* answerAll(
   }
 }
 
-/** Times the ways on some tasks, those whose times the record lacks. */
+/** Tells that the CPU has taken over from a device that failed, which the record then names. */
+function* replaced({ running, record, warnings }: OpenTasks): Generator<WarningEvent, void> {
+  record.setDevice(machineOf(running.placement).device);
+  for (const message of warnings()) yield { type: 'warning', message };
+}
+
+/** Times the ways on some tasks, those whose times on this device the record lacks. */
 async function* timeAll(
-  { model, exits, running, ways, puts, record }: OpenTasks,
+  tasks: OpenTasks,
   { timedTasks }: EvaluateOptions,
   signal: AbortSignal,
 ): AsyncGenerator<EvaluateEvent, void> {
+  const { model, exits, running, ways, puts, record } = tasks;
   const timed = timedOf(puts, timedTasks);
-  const known = new Set(record.times.filter((line) => ways.every(({ name }) => name in line.ways)).map(keyOfTask));
+  const here = machineOf(running.placement);
+  const isTimed = (line: TimesLine): boolean => isOn(here, line) && ways.every(({ name }) => name in line.ways);
+  const known = new Set(record.times.filter(isTimed).map(keyOfTask));
   const untimed = timed.filter((each) => !known.has(keyOfTask({ set: each.set, task: each.task.id })));
   if (ways.length < 2 || untimed.length === 0) return;
   yield { type: 'phase', phase: 'measure', detail: plural(timed.length, 'task') };
   const clock = progressClock('measure', 'tasks', timed.length, timed.length - untimed.length, 0);
-  const tasks = untimed.map(({ set, task, prompt }) => ({ set, task: task.id, prompt }));
-  for await (const line of timeWays({ model, exits, running }, ways, tasks, signal)) {
+  const left = untimed.map(({ set, task, prompt }) => ({ set, task: task.id, prompt }));
+  for await (const line of timeWays({ model, exits, running }, ways, left, signal)) {
     record.addTimes(line);
     yield clock();
+    yield* replaced(tasks);
   }
 }
 
@@ -298,7 +309,7 @@ function progressClock(
 
 async function identityOf(
   options: EvaluateOptions,
-  { model }: OpenedModel,
+  { model, tokenizer }: OpenedModel,
   tuned: OpenedExits | null,
   files: readonly TaskFile[],
   signal: AbortSignal,
@@ -307,6 +318,7 @@ async function identityOf(
   return {
     model: model.name,
     modelSha256: (await identify(model, signal)).sha256,
+    tokenizerSha256: tokenizer.fingerprint(),
     layers: model.spec.layers.length,
     exits: inStreamOrder(tuned?.specs ?? []).map(exitId),
     exitsSha256: options.exits === null ? null : await hashExits(options.exits, signal),

@@ -38,9 +38,9 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
       const { name, what } = trial;
       const about = { type: 'trial', name, number: i + 1, total: trials.length, what } as const;
       const folder = folderOf(directory, trial);
-      const wasDone = isTuned(folder) && !lacksCalibration(folder);
-      if (!wasDone) yield { type: 'phase', phase: 'tune', detail: `${i + 1} of ${trials.length}: ${what}` };
       try {
+        const wasDone = isTuned(folder) && !lacksCalibration(folder);
+        if (!wasDone) yield { type: 'phase', phase: 'tune', detail: `${i + 1} of ${trials.length}: ${what}` };
         if (!wasDone) yield* run(trial, folder, signal);
         yield { ...about, state: wasDone ? 'earlier' : 'finished', message: null, scores: scoresIn(folder) };
       } catch (error) {
@@ -140,8 +140,15 @@ function scoresIn(folder: string): ExitScore[] {
   return found?.kind === 'tuning' ? [...found.scores] : [];
 }
 
+/** Of the trials that are tuned; one that cannot be read was said to have failed. */
 function groupsIn(directory: string, trials: readonly Trial[]): SweptGroup[] {
-  const done = trials.map((trial) => folderOf(directory, trial)).filter(isTuned);
-  const runs = done.flatMap((folder) => findRuns([folder]));
+  const runs = trials.flatMap((trial) => {
+    const folder = folderOf(directory, trial);
+    try {
+      return isTuned(folder) ? findRuns([folder]) : [];
+    } catch {
+      return [];
+    }
+  });
   return groupsOf(runs.filter((found): found is TuningRun => found.kind === 'tuning')).map(sweptGroup);
 }

@@ -58,19 +58,17 @@ export function spreadOf(values: readonly number[]): Spread {
   return { mean: center, deviation: values.length < 2 ? 0 : Math.sqrt(squares / (values.length - 1)) };
 }
 
-/** What came of a group over its seeds, at the exits that all its runs have. */
+/** What came of a group over its seeds, at the exits that all its runs have; those of `import` have no scores, and are left out. */
 export function sweptGroup({ name, runs }: Group): SweptGroup {
   const exits = runs[0]!.exits.filter((exit) => runs.every((run) => run.exits.includes(exit)));
   return {
     name,
     seeds: groupedBy(runs, ['seed']).length,
-    exits: exits.map((exit) => {
+    exits: exits.flatMap((exit) => {
       const own = runs.flatMap(({ scores }) => scores.filter((score) => score.exit === exit));
-      return {
-        exit,
-        loss: spreadOf(own.map(({ loss }) => loss)),
-        agreement: spreadOf(own.map(({ agreement }) => agreement)),
-      };
+      if (own.length === 0) return [];
+      const loss = spreadOf(own.map((score) => score.loss));
+      return [{ exit, loss, agreement: spreadOf(own.map(({ agreement }) => agreement)) }];
     }),
     minutes: spreadOf(runs.map(({ seconds }) => seconds / 60)),
   };

@@ -61,11 +61,16 @@ async function likeliest(session: Session, prompt: TaskPrompt, way: Way, isCance
       if (event.type !== 'prompt') continue;
       const own = event.scores.slice(-choice.length);
       const sum = own.reduce((total, { logProbability }) => total + logProbability, 0);
-      const bytes = Buffer.byteLength(choice.map((id) => way.how.codec.tokenText(id)).join(''));
-      likelihoods.push(sum / Math.max(1, bytes));
+      likelihoods.push(sum / Math.max(1, Buffer.byteLength(textOf(choice, way.how.codec))));
     }
   }
   return { ...noAnswer, text: letterOf(likelihoods.indexOf(Math.max(...likelihoods))) };
+}
+
+/** Tokens alone may be parts of characters, which have no text. */
+function textOf(ids: readonly number[], codec: SequenceOptions['codec']): string {
+  const decoder = codec.decoder();
+  return ids.map((id) => decoder.push(id)).join('') + decoder.flush();
 }
 
 const noAnswer: Answer = { text: '', stop: 'length', tokens: 0, layers: 0, left: {} };

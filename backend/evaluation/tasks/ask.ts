@@ -24,7 +24,7 @@ export interface TaskPrompt {
 
 export interface Asking {
   readonly tokenizer: Tokenizer;
-  /** Whether tasks are formatted with the model's chat template. Tasks of the form `fill` never are. */
+  /** Whether tasks are formatted with the model's chat template. Tasks of the form `fill` and choices by likelihood never are. */
   readonly chat: boolean;
   /** Most tokens of an answer; null: as the form needs. */
   readonly answerTokens: number | null;

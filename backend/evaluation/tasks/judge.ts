@@ -32,24 +32,27 @@ export function openJudge(sandbox: Sandbox | null): Judge {
 
 /** The code that is run to judge an answer; null if none is. */
 export function programOf(task: Task, answer: string): { readonly text: string; readonly language: Language } | null {
-  if (task.form === 'code')
-    return { text: `${wholeCode(task.prompt, answer)}\n${task.tests}`, language: task.language };
+  if (task.form === 'code') return { text: `${wholeCode(task, answer)}\n${task.tests}`, language: task.language };
   if (task.form !== 'fill' || task.tests === null) return null;
   const ended = task.isLine && !task.goesOn && !answer.endsWith('\n') ? `${answer}\n` : answer;
   return { text: `${task.prefix}${ended}${task.suffix}\n${task.tests}`, language: task.language };
 }
 
-/** An answer in a chat is a block of code, which repeats the prompt's beginning or continues from it. */
-function wholeCode(prompt: string, answer: string): string {
+/** An answer in a chat is a block of code, which repeats the prompt's last function, and perhaps what is before it, or continues from it. */
+function wholeCode({ prompt, language }: Extract<Task, { form: 'code' }>, answer: string): string {
   const [, block] = /```[\w+-]*\n([^]*?)(?:```|$)/.exec(answer) ?? [];
   if (block === undefined) return prompt + answer;
-  const named = [...prompt.matchAll(/^(?:def|function|class|const)\s+(\w+)/gm)].at(-1)?.[1];
-  const isWhole =
-    named !== undefined && new RegExp(`^(?:async )?(?:def|function|class|const)\\s+${named}\\b`, 'm').test(block);
-  if (!isWhole) return prompt + block;
-  const imports = prompt.split('\n').filter((line) => /^(?:import|from)\s/.test(line));
-  return [...imports, block].join('\n');
+  const named = [...prompt.matchAll(declarations)];
+  const [last] = named.slice(-1);
+  const declared = new Set([...block.matchAll(declarations)].map(([, name]) => name));
+  if (last === undefined || !declared.has(last[1])) return prompt + block;
+  // JavaScript refuses a constant that is declared twice, so a block that repeats another name is taken to repeat all of the prompt.
+  const repeatsAll = language === 'javascript' && named.some((each) => each !== last && declared.has(each[1]));
+  return repeatsAll ? block : prompt.slice(0, last.index) + block;
 }
+
+/** What begins a line with a name, with the decorators before it. */
+const declarations = /^(?:@.*\n)*(?:export )?(?:async )?(?:def|function|class|const|let)\s+(\w+)/gm;
 
 /** Of a form that runs no code. */
 export function scoreOf(task: Task, answer: string): number {
@@ -57,7 +60,7 @@ export function scoreOf(task: Task, answer: string): number {
     case 'number':
       return lastNumber(answer) === task.answer ? 1 : 0;
     case 'text':
-      return Math.max(...task.references.map((reference) => metrics[task.metric](answer, reference)));
+      return Math.max(...task.references.map((reference) => metrics[task.metric](...comparable(answer, reference))));
     case 'choice':
       return letterIn(answer, task.choices.length) === letterOf(task.answer) ? 1 : 0;
     case 'fill':
@@ -67,9 +70,9 @@ export function scoreOf(task: Task, answer: string): number {
   }
 }
 
-/** 1,234.5 is one number; a full stop at a sentence's end is none of it. */
+/** 1,234.5 and .5 are one number each; a full stop at a sentence's end is none of it, nor is the hyphen of a range its sign. */
 export function lastNumber(text: string): number | null {
-  const found = text.match(/-?\d[\d,]*(?:\.\d+)?/g)?.at(-1);
+  const found = text.match(/(?<![\d.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)|\d[\d,]*(?:\.\d+)?/g)?.at(-1);
   return found === undefined ? null : Number(found.replaceAll(',', ''));
 }
 
@@ -79,31 +82,38 @@ export function letterIn(text: string, choices: number): string | null {
   return new RegExp(`(?:^|[^\\p{L}\\p{N}])([A-${last}])(?![\\p{L}\\p{N}])`, 'u').exec(text)?.[1] ?? null;
 }
 
-/** As SQuAD's: case, articles and punctuation do not count. */
-const words = (text: string): string[] =>
+type Words = readonly string[];
+
+const asWritten = (text: string): string[] =>
   text
     .toLowerCase()
-    .replace(/[^\p{L}\p{N}\s]/gu, ' ')
     .split(/\s+/)
-    .filter((word) => word !== '' && !['a', 'an', 'the'].includes(word));
+    .filter((word) => word !== '');
+const withoutSigns = (text: string): string[] => asWritten(text.toLowerCase().replace(/[^\p{L}\p{N}\s]/gu, ' '));
+const withoutArticles = (text: string): string[] =>
+  withoutSigns(text).filter((word) => !['a', 'an', 'the'].includes(word));
 
-const metrics: Readonly<Record<TextMetric, (answer: string, reference: string) => number>> = {
-  exact: (answer, reference) =>
-    words(answer).join(' ') === words(reference).join(' ') && words(answer).length > 0 ? 1 : 0,
+/** As SQuAD's: case, articles and punctuation do not count, unless the reference is nothing else, such as `A` or `!=`. */
+function comparable(answer: string, reference: string): [answer: Words, reference: Words] {
+  const split = [withoutArticles, withoutSigns].find((each) => each(reference).length > 0) ?? asWritten;
+  return [split(answer), split(reference)];
+}
+
+const metrics: Readonly<Record<TextMetric, (answer: Words, reference: Words) => number>> = {
+  exact: (answer, reference) => (answer.join(' ') === reference.join(' ') && answer.length > 0 ? 1 : 0),
   contains: (answer, reference) =>
-    words(reference).length > 0 && ` ${words(answer).join(' ')} `.includes(` ${words(reference).join(' ')} `) ? 1 : 0,
-  f1: (answer, reference) => harmonic(common(words(answer), words(reference)), words(answer), words(reference)),
+    reference.length > 0 && ` ${answer.join(' ')} `.includes(` ${reference.join(' ')} `) ? 1 : 0,
+  f1: (answer, reference) => harmonic(common(answer, reference), answer, reference),
   // Lin 2004: the longest common subsequence, precision and recall of equal weight.
-  'rouge-l': (answer, reference) =>
-    harmonic(longestCommon(words(answer), words(reference)), words(answer), words(reference)),
+  'rouge-l': (answer, reference) => harmonic(longestCommon(answer, reference), answer, reference),
 };
 
 /** 2PR ÷ (P + R), of the words in common. */
-const harmonic = (shared: number, answer: readonly string[], reference: readonly string[]): number =>
+const harmonic = (shared: number, answer: Words, reference: Words): number =>
   answer.length + reference.length === 0 ? 0 : (2 * shared) / (answer.length + reference.length);
 
 /** Words in common, each as often as both have it. */
-function common(left: readonly string[], right: readonly string[]): number {
+function common(left: Words, right: Words): number {
   const counts = new Map<string, number>();
   for (const word of left) counts.set(word, (counts.get(word) ?? 0) + 1);
   let shared = 0;
@@ -115,7 +125,7 @@ function common(left: readonly string[], right: readonly string[]): number {
   return shared;
 }
 
-function longestCommon(left: readonly string[], right: readonly string[]): number {
+function longestCommon(left: Words, right: Words): number {
   let row = new Array<number>(right.length + 1).fill(0);
   for (const word of left) {
     const next = [0];

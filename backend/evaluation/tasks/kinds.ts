@@ -14,6 +14,8 @@ const keywords = new Set(
 
 /** `isCode`: whether the text around it is. */
 export function kindOf(token: string, isCode: boolean): TokenKind {
+  // A part of a character has no text yet.
+  if (token === '') return 'text';
   const text = token.trim();
   if (text === '') return 'whitespace';
   if (/^[\d.]*\d[\d.]*$/.test(text)) return 'number';

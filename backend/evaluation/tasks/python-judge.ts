@@ -45,10 +45,11 @@ def filter_calls():
     import ctypes, platform, struct
     libc = ctypes.CDLL(None, use_errno=True)
     machine = platform.machine()
-    # AUDIT_ARCH, and the numbers of fork, vfork, execve, execveat, socket, socketpair, ptrace, kill, tkill, io_uring_setup; then clone, clone3.
+    # AUDIT_ARCH, and the numbers of fork, vfork, execve, execveat, socket, socketpair, ptrace, kill, tkill, io_uring_setup,
+    # pidfd_send_signal; then clone, clone3.
     known = {
-        "x86_64": (0xC000003E, (57, 58, 59, 322, 41, 53, 101, 62, 200, 425), 56, 435),
-        "aarch64": (0xC00000B7, (221, 281, 198, 199, 117, 129, 130, 425), 220, 435),
+        "x86_64": (0xC000003E, (57, 58, 59, 322, 41, 53, 101, 62, 200, 425, 424), 56, 435),
+        "aarch64": (0xC00000B7, (221, 281, 198, 199, 117, 129, 130, 425, 424), 220, 435),
     }
     if machine in known:
         arch, calls, clone, clone3 = known[machine]
@@ -111,7 +112,8 @@ def is_readable(path):
     return is_home(path) or is_in(path, readable)
 
 changing = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
-never = ("socket.", "ctypes.", "subprocess.", "pty.", "os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "os.kill", "os.putenv_", "resource.", "winreg.", "_winapi.", "msvcrt.")
+# fcntl.fcntl: it can have the system send a signal to another process.
+never = ("socket.", "ctypes.", "subprocess.", "pty.", "os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "os.kill", "os.putenv_", "resource.", "fcntl.fcntl", "winreg.", "_winapi.", "msvcrt.")
 paths = {"os.remove": 1, "os.rename": 2, "os.rmdir": 1, "os.mkdir": 1, "os.link": 2, "os.symlink": 2, "os.truncate": 1, "os.chmod": 1, "os.chown": 1, "os.utime": 1, "shutil.rmtree": 1, "shutil.move": 2, "os.mkfifo": 1, "os.mknod": 1}
 state = {"busy": False}
 

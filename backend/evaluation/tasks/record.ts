@@ -25,12 +25,14 @@ import { lockOrRefuse } from '../../system/lock.ts';
 import type { Timed } from '../side-by-side.ts';
 
 export const answersFile = 'answers.jsonl';
-const timesFile = 'times.jsonl';
+export const timesFile = 'times.jsonl';
 
 /** Everything that decides the answers: two evaluations with equal identities give equal answers. */
 export interface Identity {
   readonly model: string;
   readonly modelSha256: string;
+  /** Of the tokenizer with the chat template, which are not in the weights of every model; earlier versions did not write it. */
+  readonly tokenizerSha256?: string;
   /** Layers of the model. */
   readonly layers: number;
   /** In the order of the stream. */
@@ -43,14 +45,22 @@ export interface Identity {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** Other facts, which may change when the evaluation is resumed. */
-export interface About {
+/** Where something is measured: speeds of two machines or devices are never compared. */
+export interface Machine {
+  readonly processor: string;
+  readonly device: string;
+}
+
+/** Whether something was measured on this machine and device. */
+export const isOn = ({ processor, device }: Machine, measured: Machine): boolean =>
+  measured.processor === processor && measured.device === device;
+
+/** Other facts, which may change when the evaluation is resumed. The machine is that of the last sitting, and the device the one in use. */
+export interface About extends Machine {
   readonly ways: readonly string[];
   readonly margin: number;
   /** The number of tasks of each set that are evaluated. */
   readonly sets: Readonly<Record<string, number>>;
-  readonly processor: string;
-  readonly device: string;
 }
 
 export interface AnswerLine {
@@ -68,7 +78,7 @@ export interface AnswerLine {
 }
 
 /** Time of each way for one task, written alone, after its prompt. */
-export interface TimesLine {
+export interface TimesLine extends Machine {
   readonly set: string;
   readonly task: string;
   readonly ways: Readonly<Record<string, Timed>>;
@@ -87,6 +97,8 @@ export interface EvaluationRecord {
   readonly times: readonly TimesLine[];
   readonly addAnswer: (line: AnswerLine) => void;
   readonly addTimes: (line: TimesLine) => void;
+  /** Writes down the device in use, if it is another. */
+  readonly setDevice: (device: string) => void;
   readonly close: () => void;
 }
 
@@ -97,15 +109,31 @@ export function openRecord(folder: string, identity: Identity, about: About): Ev
     userError('busy', `Process ${pid} evaluates into ${folder}.`, 'Wait for it, or give another folder with --out.'),
   );
   try {
-    if (existsSync(join(folder, evaluationFile))) requireSame(folder, readEvaluation(folder).identity, identity);
-    writeFileAtomically(join(folder, evaluationFile), [`${JSON.stringify({ format: 1, identity, about }, null, 2)}\n`]);
+    if (existsSync(join(folder, evaluationFile))) {
+      const before = readEvaluation(folder);
+      requireSame(folder, before.identity, identity);
+      // Lines of earlier versions do not say where they were measured. `about`, which does, is written anew below.
+      const times = before.times.map((line) => `${JSON.stringify(line)}\n`);
+      writeFileAtomically(join(folder, timesFile), times);
+    }
+    const write = (now: About): void => {
+      const text = JSON.stringify({ format: 1, identity, about: now }, null, 2);
+      writeFileAtomically(join(folder, evaluationFile), [`${text}\n`]);
+    };
+    write(about);
     const answers = openLines(folder, answersFile, answerShape);
-    const times = openLines(folder, timesFile, timesShape);
+    const times = openLines(folder, timesFile, timesShape(about));
+    let current = about;
     return {
       answers: answers.before,
       times: times.before,
       addAnswer: answers.add,
       addTimes: times.add,
+      setDevice(device) {
+        if (device === current.device) return;
+        current = { ...current, device };
+        write(current);
+      },
       close() {
         answers.close();
         times.close();
@@ -124,18 +152,20 @@ export function readEvaluation(folder: string): Evaluation {
   const { identity, about } = readMessage(file, fileShape, parsed(readText(file), file));
   const read = <Line>(name: string, shape: Shape<Line>): Line[] =>
     existsSync(join(folder, name)) ? wholeLines(folder, name, shape).lines : [];
-  return { identity, about, answers: read(answersFile, answerShape), times: read(timesFile, timesShape) };
+  return { identity, about, answers: read(answersFile, answerShape), times: read(timesFile, timesShape(about)) };
 }
 
 function requireSame(folder: string, before: Identity, now: Identity): void {
   const names = {
     modelSha256: 'its model is another',
+    tokenizerSha256: 'its tokenizer or its chat template is another',
     exitsSha256: 'its exits are others',
     tasks: 'its tasks are others',
     options: 'its tasks had other prompts',
   };
+  // What an earlier version did not write cannot be compared.
   for (const [key, name] of Object.entries(names) as [keyof typeof names, string][])
-    if (JSON.stringify(before[key]) !== JSON.stringify(now[key]))
+    if (before[key] !== undefined && JSON.stringify(before[key]) !== JSON.stringify(now[key]))
       throw userError(
         'bad-argument',
         `${folder} holds another evaluation: ${name}.`,
@@ -155,21 +185,27 @@ const answerShape = record<AnswerLine>({
   layers: count,
   left: table(table(count)),
 });
-const timesShape = record<TimesLine>({
-  set: text,
-  task: text,
-  ways: table(record({ seconds: number, tokens: count })),
+const timedShape = record<Omit<TimesLine, keyof Machine>, Machine>(
+  { set: text, task: text, ways: table(record({ seconds: number, tokens: count })) },
+  { processor: text, device: text },
+);
+/** Lines of earlier versions do not say where they were measured: it was the given machine. */
+const timesShape = ({ processor, device }: Machine): Shape<TimesLine> => ({
+  read: (value, place) => ({ processor, device, ...timedShape.read(value, place) }),
 });
 const fileShape = record({
-  identity: record<Identity>({
-    model: text,
-    modelSha256: text,
-    layers: count,
-    exits: list(text),
-    exitsSha256: nullable(text),
-    tasks: table(record({ sha256: text, first: nullable(count) })),
-    options: anyRecord,
-  }),
+  identity: record<Omit<Identity, 'tokenizerSha256'>, Required<Pick<Identity, 'tokenizerSha256'>>>(
+    {
+      model: text,
+      modelSha256: text,
+      layers: count,
+      exits: list(text),
+      exitsSha256: nullable(text),
+      tasks: table(record({ sha256: text, first: nullable(count) })),
+      options: anyRecord,
+    },
+    { tokenizerSha256: text },
+  ),
   about: record<About>({ ways: list(text), margin: number, sets: table(count), processor: text, device: text }),
 });
 

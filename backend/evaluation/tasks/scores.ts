@@ -1,9 +1,12 @@
 /** Results of an evaluation: each way's score beside full depth's, the exits at which its tokens left, and its speed. Pure. */
 import { fullDepth, type TaskScores, type WayScore } from '../../../protocol/tasks.ts';
-import type { AnswerLine, Evaluation, TimesLine } from './record.ts';
+import { isOn, type AnswerLine, type Evaluation, type TimesLine } from './record.ts';
 import { mean, pairedDifference, sum, timesAsFast, verdictOf } from './statistics.ts';
 
-/** The scores of a set by way, only of the requested ways and sets; differences over the tasks that both the way and full depth have answered. */
+/**
+ * The scores of a set by way, only of the requested ways and sets; differences over the tasks that both the way and full depth have
+ * answered, and speeds only where the last sitting ran.
+ */
 export function scoresOf({ about, identity, answers, times }: Evaluation): TaskScores[] {
   return Object.entries(about.sets).map(([set, asked]) => {
     const own = answers.filter((line) => line.set === set);
@@ -13,7 +16,7 @@ export function scoresOf({ about, identity, answers, times }: Evaluation): TaskS
       byWay.get(line.way)!.set(line.task, line);
     }
     const full = byWay.get(fullDepth) ?? new Map<string, AnswerLine>();
-    const timed = times.filter((line) => line.set === set);
+    const timed = times.filter((line) => line.set === set && isOn(about, line));
     const done = about.ways.filter((way) => byWay.has(way));
     return {
       set,

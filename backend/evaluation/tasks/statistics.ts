@@ -36,7 +36,7 @@ export interface Difference extends Interval {
 
 /**
  * Two tasks more, one lost and one won, keep the interval of few differences from being too short: without any, resamples would all
- * agree (Agresti and Min 2005, for paired proportions).
+ * agree. Bonett and Price 2012 add them to paired proportions; Agresti and Min 2005 add half as much of each, which gives a shorter interval.
  */
 export function pairedDifference(scores: readonly number[], other: readonly number[]): Difference {
   const differences = scores.map((score, i) => score - other[i]!);

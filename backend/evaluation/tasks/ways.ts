@@ -1,5 +1,6 @@
 /** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
 import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
+import type { WayRequest } from '../../../protocol/options-tasks.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
 import type { Mode } from '../../../protocol/trace.ts';
 import { usedExits } from '../../checkpoint/calibration.ts';
@@ -25,7 +26,7 @@ export interface FoundWays {
   readonly warnings: readonly string[];
 }
 
-/** Without exits the ways are full depth, and lossless with drafts from the text. */
+/** Without exits the ways are full depth, and lossless with drafts from the text; a warning names those that were asked for, too. */
 export function findWays(options: Given, open: OpenModel): FoundWays {
   const layers = open.model.spec.layers.length;
   const warnings: string[] = [];
@@ -35,11 +36,14 @@ export function findWays(options: Given, open: OpenModel): FoundWays {
     return { name, how: sequenceOptions(wayOptions, open), uses: enabledExits(wayOptions, open.calibration, layers) };
   };
   const found = [way(fullDepth, { mode: 'full' })];
+  const leaving = options.ways.filter(({ kind }) => kind !== 'lossless');
+  if (options.exits === null && leaving.length > 0 && isNamed(options.ways))
+    warnings.push(`Without exits there is no way ${leaving.map(nameOf).join(' or ')}. Name some with --exits.`);
   for (const request of options.ways) {
     if (request.kind === 'lossless') found.push(way('lossless', { mode: 'lossless' }));
     else if (options.exits === null) continue;
     else if (request.kind === 'threshold')
-      found.push(way(String(request.threshold), { mode: 'fast', threshold: String(request.threshold) }));
+      found.push(way(nameOf(request), { mode: 'fast', threshold: String(request.threshold) }));
     else if (open.calibration === null) warnings.push(notCalibrated);
     else if (usedExits(open.calibration).length === 0) warnings.push(noneUsed);
     else {
@@ -59,6 +63,13 @@ export function findWays(options: Given, open: OpenModel): FoundWays {
  */
 export const inReadingOrder = (ways: readonly Way[]): Way[] =>
   [...ways].sort((a, b) => Number(judgesPrompt(b.how)) - Number(judgesPrompt(a.how)));
+
+const nameOf = (request: WayRequest): string =>
+  request.kind === 'threshold' ? String(request.threshold) : request.kind;
+
+/** Whether the user may have asked for these: they are not those that the command tries by itself. */
+const isNamed = (ways: readonly WayRequest[]): boolean =>
+  JSON.stringify(ways) !== JSON.stringify(parseOptions('evaluate', {}).ways);
 
 const notCalibrated =
   'The exits are not calibrated, so the way “calibrated” is left out. early-exit calibrate finds thresholds with a promise.';

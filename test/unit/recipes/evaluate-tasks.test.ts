@@ -3,13 +3,23 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { EvaluateEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import type * as Devices from '../../../backend/devices/devices.ts';
 import { readEvaluation } from '../../../backend/evaluation/tasks/record.ts';
 import { evaluateTasks } from '../../../backend/recipes/evaluate-tasks.ts';
 import { tune } from '../../../backend/recipes/training/tune.ts';
 import { shippedModel } from '../../support/golden.ts';
+
+/** A card that is not there, in place of the device that would be chosen. */
+const broken = vi.hoisted(() => ({ card: null as Devices.Device | null }));
+vi.mock('../../../backend/devices/devices.ts', async (original) => {
+  const devices = await original<typeof Devices>();
+  const chooseDevice: typeof devices.chooseDevice = async (...wish) => broken.card ?? devices.chooseDevice(...wish);
+  return { ...devices, chooseDevice };
+});
 
 let root: string;
 let tasks: string;
@@ -109,6 +119,7 @@ it('writes, judges and times every way, and goes on where it was stopped', async
   const hash = createHash('sha256');
   for (const name of ['exits.json', 'exits.safetensors']) hash.update(readFileSync(path.join(exits, name)));
   expect(readEvaluation(out).identity.exitsSha256).toBe(hash.digest('hex'));
+  expect(readEvaluation(out).identity.tokenizerSha256).toBe(loadTokenizer(shippedModel).fingerprint());
 
   // Stopped in the middle, then gone on with: the same scores.
   const stopping = new AbortController();
@@ -130,6 +141,28 @@ it('writes, judges and times every way, and goes on where it was stopped', async
   expect(still(judged(rest))).toEqual(still(sets));
   // And once all is done, nothing is written again.
   expect(answered(await events({ out: half }))).toEqual([]);
+});
+
+it('tells that the CPU has taken over while speeds are measured, and compares no speeds of two devices', async () => {
+  const out = path.join(root, 'card.tasks');
+  const ways = 'lossless';
+  await events({ out, ways, timedTasks: 0 });
+  const gpu = { kind: 'vulkan', file: null, name: 'NoSuch0', description: 'card', free: 1, total: 1, software: false, integrated: false } as const; // prettier-ignore
+  broken.card = { kind: 'vulkan', share: { gpu, layers: 2 }, name: 'card', reason: '', named: false };
+  const all = await events({ out, ways }).finally(() => (broken.card = null));
+  expect(all.flatMap((event) => (event.type === 'warning' ? [event.message] : []))).toContainEqual(
+    expect.stringMatching(/^The device card failed: .* Going on with the CPU\.$/),
+  );
+  const { about, times } = readEvaluation(out);
+  expect(about.device).toBe('cpu');
+  expect(new Set(times.map(({ device }) => device))).toEqual(new Set(['cpu']));
+  expect(judged(all)[1]!.ways[1]!.speed).toMatchObject({ texts: 2 });
+
+  // Times of another device are no times of this one.
+  const file = path.join(out, 'times.jsonl');
+  writeFileSync(file, readFileSync(file, 'utf8').replaceAll('"device":"cpu"', '"device":"card"'));
+  await events({ out, ways });
+  expect(readEvaluation(out).times).toHaveLength(2 * times.length);
 });
 
 it('is stopped at once while answers are judged', async () => {

@@ -155,6 +155,18 @@ it('calibrates a trial that was stopped in its calibration, and calibrates it on
   expect(await states()).toEqual(['earlier']);
 }, 120_000);
 
+it('goes on behind a trial whose folder is broken', async () => {
+  const name = file({ options: { ...common, exits: '2:norm', steps: 1 }, grid: { seed: [1, 2] } });
+  const out = path.join(root, 'broken.sweep');
+  await events(name, out);
+  writeFileSync(path.join(out, '001.exits/state/state.json'), '{');
+  const all = await events(name, out);
+  expect(trials(all).map(({ state }) => state)).toEqual(['failed', 'earlier']);
+  const { failed, groups } = swept(all);
+  expect(failed).toMatchObject([{ name: '001 (seed 1)', message: expect.stringContaining('001.exits') as string }]);
+  expect(groups).toMatchObject([{ seeds: 1, exits: [{ exit: '2:norm' }] }]);
+}, 60_000);
+
 it('says what cannot be written', async () => {
   const taken = path.join(root, 'taken');
   writeFileSync(taken, '');

@@ -39,6 +39,14 @@ it('seeds are counted, not runs', () => {
   expect(sweptGroup(group!).seeds).toBe(2);
 });
 
+it('exits without scores, as those of import, have no mean', () => {
+  const { exits } = sweptGroup(groupsOf([run({ seed: 1 }), run({ seed: 2 })])[0]!);
+  expect(exits).toEqual([]);
+  const scored = { exit: '8:lens', layer: 8, loss: 2, perplexity: 1, accuracy: 0, agreement: 1 };
+  const [group] = groupsOf([run({ seed: 1 }), { ...run({ seed: 2 }), scores: [scored] }]);
+  expect(sweptGroup(group!).exits).toMatchObject([{ exit: '8:lens', loss: { mean: 2 } }]);
+});
+
 it('what the machine is splits a group if runs of one seed differ in it, and only then', () => {
   const over = (...options: Record<string, unknown>[]) => groupsOf(options.map(run)).map(({ name }) => name);
   expect(over({ seed: 1, threads: 1 }, { seed: 1, threads: 2 }, { seed: 2, threads: 1 })).toEqual([

@@ -60,6 +60,8 @@ function evaluation(name: string, done: number): string {
     record.addTimes({
       set: 'mine',
       task: `${task}`,
+      processor: 'p',
+      device: 'cpu',
       ways: { full: took(2), lossless: took(1), '0.8': took(1.6), '0': took(0.8) },
     });
   }
@@ -238,7 +240,8 @@ it('the bar of a way that has answered fewer tasks than full depth is around its
     ...tasks.slice(0, 10).map((each) => ({ ...rest, ...each, way: '0' })),
   ];
   const took = { seconds: 1, tokens: 10 };
-  const times = ['0', '1'].map((task) => ({ set: 'mine', task, ways: { full: took, '0': took } }));
+  const here = { processor: 'p', device: 'cpu' };
+  const times = ['0', '1'].map((task) => ({ set: 'mine', task, ...here, ways: { full: took, '0': took } }));
   const [set] = scoresOf({ identity, about, answers, times });
   const [point] = overSpeed(set!, 'a')!.series[0]!.points;
   expect(point!.y).toBe(100);

@@ -98,19 +98,43 @@ it('runs a program once, however many ways of decoding wrote it', async () => {
   expect(run).toHaveBeenCalledTimes(2);
 });
 
-it('takes the code out of the answer of a chat, with the imports of the prompt', () => {
+it('takes the code out of the answer of a chat, with what the prompt has before its last function', () => {
   const task = { ...code, prompt: `from typing import List\n\n${head}` } as Task;
   const answer = 'Here:\n```python\ndef double(n):\n    return n + n\n```\nIt adds.';
   expect(programOf(task, answer)!.text).toBe(
-    'from typing import List\ndef double(n):\n    return n + n\n\nassert double(4) == 8\n',
+    'from typing import List\n\ndef double(n):\n    return n + n\n\nassert double(4) == 8\n',
   );
   expect(programOf(task, '```\n    return 8\n```')!.text).toContain('Twice n."""\n    return 8\n');
+
+  const helper = 'def half(n):\n    return n // 2\n\n\n';
+  const begun = (language: 'python' | 'javascript', prompt: string) =>
+    ({ ...code, language, prompt, tests: '' }) as Task;
+  const written = (of: Task, block: string) => programOf(of, `\`\`\`\n${block}\`\`\``)!.text.trimEnd();
+  const double = 'async def double(n):\n    return n\n';
+  expect(written(begun('python', `${helper}@cache\nasync def double(n):\n`), `@cache\n${double}`)).toBe(
+    `${helper}@cache\n${double}`.trimEnd(),
+  );
+  // In Python a helper may be defined twice; JavaScript refuses a constant that is.
+  expect(written(begun('python', helper + head), helper + double)).toBe(`${helper}${helper}${double}`.trimEnd());
+  const two = 'const two = 2;\n';
+  const whole = 'export async function double(n) {\n  return two * n;\n}\n';
+  const half = begun('javascript', `${two}export async function double(n) {\n`);
+  for (const block of [whole, two + whole]) expect(written(half, block)).toBe((two + whole).trimEnd());
 });
 
 it.each([
   ['It is 3, or 4.', 4],
   ['#### -1,200', -1200],
   ['$5.50.', 5.5],
+  ['1,234.5', 1234.5],
+  ['-3', -3],
+  ['It is 3.', 3],
+  ['10-15', 15],
+  ['10 - -15', -15],
+  ['.5', 0.5],
+  ['-.5', -0.5],
+  ['1.2.3', 3],
+  ['$1,000.', 1000],
   ['none', null],
 ])('the last number of %j', (text, value) => {
   expect(lastNumber(text)).toBe(value);
@@ -124,6 +148,18 @@ it.each([
   ['D', null],
 ])('the letter in %j', (text, letter) => {
   expect(letterIn(text, 3)).toBe(letter);
+});
+
+it.each(['A', 'the', '+', '!=', 'a +'])('%j can be right though it has no word', (reference) => {
+  const metrics = ['exact', 'contains', 'f1', 'rouge-l'] as const;
+  for (const metric of metrics) {
+    const one = task({ form: 'text', prompt: '?', references: [reference], metric }, reference);
+    expect(scoreOf(one, ` ${reference}\n`)).toBe(1);
+    for (const wrong of ['', '-', 'b']) expect(scoreOf(one, wrong)).toBe(0);
+  }
+  const [, contains] = metrics;
+  const within = task({ form: 'text', prompt: '?', references: [reference], metric: contains }, reference);
+  expect(scoreOf(within, `It is ${reference} here`)).toBe(1);
 });
 
 it('scores texts by what they have in common', () => {

@@ -7,9 +7,11 @@ import {
   answersFile,
   openRecord,
   readEvaluation,
+  timesFile,
   type About,
   type AnswerLine,
   type Identity,
+  type Machine,
 } from '../../../../backend/evaluation/tasks/record.ts';
 import { scoresOf } from '../../../../backend/evaluation/tasks/scores.ts';
 import { caught } from '../../formats/fixtures.ts';
@@ -21,13 +23,16 @@ afterEach(() => rmSync(join(folder, '..'), { recursive: true, force: true }));
 const identity: Identity = {
   model: 'm',
   modelSha256: 'a',
+  tokenizerSha256: 'd',
   layers: 12,
   exits: ['8:lens'],
   exitsSha256: 'b',
   tasks: { 't.jsonl': { sha256: 'c', first: null } },
   options: { chat: false },
 };
-const about: About = { ways: ['full', '0.8'], margin: 2, sets: { t: 2 }, processor: 'p', device: 'cpu' };
+const here: Machine = { processor: 'p', device: 'cpu' };
+const about: About = { ways: ['full', '0.8'], margin: 2, sets: { t: 2 }, ...here };
+const took = (seconds: number) => ({ seconds, tokens: 10 });
 const line = (task: string, way: string, score: number): AnswerLine => ({
   set: 't',
   task,
@@ -76,20 +81,58 @@ it('keeps what comes behind a character that some call the end of a line', () =>
 it('counts a task once whose time was measured again with further ways', () => {
   const record = openRecord(folder, identity, about);
   for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));
-  const took = (seconds: number) => ({ seconds, tokens: 10 });
   for (const [task, full] of [
     ['1', 9],
     ['2', 9],
     ['1', 2],
     ['2', 2],
   ] as const)
-    // prettier-ignore
-    record.addTimes({ set: 't', task, ways: { full: took(full), '0.8': took(1) } });
+    record.addTimes({ set: 't', task, ...here, ways: { full: took(full), '0.8': took(1) } });
   // What another sitting did not measure stays measured.
-  for (const task of ['1', '2']) record.addTimes({ set: 't', task, ways: { full: took(1) } });
+  for (const task of ['1', '2']) record.addTimes({ set: 't', task, ...here, ways: { full: took(1) } });
   record.close();
   const [, early] = scoresOf(readEvaluation(folder))[0]!.ways;
   expect(early!.speed).toMatchObject({ texts: 2, value: 2 });
+});
+
+/** The speed of the second way, as the folder shows it. */
+const speed = () => scoresOf(readEvaluation(folder))[0]!.ways[1]!.speed?.value ?? null;
+
+it('shows speeds of the device in use alone, and keeps those of others', () => {
+  const card: Machine = { processor: 'p', device: 'card' };
+  const record = openRecord(folder, identity, { ...about, ...card });
+  for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));
+  const add = (machine: Machine, full: number): void => {
+    for (const task of ['1', '2'])
+      record.addTimes({ set: 't', task, ...machine, ways: { full: took(full), '0.8': took(1) } });
+  };
+  add(card, 8);
+  expect(speed()).toBe(8);
+  // The CPU takes over.
+  record.setDevice('cpu');
+  expect(speed()).toBe(null);
+  add(here, 2);
+  expect(speed()).toBe(2);
+  record.close();
+  openRecord(folder, identity, { ...about, processor: 'another' }).close();
+  expect(speed()).toBe(null);
+  openRecord(folder, identity, { ...about, ...card }).close();
+  expect(speed()).toBe(8);
+});
+
+it('takes times of earlier versions for those of the sitting that wrote them', () => {
+  const record = openRecord(folder, identity, about);
+  for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));
+  record.close();
+  const old = ['1', '2'].map((task) => JSON.stringify({ set: 't', task, ways: { full: took(4), '0.8': took(1) } }));
+  writeFileSync(join(folder, timesFile), `${old.join('\n')}\n{"set":"t","ta`);
+  expect(speed()).toBe(4);
+  const other = openRecord(folder, identity, { ...about, device: 'card' });
+  expect(other.times.map(({ device }) => device)).toEqual(['cpu', 'cpu']);
+  other.close();
+  expect(speed()).toBe(null);
+  openRecord(folder, identity, about).close();
+  expect(speed()).toBe(4);
 });
 
 it('goes on with other ways, and with nothing else', () => {
@@ -97,6 +140,15 @@ it('goes on with other ways, and with nothing else', () => {
   openRecord(folder, identity, { ...about, ways: ['full'] }).close();
   expect(() => openRecord(folder, { ...identity, exitsSha256: 'other' }, about)).toThrow(/its exits are others/);
   expect(() => openRecord(folder, { ...identity, options: { chat: true } }, about)).toThrow(/had other prompts/);
+  const retold = { ...identity, tokenizerSha256: 'other' };
+  expect(() => openRecord(folder, retold, about)).toThrow(/its tokenizer or its chat template is another/);
+});
+
+it('goes on with a record of an earlier version, which knows no tokenizer', () => {
+  const { tokenizerSha256, ...old } = identity;
+  openRecord(folder, old, about).close();
+  openRecord(folder, identity, about).close();
+  expect(readEvaluation(folder).identity.tokenizerSha256).toBe(tokenizerSha256);
 });
 
 it('is written by one process at a time', () => {

@@ -38,6 +38,15 @@ test.concurrent.each([
   ['python', 'import bz2, lzma, zlib, sqlite3, ssl, datetime\ndatetime.datetime.now().astimezone()\nopen("/dev/null")'],
   ['javascript', 'require("node:fs").writeFileSync("a.txt", "x"); setTimeout(() => {}, 10)'],
   ['javascript', 'console.log("x"); console.error("x"); process.stdin.on("data", () => {})'],
+  [
+    'javascript',
+    'module.exports = require; const fs = require("fs"); class WebSocket {}; var fetch = 1; exports.a = fetch + 1',
+  ],
+  ['javascript', '(async () => { await 1; await import("node:fs"); })();'],
+  [
+    'javascript',
+    'const { pbkdf2 } = require("crypto"); (async () => new Promise((done) => pbkdf2("a", "b", 9, 9, "sha1", done)))()',
+  ],
 ] as const)('%s: %j passes', async (language, program) => {
   expect(await run(language, program)).toBe('passed');
 });
@@ -51,6 +60,16 @@ test.concurrent.each([
   ['javascript', 'throw new Error("no")'],
   ['javascript', 'process.exit(0)'],
   ['javascript', 'setTimeout(() => { throw new Error("late") }, 5)'],
+  ['javascript', 'return; throw new Error("skipped")'],
+  ['javascript', '(async () => { throw new Error("rejected") })()'],
+  ['javascript', '(async () => { await new Promise(() => {}); throw new Error("never") })(); const after = 1;'],
+  ['javascript', 'process.emit("beforeExit"); throw new Error("no")'],
+  [
+    'javascript',
+    'process.on("uncaughtException", () => {}); process.removeAllListeners("exit"); throw new Error("no")',
+  ],
+  ['javascript', 'for (const each of process.listeners("beforeExit")) each(); throw new Error("no")'],
+  ['javascript', 'setTimeout(() => { throw new Error("late") }, 50); setTimeout(() => process.emit("beforeExit"), 1)'],
 ] as const)('%s: %j fails', async (language, program) => {
   expect(await run(language, program)).toBe('failed');
 });
@@ -66,6 +85,8 @@ test.concurrent.each([
   ['python', 'import socket\nsocket.socket()', 'forbidden'],
   ['python', 'import socket\ntry:\n  socket.socket()\nexcept BaseException: pass', 'forbidden'],
   ['python', 'import os\nos.kill(os.getppid(), 9)', 'forbidden'],
+  ['python', 'import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getpid()), 0)', 'forbidden'],
+  ['python', 'import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getpid())', 'forbidden'],
   ['javascript', `require("fs").writeFileSync(${JSON.stringify(escaped)}, "x")`, 'forbidden'],
   ['javascript', 'require("node:child_process").execSync("true")', 'forbidden'],
   ['javascript', 'require("net").connect(80, "127.0.0.1")', 'forbidden'],

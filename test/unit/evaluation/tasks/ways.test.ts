@@ -52,6 +52,20 @@ describe('the way calibrated', () => {
   });
 });
 
+it.each([
+  ['lossless,0.9,calibrated', ['Without exits there is no way 0.9 or calibrated. Name some with --exits.']],
+  ['lossless', []],
+  // What is tried where nothing was asked for.
+  [undefined, []],
+])('without exits, %j', (ways, warnings) => {
+  const options = parseOptions('evaluate', { tasks: ['x.jsonl'], ...(ways && { ways }) });
+  const tokenizer = { eosIds: [] } as unknown as OpenModel['tokenizer'];
+  const model = { spec: { layers: new Array(12) } } as unknown as OpenModel['model'];
+  const found = findWays(options, { tokenizer, exits: [], calibration: null, model });
+  expect(found.ways.map(({ name }) => name)).toEqual(['full', 'lossless']);
+  expect(found.warnings).toEqual(warnings);
+});
+
 it('puts ways first that compare exits with the full model within a prompt', () => {
   const way = (name: string, how: Partial<Way['how']>): Way => ({ name, how: how as Way['how'], uses: () => true });
   const ways = [
