@@ -9,6 +9,8 @@ import * as path from 'node:path';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shownValue } from '../../protocol/foreign.ts';
 import type { ExitScore } from '../../protocol/events.ts';
+import { exitScore } from '../../protocol/exit-score.ts';
+import { list, readMessage } from '../../protocol/shapes.ts';
 import { exitArchitectures, exitId, exitPath, shortlistOf, type ExitSpec, type HeadSpec } from '../exits/spec.ts';
 import { fileError, readText, statOf, writeFileAtomically } from '../system/files.ts';
 import { openSafetensors, readSafetensorsMetadata, shorten } from '../formats/safetensors.ts';
@@ -291,15 +293,24 @@ export function readProgress(file: string, text: string | undefined): Progress {
   } catch (cause) {
     throw bad(file, 'its progress is not recorded', cause);
   }
-  const { step, tokens, scores, origins } = record(file, value, 'its progress');
-  if (!isCount(step) || !isCount(tokens) || !Array.isArray(scores)) throw bad(file, 'its progress is not recorded');
-  if (origins === undefined) return { step, tokens, scores: scores as ExitScore[] };
+  const { step, tokens, origins, scores: recorded } = record(file, value, 'its progress');
+  if (!isCount(step) || !isCount(tokens)) throw bad(file, 'its progress is not recorded');
+  const scores = readScores(file, recorded);
+  if (origins === undefined) return { step, tokens, scores };
   const byExit = record(file, origins, 'the origins of its exits');
   for (const [exit, origin] of Object.entries(byExit)) {
     if (!isCount(origin) && !beginnings.some((name) => name === origin))
       throw bad(file, `the origin of exit ${shorten(exit)} is unknown`);
   }
-  return { step, tokens, scores: scores as ExitScore[], origins: byExit as Record<string, Origin> };
+  return { step, tokens, scores, origins: byExit as Record<string, Origin> };
+}
+
+function readScores(file: string, scores: unknown): ExitScore[] {
+  try {
+    return readMessage('scores', list(exitScore), scores);
+  } catch (cause) {
+    throw bad(file, 'the scores of its exits cannot be read', cause);
+  }
 }
 
 /** Two exits of one name would share their parameters. */

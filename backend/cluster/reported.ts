@@ -9,6 +9,7 @@ import {
   type StepEvent,
   type WarningEvent,
 } from '../../protocol/events.ts';
+import { exitScore } from '../../protocol/exit-score.ts';
 import {
   count,
   figure,
@@ -58,15 +59,6 @@ export interface FailedEvent {
 export type RankEvent =
   PhaseEvent | ProgressEvent | WarningEvent | StepEvent | EvaluationEvent | FinishedEvent | FailedEvent;
 
-const score: Shape<ExitScore> = record({
-  exit: text,
-  layer: count,
-  loss: figure,
-  perplexity: figure,
-  accuracy: figure,
-  agreement: figure,
-});
-
 type ShapeOf<Type extends RankEvent['type']> = Shape<Extract<RankEvent, { readonly type: Type }>>;
 
 const shapes: { readonly [Type in RankEvent['type']]: ShapeOf<Type> } = {
@@ -86,12 +78,12 @@ const shapes: { readonly [Type in RankEvent['type']]: ShapeOf<Type> } = {
     gradientNorms: table(figure),
     secondsLeft: figure,
   }),
-  evaluation: record({ type: oneOf('evaluation'), step: count, tokens: count, scores: list(score), best: flag }),
+  evaluation: record({ type: oneOf('evaluation'), step: count, tokens: count, scores: list(exitScore), best: flag }),
   finished: record({
     type: oneOf('finished'),
     step: count,
-    before: list(score),
-    after: list(score),
+    before: list(exitScore),
+    after: list(exitScore),
     seconds: number,
     stopped: flag,
     traffic: record({ hidden: number, final: number, gradients: number, bookkeeping: number, tensor: number }),

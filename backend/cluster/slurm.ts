@@ -44,6 +44,8 @@ export function slurmScript(folder: string, log: string, mesh: Mesh): string {
 #SBATCH --job-name=early-exit
 #SBATCH --output=${filePattern(path.join(folder, log))}
 #SBATCH --ntasks-per-node=1
+# A job that has reported its end must not write again; early-exit tune --resume begins another.
+#SBATCH --no-requeue
 # Nodes and GPUs: together ${ranks}. Change both numbers for nodes of another size.
 #SBATCH --nodes=${nodes}
 #SBATCH --gpus-per-node=${ranks / nodes}
@@ -52,7 +54,7 @@ echo "$SLURM_JOB_ID" > ${quoted(path.join(folder, numberFile))}
 export PYTHONPATH=${quotedPythonPath(folder)}
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((${first} + SLURM_JOB_ID % ${count}))
-srun python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:$port" --id "$SLURM_JOB_ID"
+srun --kill-on-bad-exit=1 python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:$port" --id "$SLURM_JOB_ID"
 `;
 }
 

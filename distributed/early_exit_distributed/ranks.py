@@ -144,11 +144,11 @@ def open_ranks(mesh: Mesh) -> Ranks:
     rank = dist.get_rank()
     device_mesh = init_device_mesh(device.type, (mesh.pp, mesh.dp, mesh.tp), mesh_dim_names=("pp", "dp", "tp"))
     size = mesh.dp * mesh.tp
-    stages = [dist.new_group(range(stage * size, (stage + 1) * size)) for stage in range(mesh.pp)]
+    stages = [dist.new_group(range(stage * size, (stage + 1) * size), timeout=TIMEOUT) for stage in range(mesh.pp)]
     pp, within = divmod(rank, size)
     dp, tp = divmod(within, mesh.tp)
     control = dist.new_group(backend="gloo", timeout=TIMEOUT)
-    return Ranks(mesh, device, rank, pp, dp, tp, device_mesh, stages[pp], dist.new_group(), control)
+    return Ranks(mesh, device, rank, pp, dp, tp, device_mesh, stages[pp], dist.new_group(timeout=TIMEOUT), control)
 
 
 def close_ranks(ranks: Ranks) -> None:

@@ -63,10 +63,11 @@ class Weights:
 
 
 def _files_by_tensor(model: Path) -> dict[str, Path]:
-    index = model / "model.safetensors.index.json"
-    if index.exists():
-        return {name: model / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    # One file goes before an index, as in the engine here and in Transformers.
     file = model / "model.safetensors"
+    index = model / "model.safetensors.index.json"
+    if index.exists() and not file.exists():
+        return {name: model / file for name, file in json.loads(index.read_text())["weight_map"].items()}
     try:
         with safe_open(file, framework="pt") as opened:
             return {name: file for name in opened.keys()}

@@ -307,6 +307,20 @@ describe('saveExits', () => {
   });
 });
 
+it('an infinite loss, which JSON has not, is read as no number, and the card is written with it', () => {
+  const [first, last] = scores;
+  const infinite = [{ ...first!, loss: 800, perplexity: Infinity }, last!];
+  createCheckpoint(at(), { ...start, progress: { step: 0, tokens: 0, scores: infinite } }).close();
+  const opened = openCheckpoint(at(), base);
+  const { progress } = opened;
+  opened.close();
+  expect(progress.scores[0]).toEqual({ ...first, loss: 800, perplexity: NaN });
+  const { writer } = resume();
+  writer.saveExits(values(9), { step: 1, tokens: 10, scores: progress.scores });
+  writer.close();
+  expect(fs.readFileSync(at('README.md'), 'utf8')).toContain('| NaN |');
+});
+
 it('a calibration from before the fastest mode was stored is for the mode that changes no text', () => {
   createCheckpoint(at(), start).close();
   const json = JSON.parse(fs.readFileSync(at('exits.json'), 'utf8')) as Record<string, unknown>;

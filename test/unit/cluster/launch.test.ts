@@ -70,7 +70,7 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
       encoding: 'utf8',
     });
     expect(ran.trim().split('\n')).toEqual([
-      ...['python3', '-m', 'early_exit_distributed', path.dirname(own)],
+      ...['--kill-on-bad-exit=1', 'python3', '-m', 'early_exit_distributed', path.dirname(own)],
       ...['--ranks', '8', '--nodes', '2', '--endpoint', 'first:20017', '--id', '17'],
     ]);
     expect(slurmJobNumber(own)).toBe('17');
