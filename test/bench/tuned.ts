@@ -1,6 +1,6 @@
 /** Exits that sections measure with, by kind of text; tuned where there are none, and kept for the next time. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Model } from '../../backend/model/open.ts';
 import { writeChats } from './chats.ts';
@@ -12,7 +12,15 @@ import { isBillions } from './sections/section.ts';
 export type Tune = (model: Model, threads: number) => Promise<string>;
 
 /** Minutes of tuning, calibration included. */
-const minutesFor = (model: Model): number => (isBillions(model) ? 20 : 10);
+export const minutesFor = (model: Model): number => (isBillions(model) ? 20 : 10);
+
+/** Minutes that a run was given, as it wrote them down; null: none. */
+export function minutesOf(exits: string): number | null {
+  const { tuning } = JSON.parse(readFileSync(path.join(exits, 'exits.json'), 'utf8')) as {
+    readonly tuning: { readonly minutes?: number | null };
+  };
+  return tuning.minutes ?? null;
+}
 
 export const tunedOnTypescript: Tune = (model) =>
   once(model, '', async (out) => {

@@ -5,10 +5,11 @@
  */
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { typescriptText } from '../material.ts';
+import { thisMachine } from '../machine.ts';
 import { ratioOfTotals } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import type { Findings, Goal } from '../report.ts';
-import { tunedOnTypescript } from '../tuned.ts';
+import { minutesFor, minutesOf, tunedOnTypescript } from '../tuned.ts';
 import { isBillions, type BenchOptions, type Section } from './section.ts';
 import {
   asCalibrated,
@@ -32,13 +33,15 @@ export const exitsSection: Section = {
   takes: 'about twenty minutes a model, and twenty more to tune where no exits are there',
   each: 'model',
   async run(options, file) {
+    const { notes, ...measured } = await measureModel(file, options);
     return {
-      ...(await measureModel(file, options)),
+      ...measured,
       notes: [
         `Prompts of ${promptTokens} tokens of TypeScript (${typescriptText('heldout').origin}), ${newTokens} greedy tokens each, ${options.threads} threads, precision \`fast\` throughout; a sample is one text, and each way has as many as there are prompts. Our ways write a text side by side, a pass each in turn; llama.cpp writes it by itself. The prompt's own pass is not counted. Tokens/s are of the median text, ÷ full depth is of all texts together.`,
         'Agreement: the share of tokens that the full model would have chosen after the same text, by the numbers of single tokens. Loss: the mean of −log p of the text under the full model, in nats; up to 2 % more than of the texts at full depth counts as equal quality.',
         '`fast` and `lossless` draft from the text, too, as they do by default, unless a row says that exits are alone.',
         'Exits are as `tune --minutes 10` leaves them; those of a model of more than a billion parameters as `tune --minutes 20` does, and without bare thresholds, which would take half an hour more.',
+        ...notes,
       ],
     };
   },
@@ -59,7 +62,10 @@ async function measureModel(file: string, options: BenchOptions): Promise<Findin
       prompts: async (tokenizer) => Array.from({ length: count }, (_, i) => promptOf(tokenizer, promptTokens, i)),
       newTokens,
     });
-    return findings(model, measured);
+    const minutes = minutesOf(exits);
+    const { processor } = thisMachine();
+    const other = `Those of ${model.name} on ${processor} are as \`tune --minutes ${minutes}\` leaves them.`;
+    return { ...findings(model, measured), notes: minutes === null || minutes === minutesFor(model) ? [] : [other] };
   } finally {
     model.close();
   }
