@@ -36,16 +36,13 @@ export function afterEdit(generated: GeneratedText, edit: Edit, expected: string
   return moved && { ...generated, span: moved };
 }
 
-/**
- * A generation in another document that was saved from its own, whose text was `before` and is `now`: where it was if all is the same up to
- * its end, as saving may change what follows; else at the only place that has its text. Null if there is none.
- */
-export function carried(generated: GeneratedText, before: string, now: string): GeneratedText | null {
-  const { start, end } = generated.span;
-  if (end > start && now.startsWith(before.slice(0, end))) return generated;
-  const text = before.slice(start, end);
-  const at = now.indexOf(text);
-  if (text.trim() === '' || at < 0 || now.includes(text, at + 1)) return null;
+/** A generation in another document that was saved from its own: where it was, or at the only place with its text; null if there is none. */
+export function carried(generated: GeneratedText, document: string): GeneratedText | null {
+  const text = textOf(generated.trace.tokens, generated.lineEnd);
+  if (text.trim() === '') return null;
+  if (document.startsWith(text, generated.span.start)) return generated;
+  const at = document.indexOf(text);
+  if (at < 0 || document.includes(text, at + 1)) return null;
   return { ...generated, span: { start: at, end: at + text.length } };
 }
 

@@ -20,12 +20,11 @@ export interface KeptTexts {
   readonly onMoved: vscode.Event<readonly GeneratedText[]>;
 }
 
-/** Saving a document under a name closes it and opens another. Within this time, one that has the same text is that other. */
+/** Saving a document under a name empties or closes it, and opens another. Within this time, one that has its generated text is that other. */
 const MOVING_MILLISECONDS = 2_000;
 
-/** A document that was closed, with its generated texts. `at`: milliseconds since 1970. */
+/** The generated texts of a document that was closed, emptied or renamed. `at`: milliseconds since 1970. */
 interface Left {
-  readonly text: string;
   readonly own: readonly GeneratedText[];
   readonly at: number;
 }
@@ -44,19 +43,19 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
   const list = (uri?: string): GeneratedText[] =>
     [...kept.values()].filter((generated) => uri === undefined || generated.uri === uri);
 
-  /** Documents with generated texts that were closed lately, and others that were opened or edited lately, by address. */
+  /** Generated texts whose documents were closed, emptied or renamed lately, and other documents that were opened or edited lately, by address. */
   const left = new Map<string, Left>();
   const arrived = new Map<string, Arrived>();
-  /** Texts of documents that were closed go on in another that has them: either of the two may come first. */
+  /** Texts that have lost their document go on in another that has them: either of the two may come first. */
   const follow = (): void => {
-    if (left.size === 0) return;
     const oldest = Date.now() - MOVING_MILLISECONDS;
     for (const recent of [left, arrived]) for (const [uri, { at }] of recent) if (at < oldest) recent.delete(uri);
-    for (const [from, { text, own }] of left)
+    for (const [from, { own }] of left)
       for (const [uri, { document }] of arrived) {
-        const now = document.getText();
-        const texts = own.flatMap((generated) => carried(generated, text, now) ?? []).map((each) => ({ ...each, uri }));
-        if (uri === from || texts.length === 0) continue;
+        if (uri === from) continue;
+        const text = document.getText();
+        const texts = own.flatMap((generated) => carried(generated, text) ?? []).map((each) => ({ ...each, uri }));
+        if (texts.length === 0) continue;
         for (const each of texts) kept.set(each.id, each);
         left.delete(from);
         arrived.delete(uri);
@@ -70,6 +69,27 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
     follow();
   };
 
+  const edit = (generated: GeneratedText, changes: readonly vscode.TextDocumentContentChangeEvent[]): void => {
+    let now: GeneratedText | null = generated;
+    for (const { rangeOffset: offset, rangeLength: removed, text } of changes) {
+      const change = { offset, removed, inserted: text.length, text };
+      now &&= afterEdit(now, change, pieces.get(generated.id) ?? null);
+    }
+    if (now === null) kept.delete(generated.id);
+    else kept.set(now.id, now);
+  };
+  const leave = (uri: string, own: readonly GeneratedText[]): void => {
+    for (const { id } of own) kept.delete(id);
+    left.set(uri, { own, at: Date.now() });
+    follow();
+    changed.fire();
+  };
+  /** A file or a folder has another name; its documents may stay open for a while. */
+  const rename = (old: string): void => {
+    const within = new Set([...kept.values()].map(({ uri }) => uri));
+    for (const uri of within) if (uri === old || uri.startsWith(`${old}/`)) leave(uri, list(uri));
+  };
+
   subscriptions.push(
     changed,
     moved,
@@ -78,26 +98,17 @@ export function createKeptTexts(subscriptions: vscode.Disposable[]): KeptTexts {
       if (contentChanges.length === 0) return;
       const own = list(document.uri.toString());
       if (own.length === 0) return arrive(document);
-      for (const generated of own) {
-        let now: GeneratedText | null = generated;
-        for (const { rangeOffset: offset, rangeLength: removed, text } of contentChanges) {
-          const edit = { offset, removed, inserted: text.length, text };
-          now &&= afterEdit(now, edit, pieces.get(generated.id) ?? null);
-        }
-        if (now === null) kept.delete(generated.id);
-        else kept.set(now.id, now);
-      }
+      if (document.getText() === '') return leave(document.uri.toString(), own);
+      for (const generated of own) edit(generated, contentChanges);
       changed.fire();
     }),
     vscode.workspace.onDidCloseTextDocument((document) => {
       // Another language of the document comes as closing and opening it; its text stays.
-      const own = document.isClosed ? list(document.uri.toString()) : [];
-      if (own.length === 0) return;
-      for (const { id } of own) kept.delete(id);
-      left.set(document.uri.toString(), { text: document.getText(), own, at: Date.now() });
-      follow();
-      changed.fire();
+      const uri = document.uri.toString();
+      const own = document.isClosed ? list(uri) : [];
+      if (own.length > 0) leave(uri, own);
     }),
+    vscode.workspace.onDidRenameFiles(({ files }) => files.forEach(({ oldUri }) => rename(oldUri.toString()))),
   );
 
   return {

@@ -40,14 +40,12 @@ describe('generated text', () => {
   });
 
   it('goes along into a document with its text, where it was or at the only place that has it', () => {
-    const before = 'function \nab\r\nc }  ';
-    const text = { ...generated, span: { start: 10, end: 15 } };
-    expect(carried(text, before, before)).toBe(text);
-    expect(carried(text, before, 'function \nab\r\nc }\n')).toBe(text);
-    expect(carried(text, before, '// a\nfunction \nab\r\nc }')?.span).toEqual({ start: 15, end: 20 });
-    expect(carried(text, before, 'ab\r\nc ab\r\nc')).toBeNull();
-    expect(carried(text, before, '')).toBeNull();
-    expect(carried({ ...text, span: { start: 9, end: 10 } }, before, 'x\n')).toBeNull();
+    expect(carried(generated, 'function \nab\r\nc }\n')).toBe(generated);
+    expect(carried(generated, '// a\nfunction \nab\r\nc }')?.span).toEqual({ start: 15, end: 20 });
+    expect(carried(generated, 'ab\r\nc ab\r\nc')).toBeNull();
+    expect(carried(generated, '')).toBeNull();
+    const blank = { ...generated, trace: emptyTrace({ tokens: [token(0, ' ', 2)] }) };
+    expect(carried(blank, 'function \n ')).toBeNull();
   });
 
   it('grows by its own next text only, even from nothing', () => {

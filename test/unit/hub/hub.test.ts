@@ -259,7 +259,7 @@ describe('resolveModel', () => {
   });
 
   it.each(['config.json', 'tokenizer.json'])('downloads nothing of a directory without %s', async (name) => {
-    const { [name]: _, ...others } = repository;
+    const others = Object.fromEntries(Object.entries(repository).filter(([file]) => file !== name));
     const server = await hub({ files: others });
     const { code, message } = await refused(resolveModel('owner/name', server));
     expect([code, message]).toEqual([
