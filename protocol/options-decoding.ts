@@ -36,7 +36,7 @@ export const decodingOptions = {
     advanced: true,
     default: true,
     scope: 'window',
-    help: 'If a prompt ends in blanks or inside a word, remove its last tokens and begin the text with the same characters, in tokens that the model chooses: tokens do not end where typing stopped.',
+    help: 'If a prompt ends in blanks or inside a word, remove its last tokens and let the model write the same characters again in tokens of its own choice, because typing rarely stops at the end of a token.',
   }),
   drafts: integer({
     advanced: true,
@@ -44,7 +44,7 @@ export const decodingOptions = {
     minimum: 0,
     maximum: 64,
     scope: 'window',
-    help: 'Maximum number of tokens drafted and verified together, in all modes but full; drafts change the speed, never the text.',
+    help: 'Maximum number of tokens drafted and verified together, in all modes but full. On the CPU drafts change the speed, never the text; on a GPU a near tie may fall otherwise.',
   }),
   deferred: oneOf({
     advanced: true,
@@ -168,6 +168,6 @@ export const decodingOptions = {
     minimum: 0,
     maximum: mostCandidates,
     scope: 'window',
-    help: 'Report this number of most probable tokens of every exit, also of exits that were not needed, which takes every token through all layers; 0 for none. In an editor the exits are read after the text, so that it comes no later.',
+    help: 'Report this number of most probable tokens of every exit, including exits that were not needed; 0 for none. Every token then runs all layers. In an editor the exits are read after the text is written, so the text is not delayed.',
   }),
 };

@@ -189,7 +189,7 @@ export const serverOptions = {
   host: text({
     default: '127.0.0.1',
     placeholder: 'ADDRESS',
-    help: 'Address to listen at. Any but that of this machine itself needs a key.',
+    help: "Address to listen at. Any address other than this machine's own needs a key.",
   }),
   port: integer({
     default: 8080,
@@ -306,7 +306,7 @@ export const displayOptions = {
   codeLens: boolean({
     default: true,
     scope: 'window',
-    help: 'Show a lens above the first line of each generation: its tokens, speed and exits.',
+    help: 'Show a CodeLens above the first line of each generation: its tokens, speed and exits.',
   }),
   colours: boolean({ default: true, scope: 'window', help: 'Colour generated tokens by their exit layer.' }),
   hover: boolean({ default: true, scope: 'window', help: 'Show on hover what every exit predicted.' }),
