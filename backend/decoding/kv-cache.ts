@@ -23,7 +23,7 @@ interface AdvanceOptions extends Pick<RunOptions, 'lastOnly'> {
   readonly whole?: readonly number[];
 }
 
-interface FillOptions extends Pick<RunOptions, 'lastOnly'> {
+interface ThroughOptions extends Pick<RunOptions, 'lastOnly'> {
   readonly stopping?: Stopping | null;
 }
 
@@ -60,13 +60,13 @@ export interface KvCache {
    * Runs every stage for the waiting ones of a row's first `upTo` tokens, without other rows; also the branches of the exits k. If some of
    * the tokens stop at an exit, its memory fills the later stages for them.
    */
-  fill(row: number, exits: readonly number[], upTo: number, options?: FillOptions): Promise<void>;
+  runThrough(row: number, exits: readonly number[], upTo: number, options?: ThroughOptions): Promise<void>;
   /** Some rows as a cache of their own, in this order: the others stay out of its passes. */
   of(rows: readonly number[]): KvCache;
   /** Replaces the rows: each is an earlier row, by its number, or an empty one (null). Caches from `of` can no longer be used. */
   arrange(rows: readonly (number | null)[]): void;
   /** See `Slots`. */
-  readonly filledRows: Slots['filledRows'];
+  readonly pastRows: Slots['pastRows'];
   dispose(): void;
 }
 
@@ -86,7 +86,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         return rowsOf().length;
       },
       position: (row) => slots.entered(at(row)),
-      finished: (row) => slots.filled(trunkLength(model) - 1, at(row)),
+      finished: (row) => slots.ran(trunkLength(model) - 1, at(row)),
       isReadable: (row, position) => slots.isReadable(at(row), position),
       enter: (row, ids) => lengths.setLength(at(row), slots.entered(at(row)), ids),
       async advance(upTo, chosen, { whole = [], ...options } = {}) {
@@ -96,7 +96,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           await passes.runWaiting(s, allAt(chosen), rowsOf(), { ...options, last });
         }
       },
-      async fill(row, chosen, upTo, { stopping = null, ...options } = {}) {
+      async runThrough(row, chosen, upTo, { stopping = null, ...options } = {}) {
         const own = at(row);
         const end = Math.min(upTo, slots.entered(own));
         const trunk = trunkLength(model);
@@ -110,7 +110,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
           const { stages } = exits[stopping.k]!;
           await through(0, stages, end);
           // Tokens that a later stage has already run are not filled.
-          const ran = model.stages.slice(stages, trunk).map((_, s) => slots.filled(stages + s, own));
+          const ran = model.stages.slice(stages, trunk).map((_, s) => slots.ran(stages + s, own));
           const [from, to] = [Math.max(stopping.from, ...ran), Math.min(stopping.to, end)];
           if (from < to) {
             await through(stages, trunk, from);
@@ -154,7 +154,7 @@ export function openKvCache(model: StagedModel, batch: number, onPass: OnPass = 
         const own = allAt(rows);
         return cacheOf(() => own);
       },
-      filledRows: (slot, row) => slots.filledRows(slot, at(row)),
+      pastRows: (slot, row) => slots.pastRows(slot, at(row)),
       dispose: () => slots.dispose(),
     };
   };

@@ -57,12 +57,12 @@ export function openPasses(model: StagedModel, slots: Slots, onPass: OnPass): Pa
       await run(stage, rows.length, waiting, countOf, options);
     },
     async runUntil(stage, own, until, options) {
-      const left = (): number => until - slots.filled(stage, own);
+      const left = (): number => until - slots.ran(stage, own);
       const countOf = (row: number, most: number): number => (row === own ? Math.min(most, left()) : 0);
       await run(stage, 1, left(), countOf, options);
     },
     lastTogether(first, upTo, rows) {
-      const isAsFar = (s: number): boolean => rows.every((row) => slots.filled(s, row) === slots.filled(first, row));
+      const isAsFar = (s: number): boolean => rows.every((row) => slots.ran(s, row) === slots.ran(first, row));
       let last = first;
       while (last + 1 < upTo && isAsFar(last + 1)) last++;
       return last;

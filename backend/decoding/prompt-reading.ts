@@ -137,7 +137,7 @@ export async function readPiece(
     ? Math.max(fresh, prompt.length - judgedTokens, stopping?.to ?? 0)
     : Infinity;
   const lastOnly = !readsWhole(request) && end <= judgedFrom;
-  await cache.fill(row, enabled, end, { lastOnly, stopping });
+  await cache.runThrough(row, enabled, end, { lastOnly, stopping });
   // Between two places that were compared, no gap may count as compared.
   if (fresh < Math.min(end, judgedFrom)) reading.row.checkedFrom = Infinity;
   if (scorer) {

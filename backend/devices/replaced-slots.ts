@@ -66,7 +66,7 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
       return progress().entered.length;
     },
     entered: (row) => progress().entered[row]!,
-    filled: (stage, row) => progress().filled[stage]![row]!,
+    ran: (stage, row) => progress().ran[stage]![row]!,
     waiting: (stage, row) => waiting(progress(), holder.stages, stage, row),
     isReadable: (row, position) => isReadable(progress(), row, position),
     enter: (row, ids) => change((rows) => rows.enter(row, ids)),
@@ -80,23 +80,23 @@ export function openReplacedSlots(model: () => StagedModel, attempt: Attempt, ba
     read: (...call) => run((slots) => slots.read(...call)),
     readAt: (...call) => run((slots) => slots.readAt(...call)),
     state: (...call) => current!.state(...call),
-    filledRows: (...call) => current!.filledRows(...call),
+    pastRows: (...call) => current!.pastRows(...call),
     dispose: () => current?.dispose(),
   };
 }
 
 /** Enters the tokens of lost slots into fresh ones and runs them, until each stage has run as many as it had before. */
-async function computeAgain({ exits }: StagedModel, slots: Slots, { texts, filled, left }: Progress): Promise<void> {
+async function computeAgain({ exits }: StagedModel, slots: Slots, { texts, ran, remembered }: Progress): Promise<void> {
   for (const [row, parts] of texts.entries()) for (const ids of parts) slots.enter(row, ids);
-  for (const [stage, until] of filled.entries())
+  for (const [stage, until] of ran.entries())
     for (;;) {
-      const counts = until.map((count, row) => Math.min(passLimit, count - slots.filled(stage, row)));
+      const counts = until.map((count, row) => Math.min(passLimit, count - slots.ran(stage, row)));
       if (counts.every((count) => count === 0)) break;
       await slots.run(stage, counts);
     }
   // Entries that memories had filled are exact now, since each stage ran its tokens itself. Tokens that left at an exit and still wait for a
   // stage behind it are filled again.
-  for (const [row, tokens] of left.entries())
+  for (const [row, tokens] of remembered.entries())
     for (const [position, stage] of tokens) {
       const k = exits.findIndex((exit) => exit.remembers && exit.stages === stage);
       await slots.fill(k, [{ row, position }]);

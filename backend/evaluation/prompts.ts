@@ -149,7 +149,7 @@ async function readText(
   const cache = openKvCache(staged, 1);
   try {
     cache.enter(0, ids);
-    await cache.fill(0, [], ids.length, { stopping: stoppingAt(staged, layer, ids.length - following) });
+    await cache.runThrough(0, [], ids.length, { stopping: stoppingAt(staged, layer, ids.length - following) });
     return cache;
   } catch (error) {
     cache.dispose();

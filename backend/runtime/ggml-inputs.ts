@@ -5,7 +5,7 @@ import type { RotationTable, InputRotations } from './rotations.ts';
 import type { Place } from './staged-model.ts';
 
 export interface PassPlaces extends PassShape {
-  /** Of each row of the pass: how many positions are filled, and how many tokens are new; the rest is padding. */
+  /** Of each row of the pass: how many positions were run, and how many tokens are new; the rest is padding. */
   readonly starts: readonly number[];
   readonly counts: readonly number[];
   /** Positions of each row's text so far, those of later passes too. */

@@ -33,7 +33,7 @@ export function runPass(
   const { capacity } = store;
   const busy = counts.flatMap((count, row) => (count > 0 ? [row] : []));
   const of = (all: readonly number[]): number[] => busy.map((row) => all[row]!);
-  const [starts, own, lengths] = [of(progress.filled[first]!), of(counts), of(progress.entered)];
+  const [starts, own, lengths] = [of(progress.ran[first]!), of(counts), of(progress.entered)];
   const end = Math.max(...starts.map((start, r) => start + own[r]!));
   const most = Math.max(...own);
   const tokens = columnsFor(kernels, most);
@@ -58,7 +58,7 @@ export function runPass(
   graph.compute();
   processor.setTiled(false);
   for (let stage = first; stage <= last; stage++) advance(progress, stages, stage, counts);
-  if (shape.lastOnly) for (const row of busy) progress.unreadable[row] = progress.filled[last]![row]! - 1;
+  if (shape.lastOnly) for (const row of busy) progress.unreadable[row] = progress.ran[last]![row]! - 1;
 }
 
 /** Columns of each row in a pass of at most this many tokens, as its kernels take them. */

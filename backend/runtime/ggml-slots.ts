@@ -56,7 +56,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       return progress.entered.length;
     },
     entered: (row) => progress.entered[row]!,
-    filled: (stage, row) => progress.filled[stage]![row]!,
+    ran: (stage, row) => progress.ran[stage]![row]!,
     waiting: (stage, row) => waiting(progress, stages, stage, row),
     isReadable: (row, position) => isReadable(progress, row, position),
     enter(row, ids) {
@@ -75,9 +75,9 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       enterUnlisted(unlisted, shortlists, row, start, ids);
     },
     async run(first, counts, { last = first, lastOnly = false } = {}) {
-      const before = progress.filled.map((filled) => [...filled]);
+      const before = progress.ran.map((counts) => [...counts]);
       try {
-        for (const part of partsOf(tiles, progress.filled[first]!, counts)) {
+        for (const part of partsOf(tiles, progress.ran[first]!, counts)) {
           // A graph is of one processor.
           for (let s = first, to = s; s <= last; s = ++to) {
             while (to < last && processors[to + 1] === processors[s]) to++;
@@ -87,7 +87,7 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
           await giveWay();
         }
       } catch (error) {
-        progress.filled = before;
+        progress.ran = before;
         throw error;
       }
     },
@@ -102,8 +102,8 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       for (const { row, position } of places) fill(progress, row, position, exits[k]!.stages);
     },
     async read(k, chosen, counts, { logits, ends }) {
-      const filled = progress.filled[exits[k]!.reads]!;
-      const places = chosen.map((row, i) => ({ row, position: ends?.[i] ?? filled[row]! }));
+      const ran = progress.ran[exits[k]!.reads]!;
+      const places = chosen.map((row, i) => ({ row, position: ends?.[i] ?? ran[row]! }));
       return readEnds(k, places, counts, logits);
     },
     async readAt(k, places) {
@@ -133,9 +133,9 @@ export function openGgmlSlots(ggml: GgmlModel, batch: number, shelf: StoreShelf)
       tiles = into.map((row) => (row === null ? [] : tiles[row]!));
       unlisted = arrangeUnlisted(unlisted, into);
     },
-    filledRows(slot, row) {
+    pastRows(slot, row) {
       const stage = stages.findIndex(({ slots }) => slots.includes(slot));
-      return readPast(ggml, store, slot, row, progress.filled[stage]![row]!);
+      return readPast(ggml, store, slot, row, progress.ran[stage]![row]!);
     },
     dispose() {
       if (!isOpen) return;

@@ -220,7 +220,7 @@ function storedTensors(
       ];
     });
     const columns = cutWidth(spec, store.cut(stage));
-    const counts = stage === null ? entered : progress.filled[stage]!;
+    const counts = stage === null ? entered : progress.ran[stage]!;
     return [{ tensor: store.stream(stage), processor, columns, bytes: 4 * columns, counts }, ...pasts];
   });
 }

@@ -8,18 +8,18 @@ export interface Progress {
   /** The ids of those tokens, in the parts in which they entered. */
   texts: (readonly number[])[][];
   /** Tokens that a stage has run, by stage and row. */
-  filled: number[][];
+  ran: number[][];
   /** For each row, the number of tokens up to the last one that the last stage ran without keeping its stream: these cannot be read. */
   unreadable: number[];
   /** For each row, the number of tokens up to the last one that the last stage left out, since a memory had filled it. Nor can these be read. */
   skipped: number[];
   /** For each row, the tokens that a memory has filled and that some stage has not passed yet: position → first stage behind the exit. */
-  left: Map<number, number>[];
+  remembered: Map<number, number>[];
   /** For each row, the first position and the first stage with entries that memories filled; null if all are exact. */
-  fitted: (Fitted | null)[];
+  inexactFrom: (InexactFrom | null)[];
 }
 
-export interface Fitted {
+export interface InexactFrom {
   readonly position: number;
   readonly stage: number;
 }
@@ -53,9 +53,9 @@ export const countChanges = (progress: Progress, stages: Stages, trunk: number):
   arrange: (rows) => arrange(progress, rows),
 });
 
-const countsOf = ({ entered, filled, unreadable, skipped }: Progress): number[][] => [
+const countsOf = ({ entered, ran, unreadable, skipped }: Progress): number[][] => [
   entered,
-  ...filled,
+  ...ran,
   unreadable,
   skipped,
 ];
@@ -65,19 +65,19 @@ export const newProgress = (stages: Stages, rows: number): Progress => {
   return {
     entered: none(),
     texts: Array.from({ length: rows }, () => []),
-    filled: stages.map(none),
+    ran: stages.map(none),
     unreadable: none(),
     skipped: none(),
-    left: Array.from({ length: rows }, () => new Map<number, number>()),
-    fitted: Array.from({ length: rows }, () => null),
+    remembered: Array.from({ length: rows }, () => new Map<number, number>()),
+    inexactFrom: Array.from({ length: rows }, () => null),
   };
 };
 
 /** Tokens of a row that wait for a stage: its parent has run them. */
 export const waiting = (progress: Progress, stages: Stages, stage: number, row: number): number => {
   const { parent } = stages[stage]!;
-  const behind = parent === null ? progress.entered[row]! : progress.filled[parent]![row]!;
-  return behind - progress.filled[stage]![row]!;
+  const behind = parent === null ? progress.entered[row]! : progress.ran[parent]![row]!;
+  return behind - progress.ran[stage]![row]!;
 };
 
 export function enter({ entered, texts }: Progress, row: number, ids: ArrayLike<number>): void {
@@ -95,60 +95,60 @@ export function advance(progress: Progress, stages: Stages, stage: number, count
     const waitingTokens = waiting(progress, stages, stage, row);
     if (count < 0 || count > waitingTokens)
       throw new RangeError(`Stage ${stage} ran ${count} tokens of ${waitingTokens} in row ${row}.`);
-    progress.filled[stage]![row]! += count;
+    progress.ran[stage]![row]! += count;
   }
 }
 
 /** A memory has filled all stages from one on for a token, which the stages before it have run. */
-export function fill({ left, fitted }: Progress, row: number, position: number, stage: number): void {
-  left[row]!.set(position, stage);
-  const before = fitted[row];
-  fitted[row] = before
+export function fill({ remembered, inexactFrom }: Progress, row: number, position: number, stage: number): void {
+  remembered[row]!.set(position, stage);
+  const before = inexactFrom[row];
+  inexactFrom[row] = before
     ? { position: Math.min(before.position, position), stage: Math.min(before.stage, stage) }
     : { position, stage };
 }
 
 /** Whether a memory has filled a stage for a token. */
-export const isFilled = ({ left }: Progress, stage: number, row: number, position: number): boolean =>
-  stage >= (left[row]!.get(position) ?? Infinity);
+export const isFilled = ({ remembered }: Progress, stage: number, row: number, position: number): boolean =>
+  stage >= (remembered[row]!.get(position) ?? Infinity);
 
 /**
  * The number of a row's positions, from the first one on, among which are all that have entries at a stage: those that it has run, and those
  * that a memory has filled and that wait to be counted as run. Among the latter may be some without entries.
  */
-export function withEntries({ filled, left }: Progress, stage: number, row: number): number {
-  let count = filled[stage]![row]!;
-  for (const [position, first] of left[row]!) if (stage >= first) count = Math.max(count, position + 1);
+export function withEntries({ ran, remembered }: Progress, stage: number, row: number): number {
+  let count = ran[stage]![row]!;
+  for (const [position, first] of remembered[row]!) if (stage >= first) count = Math.max(count, position + 1);
   return count;
 }
 
 /** Counts tokens that wait for a stage as run if a memory has filled them; `trunk`: how many stages the trunk has. */
 export function skip(progress: Progress, stages: Stages, trunk: number, row: number): void {
-  const left = progress.left[row]!;
-  if (left.size === 0) return;
+  const remembered = progress.remembered[row]!;
+  if (remembered.size === 0) return;
   for (let s = 0; s < trunk; s++) {
-    const filled = progress.filled[s]!;
-    while (isFilled(progress, s, row, filled[row]!) && waiting(progress, stages, s, row) > 0) {
-      filled[row]!++;
-      if (s === trunk - 1) progress.skipped[row] = Math.max(progress.skipped[row]!, filled[row]!);
+    const ran = progress.ran[s]!;
+    while (isFilled(progress, s, row, ran[row]!) && waiting(progress, stages, s, row) > 0) {
+      ran[row]!++;
+      if (s === trunk - 1) progress.skipped[row] = Math.max(progress.skipped[row]!, ran[row]!);
     }
   }
-  const passed = progress.filled[trunk - 1]![row]!;
-  for (const position of left.keys()) if (position < passed) left.delete(position);
+  const passed = progress.ran[trunk - 1]![row]!;
+  for (const position of remembered.keys()) if (position < passed) remembered.delete(position);
 }
 
 /** Undoes what stages have run from the first filled token on, and what the memory filled. */
 export function repair(progress: Progress, stages: Stages, trunk: number, row: number): void {
-  const { filled, unreadable, skipped, left, fitted } = progress;
-  const from = fitted[row];
+  const { ran, unreadable, skipped, remembered, inexactFrom } = progress;
+  const from = inexactFrom[row];
   if (!from) return;
   // A branch is numbered behind the trunk; it saw filled entries only if the stage that it leaves did.
   const sawFilled = (s: number): boolean => (s < trunk ? s : stages[s]!.parent!) >= from.stage;
-  for (const [s, counts] of filled.entries()) if (sawFilled(s)) counts[row] = Math.min(counts[row]!, from.position);
+  for (const [s, counts] of ran.entries()) if (sawFilled(s)) counts[row] = Math.min(counts[row]!, from.position);
   unreadable[row] = Math.min(unreadable[row]!, from.position);
   skipped[row] = 0;
-  left[row]!.clear();
-  fitted[row] = null;
+  remembered[row]!.clear();
+  inexactFrom[row] = null;
 }
 
 export function truncate(progress: Progress, row: number, position: number): void {
@@ -159,8 +159,8 @@ export function truncate(progress: Progress, row: number, position: number): voi
     left -= part.length;
   }
   for (const counts of countsOf(progress)) counts[row] = Math.min(counts[row]!, position);
-  for (const each of progress.left[row]!.keys()) if (each >= position) progress.left[row]!.delete(each);
-  if ((progress.fitted[row]?.position ?? -1) >= position) progress.fitted[row] = null;
+  for (const each of progress.remembered[row]!.keys()) if (each >= position) progress.remembered[row]!.delete(each);
+  if ((progress.inexactFrom[row]?.position ?? -1) >= position) progress.inexactFrom[row] = null;
 }
 
 /** Replaces the rows: each is an earlier row, by its number, or an empty one (null). */
@@ -168,18 +168,18 @@ export function arrange(progress: Progress, rows: readonly (number | null)[]): v
   const arranged = (counts: readonly number[]): number[] => rows.map((row) => (row === null ? 0 : counts[row]!));
   progress.entered = arranged(progress.entered);
   progress.texts = rows.map((row) => (row === null ? [] : progress.texts[row]!));
-  progress.filled = progress.filled.map(arranged);
+  progress.ran = progress.ran.map(arranged);
   progress.unreadable = arranged(progress.unreadable);
   progress.skipped = arranged(progress.skipped);
-  progress.left = rows.map((row) => (row === null ? new Map<number, number>() : progress.left[row]!));
-  progress.fitted = rows.map((row) => (row === null ? null : progress.fitted[row]!));
+  progress.remembered = rows.map((row) => (row === null ? new Map<number, number>() : progress.remembered[row]!));
+  progress.inexactFrom = rows.map((row) => (row === null ? null : progress.inexactFrom[row]!));
 }
 
 /** Row `to` becomes the first `positions` of row `from`. */
 export function copy(progress: Progress, from: number, to: number, positions: number): void {
   for (const counts of countsOf(progress)) counts[to] = counts[from]!;
   progress.texts[to] = [...progress.texts[from]!];
-  progress.left[to] = new Map(progress.left[from]);
-  progress.fitted[to] = progress.fitted[from]!;
+  progress.remembered[to] = new Map(progress.remembered[from]);
+  progress.inexactFrom[to] = progress.inexactFrom[from]!;
   truncate(progress, to, positions);
 }

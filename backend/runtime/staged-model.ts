@@ -84,7 +84,7 @@ export interface Slots extends RowChanges {
   /** Tokens of a row that have entered the model. */
   entered(row: number): number;
   /** Tokens of a row that a stage has run. */
-  filled(stage: number, row: number): number;
+  ran(stage: number, row: number): number;
   /** Tokens of a row that wait for a stage: those that its parent has run and it has not. */
   waiting(stage: number, row: number): number;
   /** Whether a row's tokens from `position` on can be read at the final exit, once they have run there: see `RunOptions.lastOnly`. */
@@ -102,8 +102,8 @@ export interface Slots extends RowChanges {
   readAt(k: number, places: readonly Place[]): Promise<readonly Readout[]>;
   /** The stream behind a stage at one position; valid until the slots change. */
   state(stage: number, row: number, position: number): Float32Array;
-  /** Keys and values of an attention: `[filled, kvHeads · headDimensions]` each. For tests and measurements. */
-  filledRows(slot: string, row: number): { key: Float32Array; value: Float32Array };
+  /** Keys and values of an attention: `[ran, kvHeads · headDimensions]` each. For tests and measurements. */
+  pastRows(slot: string, row: number): { key: Float32Array; value: Float32Array };
   dispose(): void;
 }
 

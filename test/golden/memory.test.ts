@@ -53,7 +53,7 @@ describe.each(families)('%s, whose map is the layers’ own projection', async (
   test('every layer holds what the reference holds, and the token behind says the same', async () => {
     const cache = await written(golden.left);
     for (const { layer, position, key, value } of golden.entries) {
-      const rows = cache.filledRows(staged.stages[1]!.slots[layer - golden.exit - 1]!, 0);
+      const rows = cache.pastRows(staged.stages[1]!.slots[layer - golden.exit - 1]!, 0);
       const at = [position * width, (position + 1) * width] as const;
       expect(maxDifference(rows.key.subarray(...at), key)).toBeLessThan(tolerance);
       expect(maxDifference(rows.value.subarray(...at), value)).toBeLessThan(tolerance);
@@ -66,7 +66,7 @@ describe.each(families)('%s, whose map is the layers’ own projection', async (
   test('of the first layer behind the exit that is what the layer itself computes', async () => {
     const [filled, exact] = [await written(golden.left.slice(0, 1)), await written([])];
     const slot = staged.stages[1]!.slots[0]!;
-    const [a, b] = [filled.filledRows(slot, 0), exact.filledRows(slot, 0)];
+    const [a, b] = [filled.pastRows(slot, 0), exact.pastRows(slot, 0)];
     const upTo = (golden.left[0]! + 1) * width;
     expect(maxDifference(a.key.subarray(0, upTo), b.key.subarray(0, upTo))).toBeLessThan(2e-5);
     expect(maxDifference(a.value.subarray(0, upTo), b.value.subarray(0, upTo))).toBeLessThan(2e-5);

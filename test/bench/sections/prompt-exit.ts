@@ -114,7 +114,7 @@ function sideBySide(
     for (const { cache } of ways) cache.enter(0, prompt);
     for (let read = 0; read < prompt.length; read += pieceTokens) {
       const end = Math.min(prompt.length, read + pieceTokens);
-      for (const way of ways) way.seconds += await timed(() => way.cache.fill(0, [], end, way.options));
+      for (const way of ways) way.seconds += await timed(() => way.cache.runThrough(0, [], end, way.options));
       // Another one is first with the next piece.
       ways.push(ways.shift()!);
     }

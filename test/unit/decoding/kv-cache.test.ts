@@ -61,7 +61,7 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt
     const depths = ids.map(() => 1 + Math.floor(random() * allStages));
     const late = await deferred([ids], (_, t) => depths[t]!);
     for (const slot of slots) {
-      const [a, b] = [plain.filledRows(slot, 0), late.filledRows(slot, 0)];
+      const [a, b] = [plain.pastRows(slot, 0), late.pastRows(slot, 0)];
       expect(maxDifference(a.key, b.key)).toBeLessThan(1e-5);
       expect(maxDifference(a.value, b.value)).toBeLessThan(1e-5);
       expect(a.key.length).toBe(40 * model.spec.kvHeads * model.spec.headDimensions);
@@ -75,7 +75,7 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt
     for (const [row, ids] of sequences.entries()) {
       const alone = await deferred([ids], () => allStages);
       for (const slot of slots) {
-        const [a, b] = [alone.filledRows(slot, 0), batch.filledRows(slot, row)];
+        const [a, b] = [alone.pastRows(slot, 0), batch.pastRows(slot, row)];
         expect(maxDifference(a.key, b.key)).toBeLessThan(1e-5);
         expect(maxDifference(a.value, b.value)).toBeLessThan(1e-5);
       }
@@ -96,7 +96,7 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt
     plain.enter(0, ids);
     await plain.advance(allStages, [0]);
     for (const slot of staged.stages.slice(0, allStages).flatMap(({ slots: s }) => s)) {
-      expect(maxDifference(plain.filledRows(slot, 0).key, cache.filledRows(slot, 0).key)).toBeLessThan(1e-5);
+      expect(maxDifference(plain.pastRows(slot, 0).key, cache.pastRows(slot, 0).key)).toBeLessThan(1e-5);
     }
   });
 
@@ -113,7 +113,7 @@ describe.each(['llama-untied', 'gpt_neox', 'mistral', 'olmo2', 'qwen3_moe', 'gpt
     plain.enter(0, a);
     await plain.advance(allStages, [0]);
     for (const slot of staged.stages.slice(0, allStages).flatMap(({ slots: s }) => s)) {
-      expect(maxDifference(plain.filledRows(slot, 0).value, cache.filledRows(slot, 0).value)).toBeLessThan(1e-5);
+      expect(maxDifference(plain.pastRows(slot, 0).value, cache.pastRows(slot, 0).value)).toBeLessThan(1e-5);
     }
   });
 });

@@ -295,7 +295,7 @@ test.each([
   const staged = await openStagedModel(tinyModel(), exitsAt(layer));
   const [cache, final] = [openKvCache(staged, 1), staged.exits.length - 1];
   cache.enter(0, long);
-  await cache.fill(0, [], long.length);
+  await cache.runThrough(0, [], long.length);
   const asked = { ...leaving, isAsked: () => true };
   const checks = await checksOf(staged, cache, 0, long, { from: 90, to: 120 }, asked);
   const [exit, full] = await Promise.all([0, final].map((k) => cache.read(k, [0], [30], { logits: false })));
@@ -313,7 +313,7 @@ test('within a prompt, hints that are trusted are compared with what the full mo
   const prompt = [...words, ...words.slice(0, 10), 1, ...words];
   const [cache, final] = [openKvCache(staged, 1), staged.exits.length - 1];
   cache.enter(0, prompt);
-  await cache.fill(0, [], prompt.length);
+  await cache.runThrough(0, [], prompt.length);
   const trustFrom = (least: number) => new Map([['2:norm', { ...everyClearHint(model), least }]]);
   const asked = { ...leaving, isAsked: () => false };
   const checked = { from: 15, to: prompt.length };
@@ -340,7 +340,7 @@ test('what hints and heads show within a prompt is the same however the prompt c
   const prompt = [...words, ...words.slice(0, 10), 1, ...words];
   const cache = openKvCache(staged, 1);
   cache.enter(0, prompt);
-  await cache.fill(0, [], prompt.length);
+  await cache.runThrough(0, [], prompt.length);
   const trust = new Map([['2:norm', { ...everyClearHint(model), least: 0.9 }]]);
   const checks = (from: number, to: number) =>
     checksOf(staged, cache, 0, prompt, { from, to }, { ...leaving, isAsked: () => true, trust });
@@ -361,7 +361,7 @@ test('within a prompt with a gap, no place is compared before the text behind it
   const prompt = [fim.prefix, ...words, ...words, fim.suffix, ...range(60).map((i) => 70 + i), fim.middle, ...words];
   const cache = openKvCache(staged, 1);
   cache.enter(0, prompt);
-  await cache.fill(0, [], 50);
+  await cache.runThrough(0, [], 50);
   const trust = new Map([['2:norm', { ...everyClearHint(model), least: 0 }]]);
   const asked = { ...leaving, isAsked: () => false, trust, fim };
   expect(await checksOf(staged, cache, 0, prompt, { from: 40, to: 50 }, asked)).toEqual([]);

@@ -44,10 +44,10 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
     for (const cache of [stopped, whole]) cache.enter(0, prompt);
     const stopping = stoppingAt(exact, layers - 1, tokens);
     expect(stopping).toEqual({ k: 1, from: fewestInFull, to: tokens - lastTokens(tokens) });
-    await stopped.fill(0, [], tokens, { lastOnly: true, stopping });
-    await whole.fill(0, [], tokens, { lastOnly: true });
+    await stopped.runThrough(0, [], tokens, { lastOnly: true, stopping });
+    await whole.runThrough(0, [], tokens, { lastOnly: true });
     const slot = exact.stages.at(-1)!.slots.at(-1)!;
-    const [a, b] = [stopped.filledRows(slot, 0), whole.filledRows(slot, 0)];
+    const [a, b] = [stopped.pastRows(slot, 0), whole.pastRows(slot, 0)];
     expect(a.key.length).toBe(b.key.length);
     expect(maxDifference(a.key, b.key)).toBeLessThan(1e-4);
     expect(maxDifference(a.value, b.value)).toBeLessThan(1e-4);
@@ -67,11 +67,11 @@ describe.each(['llama-untied', 'qwen3', 'mistral'])('%s', async (family) => {
   test('its first and last tokens are computed in full, the others by its memory alone', async () => {
     const [stopped, whole] = [openKvCache(noisy, 1), openKvCache(noisy, 1)];
     for (const cache of [stopped, whole]) cache.enter(0, prompt);
-    await stopped.fill(0, [], tokens, { stopping: stoppingAt(noisy, layers - 1, tokens) });
-    await whole.fill(0, [], tokens);
+    await stopped.runThrough(0, [], tokens, { stopping: stoppingAt(noisy, layers - 1, tokens) });
+    await whole.runThrough(0, [], tokens);
     const width = model.spec.kvHeads * model.spec.headDimensions;
     const slot = noisy.stages.at(-1)!.slots.at(-1)!;
-    const [a, b] = [stopped.filledRows(slot, 0).key, whole.filledRows(slot, 0).key];
+    const [a, b] = [stopped.pastRows(slot, 0).key, whole.pastRows(slot, 0).key];
     const isSame = (position: number): boolean =>
       maxDifference(
         a.subarray(position * width, (position + 1) * width),

@@ -75,7 +75,7 @@ async function textAfterLoss(at: {
     await step(slots);
   }
   const [said] = await slots.read(1, [0], [1], { logits: true });
-  const text = { logits: [...said!.logits!], entered: slots.entered(0), filled: slots.filled(1, 0) };
+  const text = { logits: [...said!.logits!], entered: slots.entered(0), ran: slots.ran(1, 0) };
   Object.assign(library, before);
   slots.dispose();
   return { text, graphs };
@@ -83,7 +83,7 @@ async function textAfterLoss(at: {
 
 test('a model that is lost before any step, a device that fails at any graph, and one without room', async () => {
   const { text, graphs } = await textAfterLoss({});
-  expect(text).toMatchObject({ entered: 304, filled: 303 });
+  expect(text).toMatchObject({ entered: 304, ran: 303 });
   for (const step of steps.keys()) expect((await textAfterLoss({ step })).text, `before step ${step}`).toEqual(text);
   expect(graphs).toBeGreaterThan(steps.length / 2);
   for (let graph = 0; graph < graphs; graph++)

@@ -59,13 +59,13 @@ describe('in ggml', () => {
       );
       for (const cache of [filled, plain]) await cache.advance(trunk, [0]);
       const [slot] = staged.stages[1]!.slots;
-      const [a, b] = [filled.filledRows(slot!, 0), plain.filledRows(slot!, 0)];
+      const [a, b] = [filled.pastRows(slot!, 0), plain.pastRows(slot!, 0)];
       expect(a.key.length).toBe(12 * width);
       expect(maxDifference(a.key, b.key)).toBeLessThan(2e-5);
       expect(maxDifference(a.value, b.value)).toBeLessThan(2e-5);
       // What lies deeper is another thing than what those layers compute.
       const last = staged.stages[trunk - 1]!.slots.at(-1)!;
-      expect(maxDifference(filled.filledRows(last, 0).key, plain.filledRows(last, 0).key)).toBeGreaterThan(1e-4);
+      expect(maxDifference(filled.pastRows(last, 0).key, plain.pastRows(last, 0).key)).toBeGreaterThan(1e-4);
       filled.dispose();
       plain.dispose();
     });
@@ -162,7 +162,7 @@ describe('in ggml', () => {
       await plain.advance(trunk, [0, 1]);
       for (const slot of staged.stages.flatMap(({ slots }) => slots))
         for (const row of [0, 1]) {
-          const [a, b] = [mixed.filledRows(slot, row), plain.filledRows(slot, row)];
+          const [a, b] = [mixed.pastRows(slot, row), plain.pastRows(slot, row)];
           expect(maxDifference(a.key, b.key)).toBe(0);
           expect(maxDifference(a.value, b.value)).toBe(0);
         }

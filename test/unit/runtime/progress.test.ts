@@ -20,10 +20,10 @@ const stage = (parent: number | null): StageSpec => ({ parent, from: cut, to: cu
 /** A trunk of two stages, and a branch behind the first. */
 const stages = [stage(null), stage(0), stage(0)];
 
-const nothingFilled = (rows: number) => ({
-  left: Array.from({ length: rows }, () => new Map()),
+const nothingRemembered = (rows: number) => ({
+  remembered: Array.from({ length: rows }, () => new Map()),
   skipped: Array.from({ length: rows }, () => 0),
-  fitted: Array.from({ length: rows }, () => null),
+  inexactFrom: Array.from({ length: rows }, () => null),
 });
 
 test('what a stage and its branch have run never exceeds what the stage before has', () => {
@@ -49,33 +49,33 @@ test('tokens that are taken back are gone everywhere, and rows move together', (
   expect(progress).toEqual({
     entered: [2, 3],
     texts: [[[1], [2]], [[6, 7, 8]]],
-    filled: [
+    ran: [
       [2, 3],
       [1, 3],
       [0, 0],
     ],
     unreadable: [0, 0],
-    ...nothingFilled(2),
+    ...nothingRemembered(2),
   });
   arrange(progress, [1]);
   expect(progress).toEqual({
     entered: [3],
     texts: [[[6, 7, 8]]],
-    filled: [[3], [3], [0]],
+    ran: [[3], [3], [0]],
     unreadable: [0],
-    ...nothingFilled(1),
+    ...nothingRemembered(1),
   });
   arrange(progress, [null, 0]);
   expect(progress).toEqual({
     entered: [0, 3],
     texts: [[], [[6, 7, 8]]],
-    filled: [
+    ran: [
       [0, 3],
       [0, 3],
       [0, 0],
     ],
     unreadable: [0, 0],
-    ...nothingFilled(2),
+    ...nothingRemembered(2),
   });
 });
 
@@ -91,19 +91,19 @@ test('what a memory filled waits for no stage, until the row is repaired', () =>
   skip(progress, trunk, 3, 0);
   // 3 is passed everywhere, 4 waits, and 5 behind it.
   expect([1, 2].map((s) => waiting(progress, trunk, s, 0))).toEqual([2, 0]);
-  expect(progress.filled).toEqual([[6], [4], [4]]);
+  expect(progress.ran).toEqual([[6], [4], [4]]);
   expect(isFilled(progress, 1, 0, 5)).toBe(true);
   expect(isFilled(progress, 0, 0, 5)).toBe(false);
   advance(progress, trunk, 1, [1]);
   skip(progress, trunk, 3, 0);
-  expect(progress.filled).toEqual([[6], [6], [4]]);
+  expect(progress.ran).toEqual([[6], [6], [4]]);
   advance(progress, trunk, 2, [1]);
   skip(progress, trunk, 3, 0);
-  expect(progress.filled).toEqual([[6], [6], [6]]);
+  expect(progress.ran).toEqual([[6], [6], [6]]);
   expect(progress).toMatchObject({ unreadable: [0], skipped: [6] });
   expect([5, 6].map((position) => isReadable(progress, 0, position))).toEqual([false, true]);
   repair(progress, trunk, 3, 0);
-  expect(progress).toMatchObject({ filled: [[6], [3], [3]], skipped: [0], fitted: [null] });
+  expect(progress).toMatchObject({ ran: [[6], [3], [3]], skipped: [0], inexactFrom: [null] });
 });
 
 test('a repair leaves a branch of a stage that saw nothing filled as it is', () => {
@@ -113,7 +113,7 @@ test('a repair leaves a branch of a stage that saw nothing filled as it is', () 
   for (const s of stages.keys()) advance(progress, stages, s, [4]);
   fill(progress, 0, 2, 1);
   repair(progress, stages, 3, 0);
-  expect(progress.filled).toEqual([[4], [2], [2], [4], [2]]);
+  expect(progress.ran).toEqual([[4], [2], [2], [4], [2]]);
 });
 
 test('what a memory has filled counts among the entries of a stage before the stage has run it', () => {
