@@ -33,6 +33,12 @@ export function createDetailsPanel(
   const onShown = new vscode.EventEmitter<void>();
 
   const post = (message: HostMessage): void => void panel?.webview.postMessage(message);
+  /** Selects the token only once: a page that is made anew, as when its tab is shown again, has a selection of its own. */
+  const postShown = (): void => {
+    if (!isReady || !shown) return;
+    post(shown);
+    shown = { ...shown, token: null };
+  };
 
   const reveal = async (token: number): Promise<void> => {
     const generated = generatedNow();
@@ -64,9 +70,7 @@ export function createDetailsPanel(
       if (message?.type === 'ready') {
         isReady = true;
         post({ type: 'texts', texts: translations() });
-        if (shown) post(shown);
-        // A page that is made anew, as when its tab is shown again, keeps the selection of its own.
-        if (shown) shown = { ...shown, token: null };
+        postShown();
         onShown.fire();
       } else if (message?.type === 'reveal')
         reveal(message.token).catch((error: unknown) => showFailure({ backend }, error));
@@ -88,7 +92,7 @@ export function createDetailsPanel(
     const trace = generatedNow()?.trace;
     if (!panel || !shown || !trace || explainedTokens(trace) <= explainedTokens(shown.trace)) return;
     shown = { ...shown, trace };
-    if (isReady) post({ ...shown, token: null });
+    postShown();
   });
 
   context.subscriptions.push(following, onShown);
@@ -98,9 +102,7 @@ export function createDetailsPanel(
       origin = from;
       if (panel) panel.reveal(undefined, true);
       else panel = open();
-      if (!isReady) return;
-      post(shown);
-      shown = { ...shown, token: null };
+      postShown();
     },
     onShown: onShown.event,
   };

@@ -47,11 +47,11 @@ async function intoEditor(
   current?.cancel();
   const source = (current = new vscode.CancellationTokenSource());
   const writing = ended.then(() => write(app, editor, overrides, continued, source));
-  ended = writing;
+  ended = writing.catch(() => null);
   return writing;
 }
 
-/** Never rejects: a failure is shown. */
+/** Writes into an editor; a failure is shown. */
 async function write(
   app: App,
   editor: vscode.TextEditor,

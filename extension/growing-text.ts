@@ -26,7 +26,7 @@ export async function growText(
   const uri = kept.get(id)?.uri;
   const here = (): GeneratedText | null => {
     const generated = kept.get(id);
-    return generated?.uri === uri ? (generated ?? null) : null;
+    return generated && generated.uri === uri ? generated : null;
   };
   let pause = 0;
   for (let next = await reader.next(0); next !== null; next = await reader.next(pause)) {
