@@ -42,7 +42,14 @@ export function contributions(): Record<string, Json> {
         key: 'escape',
         when: 'inlineSuggestionVisible && earlyExit.suggestionGrows',
       },
-      { command: commandId('showCurves'), key: 'ctrl+alt+l', win: afterCtrlK('ctrl+alt+l'), mac: 'cmd+alt+l' },
+      {
+        command: commandId('showCurves'),
+        key: 'ctrl+alt+l',
+        win: afterCtrlK('ctrl+alt+l'),
+        mac: 'cmd+alt+l',
+        // On a Mac the find widget has this key.
+        when: '!findWidgetVisible',
+      },
     ],
     menus: {
       commandPalette: commandKeys

@@ -8,6 +8,9 @@ const folders = (): vscode.WorkspaceFolder[] =>
 
 export const workspaceFolders = (): string[] => folders().map(({ uri }) => uri.fsPath);
 
+/** Those whose models and exits are listed: none if they are not trusted. */
+export const trustedWorkspaceFolders = (): string[] => (vscode.workspace.isTrusted ? workspaceFolders() : []);
+
 /** The one of the active editor, else the first; undefined without any. */
 export function currentFolder(): vscode.WorkspaceFolder | undefined {
   return folderWith(vscode.window.activeTextEditor?.document.uri) ?? folders()[0];

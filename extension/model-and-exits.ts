@@ -7,7 +7,7 @@ import type { ExitsSummary, StudySummary } from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { belongsTo, modelFor, withChosen } from './choices.ts';
 import { commandId } from './commands.ts';
-import { currentScope, inTrustedFolder, workspaceFolders } from './folders.ts';
+import { currentScope, inTrustedFolder, trustedWorkspaceFolders, workspaceFolders } from './folders.ts';
 import { offer } from './messages.ts';
 import { showPick } from './pick.ts';
 import { explicit } from './settings.ts';
@@ -39,7 +39,7 @@ async function newestExits(app: App, model: string): Promise<string | null> {
   const all = await listExits(app);
   const own = all.filter((exits) => belongsTo(exits, model));
   if (own.length === 0 && all.length > 0) {
-    const folders = workspaceFolders();
+    const folders = trustedWorkspaceFolders();
     return (await app.backend.send(protocol.findExitsOf, { folders, model })).directory;
   }
   const times = await Promise.all(
@@ -52,19 +52,19 @@ async function newestExits(app: App, model: string): Promise<string | null> {
 }
 
 export const listExits = async (app: App): Promise<ExitsSummary[]> => {
-  const folders = workspaceFolders();
+  const folders = trustedWorkspaceFolders();
   return folders.length === 0 ? [] : app.backend.send(protocol.listExits, { folders });
 };
 
 export const listStudies = async (app: App): Promise<StudySummary[]> => {
-  const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
+  const folders = trustedWorkspaceFolders();
   return folders.length === 0 ? [] : app.backend.send(protocol.listStudies, { folders });
 };
 
 /** Chooses exits and the model for which they were tuned. If that is not found, the user is asked for it. */
 export async function useExits(app: App, exits: ExitsSummary): Promise<void> {
   const current = chosenModel();
-  const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
+  const found = await app.backend.send(protocol.listModels, { folders: trustedWorkspaceFolders() });
   const model = modelFor(exits, current, withChosen(found, current));
   if (model === null) {
     const message = vscode.l10n.t(

@@ -8,7 +8,7 @@ import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { settingOf, typedModel, withChosen, type ListedModel } from './choices.ts';
 import { modelInFolder } from './folder-paths.ts';
-import { workspaceFolders } from './folders.ts';
+import { trustedWorkspaceFolders, workspaceFolders } from './folders.ts';
 import { chosenModel } from './model-and-exits.ts';
 import { download, machineItems, searchedModel, type ModelItem } from './models-at-hand.ts';
 import { showPick } from './pick.ts';
@@ -18,7 +18,7 @@ type Item = vscode.QuickPickItem &
 
 /** A value for the setting `earlyExit.model`; null if the user dismissed the pick. */
 export async function askModel(app: App): Promise<string | null> {
-  const folders = vscode.workspace.isTrusted ? workspaceFolders() : [];
+  const folders = trustedWorkspaceFolders();
   const found = withChosen(await app.backend.send(protocol.listModels, { folders }), chosenModel());
   const items: Item[] = [
     ...found.map(modelItem),

@@ -9,7 +9,7 @@ import type { App } from './app.ts';
 import { belongsTo, settingOf, withChosen, type ListedModel } from './choices.ts';
 import { commandId } from './commands.ts';
 import { exitsRow } from './exits-texts.ts';
-import { currentFolder, workspaceFolders } from './folders.ts';
+import { currentFolder, trustedWorkspaceFolders } from './folders.ts';
 import { chosenModel, exitsInUse, listExits, listStudies } from './model-and-exits.ts';
 import { kindText } from './model-pick.ts';
 
@@ -30,7 +30,6 @@ const DIMMED = 'early-exit-dimmed';
 const dimmedColour = new vscode.ThemeColor('disabledForeground');
 
 export function createViews(app: App, subscriptions: vscode.Disposable[]): Views {
-  const folders = (): string[] => (vscode.workspace.isTrusted ? workspaceFolders() : []);
   let isRefreshed = false;
   const runs = list(app, runItem, async () => {
     if (!isRefreshed) await app.runs.refresh();
@@ -43,7 +42,7 @@ export function createViews(app: App, subscriptions: vscode.Disposable[]): Views
   });
   const studies = list(app, studyItem, () => listStudies(app));
   const models = list(app, modelItem, async () =>
-    withChosen(await app.backend.send(protocol.listModels, { folders: folders() }), chosenModel()),
+    withChosen(await app.backend.send(protocol.listModels, { folders: trustedWorkspaceFolders() }), chosenModel()),
   );
   const refresh = (): void => [runs, exits, studies, models].forEach((each) => each.refresh());
 

@@ -78,7 +78,7 @@ export const tuningOptions = {
   }),
   resume: boolean({
     default: false,
-    help: 'Continue the run in --out, by default the last run of the model in the current folder, to its own end, or for the given further steps, epochs or minutes.',
+    help: 'Continue the run in --out, by default the last run in the current folder (of --model, if it is given), to its own end, or for the given further steps, epochs or minutes.',
   }),
   continuePretraining: optionalText({
     advanced: true,

@@ -2,8 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-export const root = path.resolve(import.meta.dirname, '..');
+// `import.meta.dirname` is not there in the versions of Node that are refused below.
+export const root = path.resolve(fileURLToPath(import.meta.url), '../..');
 
 const OLDEST_NODE = 20;
 

@@ -220,7 +220,7 @@ function sentencePiece(path: string, metadata: GgufMetadata, vocabulary: Vocabul
   return {
     addsBos: true,
     file: {
-      ...fileOf(vocabulary),
+      ...fileOf(vocabulary, metadata.get('general.architecture') === 'phi3'),
       normalizer: prefix ? { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, space] } : space,
       pre_tokenizer: byWords ? split('▁*[^▁]+|▁+') : null,
       decoder: {
@@ -274,14 +274,18 @@ function mergesOf(
   return merges;
 }
 
-const fileOf = ({ added }: Vocabulary): { added_tokens: AddedToken[]; post_processor: null } => ({
+/** What Phi-3 keeps of the blanks behind a token: its other special ones swallow them, which a GGUF does not say. */
+const keepsBlanks = new Set(['<unk>', '<s>', '<|endoftext|>']);
+
+/** `areSwallowed`: special tokens take the blanks behind them, as those of Phi-3 do. */
+const fileOf = ({ added }: Vocabulary, areSwallowed = false): { added_tokens: AddedToken[]; post_processor: null } => ({
   post_processor: null,
   added_tokens: added.map((token) => ({
     ...token,
     normalized: false,
     single_word: false,
     lstrip: false,
-    rstrip: false,
+    rstrip: areSwallowed && token.special && !keepsBlanks.has(token.content),
   })),
 });
 

@@ -52,7 +52,9 @@ export interface Distribution {
 /** Draws a token; the greedy choice takes no random number. Does not change `logits`. */
 export function sample(logits: Float32Array, options: SamplingOptions, seen: SeenTokens, random: Random): number {
   const changed = changesLogits(options) ? changedLogits(logits, options, seen) : logits;
-  if (options.temperature === 0) return argmax(changed);
+  const best = argmax(changed);
+  // A token whose logit has no bound is certain, and if all are forbidden, there is nothing to draw.
+  if (options.temperature === 0 || !Number.isFinite(changed[best]!)) return best;
   return draw(distribution(changed, options), random());
 }
 

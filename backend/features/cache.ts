@@ -53,6 +53,15 @@ const defaultLimit = 8 * 2 ** 30;
 /** Room left to the user's disk. */
 const reserve = 2 ** 30;
 
+/** Whether a file was removed; one that can no longer be asked for, as on a drive that is gone, counts as removed. */
+function isGone(file: number): boolean {
+  try {
+    return fs.fstatSync(file).nlink === 0;
+  } catch {
+    return true;
+  }
+}
+
 /** Opens or makes the cache of a key; older caches under the same root are removed if room is needed. */
 export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
   const { key, root, limit = defaultLimit } = options;
@@ -116,7 +125,7 @@ export function openFeatureCache(options: FeatureCacheOptions): FeatureCache {
     },
     write(states) {
       const lines: [number, string[]][] = [];
-      if (trouble === null && log !== null && fs.fstatSync(log).nlink === 0)
+      if (trouble === null && log !== null && isGone(log))
         trouble = `Hidden states are no longer saved: ${directory} was removed.`;
       for (const [window, values] of states) {
         const cuts: string[] = [];

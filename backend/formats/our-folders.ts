@@ -18,8 +18,8 @@ export const isWritten = (folder: string): boolean =>
 
 function hasTag(card: string): boolean {
   try {
-    const [, matter = ''] = /^---\n(.*?)\n---\n/s.exec(readText(card)) ?? [];
-    return matter.split('\n').includes(cardTag);
+    const [, matter = ''] = /^---\r?\n(.*?)\r?\n---\r?\n/s.exec(readText(card)) ?? [];
+    return matter.split(/\r?\n/).includes(cardTag);
   } catch {
     // No card, or none that can be read.
     return false;

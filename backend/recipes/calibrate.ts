@@ -6,6 +6,7 @@ import { usualPromise } from '../../protocol/options-groups.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { placeOn } from '../devices/fallback.ts';
+import { closeAll, type Close } from './closing.ts';
 import { runtimeOptions } from './backbone.ts';
 import type { Running } from '../devices/fallback.ts';
 import { noTimeLimit } from '../evaluation/calibration-texts.ts';
@@ -32,7 +33,7 @@ export async function* calibrate(
   const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model, tokenizer } = openWithTokenizer(options.model);
-  const closing: (() => void | Promise<void>)[] = [() => model.close()];
+  const closing: Close[] = [() => model.close()];
   try {
     const exits = await readExits(directory, { model, tokenizer }, signal);
     const device = await chooseDevice(options, needsOf(model, options.precision === 'exact', exits), signal);
@@ -60,6 +61,6 @@ export async function* calibrate(
     yield* calibrateExits(on, request, signal);
     for (const message of warnings) yield { type: 'warning', message };
   } finally {
-    for (const close of closing.reverse()) await close();
+    await closeAll(closing);
   }
 }

@@ -35,6 +35,7 @@ import { modelName, type Model } from '../model/open.ts';
 import { statOf } from '../system/files.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import { positionsWithin } from '../runtime/staged-model.ts';
+import { closeAll, type Close } from './closing.ts';
 import { inStreamOrder, runtimeOptions } from './backbone.ts';
 import { readyEvent } from './reporting.ts';
 import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
@@ -71,8 +72,6 @@ interface OpenTasks {
   readonly warnings: () => string[];
 }
 
-type Close = () => void | Promise<void>;
-
 /** @throws UserError for tasks, a model or exits that cannot be used, before anything is written. */
 export async function* evaluateTasks(
   options: EvaluateOptions,
@@ -86,7 +85,7 @@ export async function* evaluateTasks(
     const { directory } = tasks;
     yield { type: 'judged', directory, margin: options.margin, sets: scoresOf(readEvaluation(directory)) };
   } finally {
-    for (const close of closing.reverse()) await close();
+    await closeAll(closing);
   }
 }
 

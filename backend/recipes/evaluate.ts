@@ -11,6 +11,7 @@ import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { noExits } from '../runtime/open.ts';
 import { featureSource } from '../features/features.ts';
+import { closeAll, type Close } from './closing.ts';
 import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
 import { identify, openWithTokenizer, readExits } from './opened.ts';
 import { measuredText } from './measured-text.ts';
@@ -22,7 +23,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
   const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
   const { model, tokenizer } = openWithTokenizer(options.model);
-  const closing: (() => void | Promise<void>)[] = [() => model.close()];
+  const closing: Close[] = [() => model.close()];
   try {
     const { spec } = model;
     const tuned = options.exits === null ? null : await readExits(options.exits, { model }, signal);
@@ -69,6 +70,6 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
       sweep: exits.length > 0 ? sweep(records) : [],
     };
   } finally {
-    for (const close of closing.reverse()) await close();
+    await closeAll(closing);
   }
 }

@@ -19,7 +19,7 @@ import type { ExitPoint } from './staged-model.ts';
 
 /** Upper bounds: operators of a layer, and operators outside of layers. */
 export const layerNodes = (spec: ModelSpec): number =>
-  60 + Math.max(0, ...spec.layers.map(({ mixture }) => (mixture ? mixtureNodes(mixture) : 0)));
+  120 + Math.max(0, ...spec.layers.map(({ mixture }) => (mixture ? mixtureNodes(mixture) : 0)));
 export const otherNodes = 64;
 
 /** The processor and the weights of the graphs. */

@@ -1,10 +1,9 @@
 /** A server with its model: what the command line and the editor start. */
 import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { RequestRecord, ServeEvent } from '../../protocol/serving.ts';
-import { servedGeneration } from '../recipes/serving/options.ts';
+import { servedGeneration, servedName } from '../recipes/serving/options.ts';
 import { createEngine, type Engine, type Job } from '../worker/engine.ts';
 import { resolveModel } from '../recipes/shipped-model.ts';
 import { listen } from './listen.ts';
@@ -45,7 +44,7 @@ export async function startServing(options: ServeOptions, hooks: ServingHooks): 
   const keys = keysOf(options);
   const bodyBytes = Math.floor(options.bodyMegabytes * 2 ** 20);
   const model = resolveModel(options.model);
-  const name = options.alias ?? path.basename(options.model).replace(/\.(gguf|safetensors)$/i, '');
+  const name = servedName(options);
   const own = hooks.engine ? null : createEngine({ graceMilliseconds, ...(hooks.entry && { entry: hooks.entry }) });
   const engine = hooks.engine ?? own!;
   const onRequest = options.logLevel === 'error' ? undefined : hooks.onRequest;

@@ -174,6 +174,8 @@ function callsIn(text: string, tools: readonly Tool[]): ToolCall[] {
   const marked = [...text.matchAll(/<tool_call>([^]*?)(?:<\/tool_call>|$)/g)].map(([, inner]) => inner!);
   const all = marked.length > 0 ? marked : [upToCloser(text.trim().replace(openers, ''))];
   const calls = all.map((each) => readCalls(each, tools));
+  // The last call may be cut off; those before it are whole.
+  if (calls.length > 1 && calls.at(-1) === null && !text.trimEnd().endsWith('</tool_call>')) calls.pop();
   return calls.includes(null) ? [] : calls.flatMap((each) => each!);
 }
 

@@ -50,7 +50,9 @@ export function startOf(pid: number, thread: number | null = null): string | nul
     }
     if (process.platform === 'win32') return null;
     const words = ['-o', 'lstart=', '-p', String(pid)];
-    return execFileSync('/bin/ps', words, { cwd: '/', env: { LC_ALL: 'C' }, encoding: 'utf8' }).trim() || null;
+    return (
+      execFileSync('/bin/ps', words, { cwd: '/', env: { LC_ALL: 'C', TZ: 'UTC' }, encoding: 'utf8' }).trim() || null
+    );
   } catch {
     return null;
   }

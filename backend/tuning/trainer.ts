@@ -157,7 +157,8 @@ const atShare = ({ settings }: TrainerSettings, share: number): StepSettings =>
   settings(share * (timeParts - 1), timeParts);
 
 function plannedSteps({ steps, epochs }: RunLimits, windows: number, perStep: number): number | null {
-  const byEpochs = epochs === null ? Infinity : Math.ceil((epochs * windows) / perStep);
+  // Epochs of a run that goes on are a sum with a rounding error, which is no update.
+  const byEpochs = epochs === null ? Infinity : Math.ceil((epochs * windows) / perStep - 1e-9);
   const planned = Math.min(steps ?? Infinity, byEpochs);
   return planned === Infinity ? null : planned;
 }

@@ -159,7 +159,7 @@ def _weights(run: Sitting, ids: list[str], moment: Moment) -> dict[str, float]:
 def _planned(run: Sitting) -> int | None:
     """Updates of the run; None if only the clock ends it."""
     steps, epochs = run.job.limits.steps, run.job.limits.epochs
-    by_epochs = math.inf if epochs is None else math.ceil(epochs * run.train.count / run.per_step)
+    by_epochs = math.inf if epochs is None else math.ceil(epochs * run.train.count / run.per_step - 1e-9)
     planned = min(math.inf if steps is None else steps, by_epochs)
     return None if planned == math.inf else int(planned)
 

@@ -52,7 +52,13 @@ const textHeight = 12;
 
 const n = (value: number): string => String(Math.round(value * 10) / 10);
 
-function lines({ series, x, y, level }: LinesFigure): string {
+/** A run that diverged has values that cannot be drawn, beside others that can. */
+const isDrawn = ({ x, y, low = y, high = y }: { x: number; y: number; low?: number; high?: number }): boolean =>
+  [x, y, low, high].every(Number.isFinite);
+
+function lines({ series: given, x, y, level: stated }: LinesFigure): string {
+  const series = given.map((each) => ({ ...each, points: each.points.filter(isDrawn) }));
+  const level = stated && Number.isFinite(stated.y) ? stated : null;
   const points = series.flatMap(({ points: own }) => own);
   if (points.length === 0) return `<text x="${plot.left}" y="${height / 2}">nothing yet</text>`;
   const across = scale(

@@ -1,5 +1,10 @@
 /** The decoding options of a request's text, from the request or else from the server. */
+import { modelName } from '../../model/open.ts';
 import { parseOptions, type GenerateOptions, type ServeOptions } from '../../../protocol/options.ts';
+
+/** How clients call the served model. */
+export const servedName = ({ alias, model }: ServeOptions): string =>
+  alias ?? modelName(model).replace(/\.(gguf|safetensors)$/i, '');
 
 export function servedGeneration(options: ServeOptions): GenerateOptions {
   const { model, exits, device, gpuLayers, threads, precision, maxTokens } = options;

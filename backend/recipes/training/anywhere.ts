@@ -1,4 +1,5 @@
 /** A tuning run in any place: what is trained, in which folder, here or on PyTorch. */
+import { userError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
@@ -15,9 +16,12 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   }
   const { defaultDirectory, lastDirectory } = await import('./options.ts');
   const { isCheckpoint } = await import('../../checkpoint/checkpoint.ts');
-  const earlier = options.resume ? (options.out ?? lastDirectory(named)) : null;
+  const isAnyModel = options.model === shippedModel;
+  const earlier = options.resume ? (options.out ?? lastDirectory(isAnyModel ? null : named)) : null;
+  if (options.resume && earlier === null)
+    throw userError('bad-argument', 'There is no run to resume here.', 'Name the folder of the run with --out.');
   // A resumed run knows its own model, unless another path is given.
-  const isOwn = earlier !== null && options.model === shippedModel && isCheckpoint(earlier);
+  const isOwn = earlier !== null && isAnyModel && isCheckpoint(earlier);
   const model = isOwn
     ? await (await import('../exits-model.ts')).modelOfExits(earlier, signal)
     : yield* locateModel(named, signal, () => void (options.resume || findText(options.data)));

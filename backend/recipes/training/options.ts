@@ -137,11 +137,16 @@ export function defaultDirectory(model: string): string {
   }
 }
 
-/** The run of a model that `--resume` takes by default: the most recent one in the current folder; null if there is none. */
-export function lastDirectory(model: string): string | null {
-  const name = nameOf(model);
+/**
+ * The run that `--resume` takes by default: the most recent one in the current folder, of this model if one is given; null if there
+ * is none.
+ */
+export function lastDirectory(model: string | null): string | null {
+  const name = model === null ? null : nameOf(model);
+  const isOf = (folder: string): boolean =>
+    name === null || (folder.startsWith(name) && /^(?:-\d+)?\.exits$/.test(folder.slice(name.length)));
   const runs = readdirSync('.')
-    .filter((folder) => folder.startsWith(name) && /^(?:-\d+)?\.exits$/.test(folder.slice(name.length)))
+    .filter((folder) => folder.endsWith('.exits') && isOf(folder))
     .map((folder) => ({ folder, at: lastWork(folder) }))
     .filter(({ at }) => at > 0);
   return runs.sort((a, b) => b.at - a.at)[0]?.folder ?? null;
@@ -154,7 +159,7 @@ const lastWork = (folder: string): number =>
   );
 
 /** Works for a path and for a hub id. */
-function nameOf(model: string): string {
+export function nameOf(model: string): string {
   const hub = existsSync(model) ? null : parseHubReference(model);
   const name = hub ? path.basename(hub.file ?? hub.repository) : modelName(path.resolve(model));
   return name.replace(/\.gguf$/i, '');

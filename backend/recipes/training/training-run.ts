@@ -4,6 +4,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { userError, type UserError } from '../../../protocol/errors.ts';
+import { closeAll, type Close } from '../closing.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
@@ -11,8 +12,6 @@ import { reserveFolder, type ReservedFolder } from '../../checkpoint/reserved-fo
 import { readPosition, type RunLimits, type TrainingPosition } from '../../checkpoint/state.ts';
 import { resumeCheckpoint, type CheckpointWriter } from '../../checkpoint/writer.ts';
 import { defaultDirectory, resumedOptions } from './options.ts';
-
-type Close = () => void | Promise<void>;
 
 /** One sitting of a run: from the command to its end. */
 export interface Sitting {
@@ -47,9 +46,6 @@ export async function* trainingRun(
 ): AsyncGenerator<TuneEvent, void> {
   const began = performance.now();
   const closing: Close[] = [];
-  const close = async (): Promise<void> => {
-    for (const each of closing.splice(0).reverse()) await each();
-  };
   const sitting: Sitting = {
     given,
     elapsed: () => (performance.now() - began) / 1000,
@@ -60,11 +56,11 @@ export async function* trainingRun(
     if (trained === null) return;
     const { newModel, afterwards, data, before, after, ...rest } = trained;
     for (const folder of [...(newModel === undefined ? [] : [newModel]), trained.directory]) yield saved(folder);
-    await close();
+    await closeAll(closing);
     if (afterwards) yield* afterwards();
     yield { type: 'tuned', ...rest, data: [...data], before: [...before], after: [...after] };
   } finally {
-    await close();
+    await closeAll(closing);
   }
 }
 

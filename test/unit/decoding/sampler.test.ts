@@ -104,3 +104,10 @@ test('draws follow the distribution (chi-square, 3 degrees of freedom)', () => {
   const chi = counts.reduce((sum, count, i) => sum + (count - draws * expected[i]!) ** 2 / (draws * expected[i]!), 0);
   expect(chi).toBeLessThan(16.27); // p = 0.001
 });
+
+test('a penalty that leaves no number, and a bias that forbids all tokens, still draw a token', () => {
+  const options = { ...plain, repetitionPenalty: 1e-40 };
+  expect(sample(logits, { ...options, topP: 0.9 }, seen([2]), seededRandom(1))).toBe(2);
+  const nowhere = new Float32Array(5).fill(-Infinity);
+  expect(sample(nowhere, { ...options, repetitionPenalty: 1 }, nothing, seededRandom(1))).toBe(0);
+});

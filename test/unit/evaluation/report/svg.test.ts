@@ -54,3 +54,14 @@ test('what has a ring is named in the legend', () => {
   expect(drawn.match(/<circle class="l-exit1"/g)).toHaveLength(1);
   expect(drawn).toMatch(/<circle class="ring"[^>]*\/><text[^>]*>as calibrated</);
 });
+
+test('a run that diverged leaves the others drawn', () => {
+  const points = (...ys: number[]): Point[] => ys.map((y, x) => ({ x, y }));
+  const series = [
+    { name: 'good', shade: 'exit1', isLine: true, points: points(3, 2) },
+    { name: 'bad', shade: 'exit2', isLine: true, points: points(3, NaN) },
+  ] as const;
+  const drawn = svg({ id: 'a', title: '', note: '', kind: 'lines', x: '', y: '', series });
+  expect(drawn).not.toContain('NaN');
+  expect(drawn).toMatch(/d="M[\d.]+ [\d.]+L[\d.]+ [\d.]+"/);
+});

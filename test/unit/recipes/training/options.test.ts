@@ -108,5 +108,8 @@ describe('if no run to resume is named', () => {
     // A job elsewhere that has saved nothing here yet.
     fs.mkdirSync('m-4.exits/distributed', { recursive: true });
     expect(lastDirectory('m.gguf')).toBe('m-4.exits');
+    // Of any model: `tune --resume` alone.
+    saved('named-by-out.exits/state/state.json', 9e9);
+    expect(lastDirectory(null)).toBe('named-by-out.exits');
   });
 });
