@@ -274,18 +274,18 @@ function mergesOf(
   return merges;
 }
 
-/** What Phi-3 keeps of the blanks behind a token: its other special ones swallow them, which a GGUF does not say. */
+/** The special tokens of Phi-3 that leave the blanks behind them. The others take them into the token, which a GGUF does not say. */
 const keepsBlanks = new Set(['<unk>', '<s>', '<|endoftext|>']);
 
-/** `areSwallowed`: special tokens take the blanks behind them, as those of Phi-3 do. */
-const fileOf = ({ added }: Vocabulary, areSwallowed = false): { added_tokens: AddedToken[]; post_processor: null } => ({
+/** `takeBlanks`: special tokens take the blanks behind them, as those of Phi-3 do. */
+const fileOf = ({ added }: Vocabulary, takeBlanks = false): { added_tokens: AddedToken[]; post_processor: null } => ({
   post_processor: null,
   added_tokens: added.map((token) => ({
     ...token,
     normalized: false,
     single_word: false,
     lstrip: false,
-    rstrip: areSwallowed && token.special && !keepsBlanks.has(token.content),
+    rstrip: takeBlanks && token.special && !keepsBlanks.has(token.content),
   })),
 });
 

@@ -52,9 +52,7 @@ export interface Distribution {
 /** Draws a token; the greedy choice takes no random number. Does not change `logits`. */
 export function sample(logits: Float32Array, options: SamplingOptions, seen: SeenTokens, random: Random): number {
   const changed = changesLogits(options) ? changedLogits(logits, options, seen) : logits;
-  const best = argmax(changed);
-  // A token whose logit has no bound is certain, and if all are forbidden, there is nothing to draw.
-  if (options.temperature === 0 || !Number.isFinite(changed[best]!)) return best;
+  if (options.temperature === 0) return argmax(changed);
   return draw(distribution(changed, options), random());
 }
 
@@ -66,7 +64,10 @@ export function distribution(
   logits: Float32Array,
   { temperature, topK, topP, minP }: Pick<SamplingOptions, 'temperature' | 'topK' | 'topP' | 'minP'>,
 ): Distribution {
-  const peak = logits[argmax(logits)]!;
+  const best = argmax(logits);
+  const peak = logits[best]!;
+  // A logit without bound leaves no other token a chance. If all tokens are forbidden, the first stands for them.
+  if (!Number.isFinite(peak)) return { ids: Int32Array.of(best), probabilities: Float64Array.of(1) };
   let ids = topK > 0 && topK < logits.length ? largest(logits, topK) : finite(logits);
   // Each weight once, and plain loops: a callback for each of 150,000 tokens takes as long as a layer.
   const weights = new Float64Array(logits.length);

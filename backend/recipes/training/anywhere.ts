@@ -1,5 +1,4 @@
 /** A tuning run in any place: what is trained, in which folder, here or on PyTorch. */
-import { userError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
@@ -14,12 +13,11 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
     const { plan } = await import('../plan.ts');
     return yield* plan({ ...options, model: yield* locateModel(named, signal) });
   }
-  const { defaultDirectory, lastDirectory } = await import('./options.ts');
+  const { defaultDirectory, lastDirectory, noRunToResume } = await import('./options.ts');
   const { isCheckpoint } = await import('../../checkpoint/checkpoint.ts');
   const isAnyModel = options.model === shippedModel;
   const earlier = options.resume ? (options.out ?? lastDirectory(isAnyModel ? null : named)) : null;
-  if (options.resume && earlier === null)
-    throw userError('bad-argument', 'There is no run to resume here.', 'Name the folder of the run with --out.');
+  if (options.resume && earlier === null) throw noRunToResume();
   // A resumed run knows its own model, unless another path is given.
   const isOwn = earlier !== null && isAnyModel && isCheckpoint(earlier);
   const model = isOwn

@@ -1,7 +1,7 @@
 /** The options of a tuning run as a checkpoint keeps them, in the notation of a config file, and as a resume takes them up. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { userError } from '../../../protocol/errors.ts';
+import { userError, type UserError } from '../../../protocol/errors.ts';
 import { configOrigin, flagName, lengthOf, parseOptions, type TuneOptions } from '../../../protocol/options.ts';
 import type { ExitsRequest, ExitWeights } from '../../../protocol/options-notations.ts';
 import { meshText, placeText } from '../../../protocol/options-place.ts';
@@ -152,6 +152,9 @@ export function lastDirectory(model: string | null): string | null {
   return runs.sort((a, b) => b.at - a.at)[0]?.folder ?? null;
 }
 
+export const noRunToResume = (): UserError =>
+  userError('bad-argument', 'There is no run to resume.', 'Name the folder of the run with --out.');
+
 /** When a run last saved its state, or its job on other machines began; 0 if the folder has no run. */
 const lastWork = (folder: string): number =>
   Math.max(
@@ -159,7 +162,7 @@ const lastWork = (folder: string): number =>
   );
 
 /** Works for a path and for a hub id. */
-export function nameOf(model: string): string {
+function nameOf(model: string): string {
   const hub = existsSync(model) ? null : parseHubReference(model);
   const name = hub ? path.basename(hub.file ?? hub.repository) : modelName(path.resolve(model));
   return name.replace(/\.gguf$/i, '');

@@ -11,7 +11,7 @@ import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } fr
 import { reserveFolder, type ReservedFolder } from '../../checkpoint/reserved-folder.ts';
 import { readPosition, type RunLimits, type TrainingPosition } from '../../checkpoint/state.ts';
 import { resumeCheckpoint, type CheckpointWriter } from '../../checkpoint/writer.ts';
-import { defaultDirectory, resumedOptions } from './options.ts';
+import { defaultDirectory, noRunToResume, resumedOptions } from './options.ts';
 
 /** One sitting of a run: from the command to its end. */
 export interface Sitting {
@@ -103,9 +103,7 @@ export function claimFolder({ earlier, directory }: RunSetting, { atEnd }: Sitti
 
 /** @throws UserError if there is no run in `directory`, or it cannot be read. */
 export function readEarlier(directory: string | null): Earlier {
-  if (directory === null) {
-    throw userError('bad-argument', 'There is no run to resume.', 'Name the folder of the run with --out.');
-  }
+  if (directory === null) throw noRunToResume();
   const info = openInfo(directory);
   const position = readPosition(directory);
   return { directory, info, position, heldOutTokens: position.heldOut?.tokens ?? null };

@@ -8,7 +8,7 @@ import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.t
 import { gpt2Split, split } from '../../../backend/data/tokenizer-file.ts';
 import { random } from '../../support/random.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
-import { byteLevelFile, sentencePieceFile } from './fixtures.ts';
+import { byteLevelFile, sentencePieceFile, stringEntry } from './fixtures.ts';
 
 const shipped = JSON.parse(readFileSync('models/typescript-5m/tokenizer.json', 'utf8')) as Record<string, unknown> & {
   model: Record<string, unknown>;
@@ -123,4 +123,15 @@ test('a text has at least as many ids as its length says', () => {
   expect(shipped!.leastIds('x'.repeat(1_000_000))).toBeGreaterThan(5000);
   // SentencePiece's may leave a character out.
   expect(sentencePiece!.leastIds('x'.repeat(1_000_000))).toBe(0);
+});
+
+test('special tokens of Phi-3 in a GGUF take the blanks behind them, and its <s> leaves them', () => {
+  const ids = (architecture: string, text: string): number[] => [
+    ...loadTokenizer(sentencePieceFile(temporaryFolder(), [stringEntry('general.architecture', architecture)])).encode(
+      text,
+    ),
+  ];
+  expect(ids('phi3', 'a</s>\n b')).toEqual(ids('phi3', 'a</s>b'));
+  expect(ids('phi3', 'a<s> b')).not.toEqual(ids('phi3', 'a<s>b'));
+  expect(ids('llama', 'a</s>\n b')).not.toEqual(ids('llama', 'a</s>b'));
 });

@@ -153,6 +153,7 @@ describe('calls', () => {
     ['[{"name": "now", "arguments": {}}, {"name": "add", "arguments": {}}]', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
     ['{"name": "other", "arguments": {}}', '{"name": "other", "arguments": {}}', []],
     ['{"name": "now"}\n{"name": "add", "arguments": {}}\n{"name": "no', '', [['now', '{}'], ['add', '{}']]], // prettier-ignore
+    ['<tool_call>{"name": "now"}</tool_call>\n<tool_call>{"name": "add", "argu', '', [['now', '{}']]],
     ['[TOOL_CALLS] [{"name": "now", "arguments": {}}]', '', [['now', '{}']]],
     ['<|python_tag|>{"name": "now", "parameters": {}}', '', [['now', '{}']]],
     ['{"a": 1}', '{"a": 1}', []],
