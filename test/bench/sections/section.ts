@@ -9,7 +9,7 @@ export interface BenchOptions {
   readonly rounds: number;
   /** GGUF files or model folders to measure instead of those at hand. */
   readonly models: readonly string[];
-  /** Exits for the section `exits`; null: tuned by it. */
+  /** Exits to measure with; null: tuned by the section. */
   readonly exits: string | null;
   readonly threads: number;
   /** Of the sections that run contestants in processes of their own. */

@@ -334,9 +334,10 @@ function findings(name: string, { set, asked, layers, ways }: TaskScores): Omit<
 
 const differing = ({ same, tasks }: WayScore): number => Math.round((1 - (same ?? 1)) * tasks);
 
-const notesOf = ({ asks, tunedOn }: JudgedSet, { threads, exits }: BenchOptions): string[] => [
+const notesOf = ({ asks, tunedOn }: JudgedSet, { threads, exits, first }: BenchOptions): string[] => [
   `${asks} Greedy, ${threads} threads, precision \`fast\`.`,
-  ...(exits === null ? [tunedOn] : []),
+  ...(first === null ? [] : [`The first ${first} tasks alone (\`--first ${first}\`).`]),
+  exits === null ? tunedOn : `Exits are those of \`--exits\`: ${path.basename(exits)}.`,
   `The difference is from full depth on the same tasks, with its 95 % interval; lost: tasks that full depth alone solved, won: tasks that it alone did not. Not worse: by ${margin} points at most. A number is a threshold that was not calibrated.`,
   `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens; its texts end where ours do, and are judged alike. Speed: tokens after the prompt on some tasks, one at a time, our ways a pass each in turn.`,
   'The paper (EE-Tuning, arXiv 2402.00518) claims 1.2 to 1.6 times the speed at equal or better scores, of models of 7 to 70 billion parameters.',
