@@ -15,6 +15,8 @@ import {
   forgetUnread,
   promptRead,
   readPiece,
+  unreadOf,
+  usesRemembered,
   type Prompt,
   type PromptRead,
   type Reading,
@@ -97,6 +99,7 @@ export function openBatch<Request extends BatchRequest>(
   const writing = new Map<Request, Writing<Request>>();
   const leaving = new Set<Request>();
   let isStepping = false;
+  let shortFirst = false;
 
   const idsOf = (request: Request): Ids => {
     const text = writing.get(request);
@@ -108,23 +111,36 @@ export function openBatch<Request extends BatchRequest>(
 
   const all = (): Request[] => [...waiting, ...reading.keys(), ...writing.keys()];
 
-  /** The prompt whose turn it is: one in prefill, else a waiting one if a row is free for it. */
-  const nextToRead = (isDue: IsDue<Request>): Reading<Request> | null => {
-    const open = [...reading.values()].find(({ request }) => isDue(request));
-    if (open || writing.size + reading.size >= shape.rows) return open ?? null;
-    const due = [...waiting].filter(isDue);
-    const most = Math.max(...due.map(urgencyOf));
-    const request = due.find((each) => urgencyOf(each) === most);
-    if (request === undefined) return null;
+  const begin = (request: Request): Reading<Request> => {
     waiting.delete(request);
     const begun = beginReading(model, cache, rows, request, lengthOf(request));
     reading.set(request, begun);
     return begun;
   };
 
+  /**
+   * The prompt whose turn it is: one in prefill, else a waiting one if a row is free for it. If short ones go first, the first of either
+   * that can be read in `left` tokens.
+   */
+  const nextToRead = (isDue: IsDue<Request>, left: number): Reading<Request> | null => {
+    const open = [...reading.values()].filter(({ request }) => isDue(request));
+    const due = writing.size + reading.size < shape.rows ? [...waiting].filter(isDue) : [];
+    const most = Math.max(...due.map(urgencyOf));
+    const coming = due.filter((request) => urgencyOf(request) === most);
+    if (shortFirst) {
+      const begun = open.find(({ request, read }) => request.prompt.length - read <= left);
+      if (begun) return begun;
+      const short = coming.find((request) => unreadOf(rows, request) <= left);
+      if (short) return begin(short);
+    }
+    return open[0] ?? (coming[0] ? begin(coming[0]) : null);
+  };
+
   const readPrompts = async (events: BatchEvent<Request>[], isDue: IsDue<Request>): Promise<void> => {
+    // In every other step alone, so that short prompts do not wait for a long one, nor a long one for ever for short ones.
+    shortFirst = !shortFirst;
     for (let left = pieceTokens; left > 0;) {
-      const now = nextToRead(isDue);
+      const now = nextToRead(isDue, left);
       if (now === null) return;
       left -= await readPiece(model, cache, rows.at(now.row), now, left);
       const { request, row } = now;
@@ -155,14 +171,16 @@ export function openBatch<Request extends BatchRequest>(
     remove(request);
   };
 
-  /** Takes a text out of the batch; its row remembers what was read and decided of it. */
+  /** Takes a text out of the batch; its row remembers what was read and decided of it, if that is of use to another. */
   const remove = (request: Request): void => {
     const prompt = reading.get(request);
     const text = writing.get(request);
     if (prompt) forgetUnread(cache, rows, prompt);
     if (text) forgetDrafts(cache, rows, text);
     const row = prompt?.row ?? text?.row;
-    if (row) rows.remember(row);
+    // No other text goes on from a prompt that was scored or pooled: its row is the next to be taken, and no conversation is given up.
+    if (row && usesRemembered(request)) rows.remember(row);
+    else if (row) rows.clear(row);
     waiting.delete(request);
     reading.delete(request);
     writing.delete(request);

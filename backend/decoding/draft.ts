@@ -38,7 +38,8 @@ export async function draft(
   // What the text foretells leaves early by itself where hints are trusted.
   const trusts = sequences.some(({ options }) => options.trust?.size);
   const saved = (): number => Math.min(pace.perToken(cost(rows) / rows), trusts ? pace.perForetold() : Infinity);
-  const room = (row: number): number => roomOf(model.spec, lengths[row]!, cache.position(row));
+  const room = (row: number): number =>
+    Math.min(roomOf(model.spec, lengths[row]!, cache.position(row)), roomIn(sequences[row]!));
   const proposals = sequences.map((sequence, row) => fromText(pace, sequence, room(row)));
   const isIdle = proposals.every((drafts) => drafts.length === 0);
   const length = isIdle ? 0 : worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved());
@@ -59,6 +60,9 @@ function roomOf(spec: ModelSpec, length: number, position: number): number {
   const within = Math.min(spec.contextLength, length) - position - 1;
   return beyond !== null && position <= beyond ? Math.min(within, beyond - position) : within;
 }
+
+/** Most drafts of which a text needs the tokens: the one behind them is decided in the same pass. */
+const roomIn = ({ options, count }: Sequence): number => options.maxTokens - count - 1;
 
 /** A draft and the chance that it and all before it are right. */
 export interface Proposal {

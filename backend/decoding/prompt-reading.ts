@@ -37,7 +37,9 @@ export interface Prompt extends SequenceOptions {
 export interface Reading<Request extends Prompt> {
   readonly request: Request;
   readonly row: Row;
-  /** Tokens that did not have to be read. */
+  /** Tokens that its row had. */
+  readonly known: number;
+  /** Those of them that did not have to be read. */
   readonly remembered: number;
   readonly scorer: PromptScorer | null;
   /** Null if exits decide from the first token on. */
@@ -78,8 +80,7 @@ export function beginReading<Request extends Prompt>(
   contextLength: number,
 ): Reading<Request> {
   const { prompt, scores, pool, codec, maxTokens, scope = '' } = request;
-  // Scores and vectors need all tokens, so a remembered beginning is of no use.
-  const known = scores === null && !pool ? prompt : [];
+  const beginning = usesRemembered(request) ? prompt : [];
   const isAnew = judgesPrompt(request) && Boolean(request.checksAnew);
   // Scores and vectors are those of the whole model.
   const stopping = readsWhole(request) || pool ? null : stoppingAt(model, request.promptExit, prompt.length);
@@ -88,18 +89,29 @@ export function beginReading<Request extends Prompt>(
   const from = isAnew ? Math.max(0, prompt.length - judgedTokens) : readFrom(request);
   const leastRead = request.isRepeatable ? tileTokens : 0;
   const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
-  const row = rows.take(known, scope, Math.min(prompt.length + maxTokens, contextLength), needs);
+  const row = rows.take(beginning, scope, Math.min(prompt.length + maxTokens, contextLength), needs);
   if (isAnew) row.checks = [];
   if (isAnew || !judgesPrompt(request)) row.checkedFrom = Infinity;
-  const remembered = cache.position(rows.at(row));
-  cache.enter(rows.at(row), prompt.slice(remembered));
+  const known = cache.position(rows.at(row));
+  // A row that was made exact again is run anew from where a memory had filled it.
+  const remembered = cache.finished(rows.at(row));
+  cache.enter(rows.at(row), prompt.slice(known));
   row.ids = [...prompt];
   const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);
   const probation = request.onProbation ? newProbation(prompt, row.checks) : null;
-  // A row that was made exact again is run anew from where a memory had filled it.
-  const read = Math.min(cache.finished(rows.at(row)), from ?? Infinity);
-  return { request, row, remembered, scorer, probation, stopping, opinions: [], regrets: [], read, milliseconds: 0 };
+  const read = Math.min(remembered, from ?? Infinity);
+  const found = { opinions: [], regrets: [] };
+  return { request, row, known, remembered, scorer, probation, stopping, ...found, read, milliseconds: 0 };
 }
+
+/** Whether a remembered beginning of a prompt is of use: scores and vectors need all tokens. */
+export const usesRemembered = ({ scores, pool }: Prompt): boolean => scores === null && !pool;
+
+/** Tokens of a prompt that would have to be read if it began now. */
+export const unreadOf = (rows: Rows, request: Prompt): number => {
+  const { prompt, scope = '' } = request;
+  return prompt.length - (usesRemembered(request) ? rows.known(prompt, scope) : 0);
+};
 
 /** Whether exits are compared with the full model within the prompt. */
 export const judgesPrompt = ({
@@ -132,7 +144,7 @@ export async function readPiece(
   const end = Math.min(prompt.length, read + (scorer ? Math.min(limit, scoredTokens) : limit));
   const enabled = [...model.exits.keys()].filter((k) => opinionsFrom !== null || request.enabled(model.exits[k]!.id));
   // Tokens of a prompt that stop at an exit have no stream behind the last layer.
-  const fresh = request.checksAnew ? read : Math.max(read, reading.remembered);
+  const fresh = request.checksAnew ? read : Math.max(read, reading.known);
   const judgedFrom = judgesPrompt(request)
     ? Math.max(fresh, prompt.length - judgedTokens, stopping?.to ?? 0)
     : Infinity;
@@ -178,5 +190,5 @@ export const promptRead = ({ remembered, scorer, opinions, regrets, milliseconds
 });
 
 /** Removes the tokens of a prompt that have entered but were not run. */
-export const forgetUnread = (cache: KvCache, rows: Rows, { row, read, remembered }: Reading<Prompt>): void =>
-  cache.truncate(rows.at(row), Math.max(read, remembered));
+export const forgetUnread = (cache: KvCache, rows: Rows, { row, read, known }: Reading<Prompt>): void =>
+  cache.truncate(rows.at(row), Math.max(read, known));

@@ -38,8 +38,12 @@ export interface Rows {
    * the same scope.
    */
   take(prompt: readonly number[], scope: string, length: number, needs?: RowNeeds): Row;
+  /** Tokens of a prompt that a row of the same scope could give it. */
+  known(prompt: readonly number[], scope: string): number;
   /** A row that no text needs any more remembers what its cache has. */
   remember(row: Row): void;
+  /** A row that no text needs any more is empty. */
+  clear(row: Row): void;
 }
 
 /** Reading a shorter beginning takes less time than copying it. */
@@ -62,13 +66,19 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     rows = [...kept, ...added];
   };
 
-  /** A row that no text needs any more remembers what its cache has. */
+  /** See `Rows.remember`. */
   const remember = (row: Row): void => {
     row.ids.length = Math.min(row.ids.length, cache.position(at(row)));
     row.length = row.ids.length;
     cache.repair(at(row));
     row.used = ++uses;
     row.isFree = true;
+  };
+
+  /** See `Rows.clear`. */
+  const clear = (row: Row): void => {
+    cache.truncate(at(row), 0);
+    Object.assign(row, emptyRow());
   };
 
   /** A free row other than the one that is copied from: an empty one while there is room, else the least recently used. */
@@ -87,18 +97,28 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     return empty()!;
   };
 
-  /** See `Rows.take`. */
-  const take: Rows['take'] = (prompt, scope, length, needs = {}) => {
-    const { checked = 0, readFrom = Math.max(0, prompt.length - 1), leastRead = 0 } = needs;
-    const usable = ({ ids, checkedFrom }: Row): number => {
-      const common = commonLength(ids, prompt);
+  /** Tokens of a prompt that each row could give it. */
+  const shareable = (prompt: readonly number[], scope: string, needs: RowNeeds): number[] => {
+    const { checked = 0, leastRead = 0 } = needs;
+    return rows.map((row) => {
+      if (row.scope !== scope) return 0;
+      // Of a text that is still being read, what all layers have run.
+      const common = Math.min(commonLength(row.ids, prompt), row.isFree ? Infinity : cache.finished(at(row)));
       const read = Math.max(
-        checkedFrom <= prompt.length - checked / 2 ? 0 : checked,
+        row.checkedFrom <= prompt.length - checked / 2 ? 0 : checked,
         common < prompt.length ? leastRead : 0,
       );
       return Math.min(common, Math.max(0, prompt.length - read));
-    };
-    const common = rows.map((row) => (row.scope === scope ? usable(row) : 0));
+    });
+  };
+
+  /** See `Rows.known`. */
+  const known: Rows['known'] = (prompt, scope) => Math.max(...shareable(prompt, scope, {}));
+
+  /** See `Rows.take`. */
+  const take: Rows['take'] = (prompt, scope, length, needs = {}) => {
+    const { readFrom = Math.max(0, prompt.length - 1) } = needs;
+    const common = shareable(prompt, scope, needs);
     const shared = Math.max(...common);
     const source = rows[common.indexOf(shared)]!;
     // A row is cut only if the prompt shares at least half of it: otherwise most of another conversation would be lost.
@@ -137,7 +157,7 @@ export function openRows(cache: KvCache, most: number, positions: number): Rows 
     if (kept.length < rows.length) arrange(kept);
   };
 
-  return { at, take, remember };
+  return { at, take, known, remember, clear };
 }
 
 /** Positions of each of some rows: all have room for the longest. */

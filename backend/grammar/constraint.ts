@@ -1,5 +1,5 @@
 /** A grammar over the tokens of a vocabulary: the tokens that may come next, in the form that decoding needs. Knows no logits. */
-import { emptyMask, inMask, putInMask, type Allowed } from '../data/allowed.ts';
+import { emptyMask, putInMask, type Allowed } from '../data/allowed.ts';
 import type { Steps } from '../data/steps.ts';
 import { badGrammar, compileRules, type Code } from './code.ts';
 import type { Rules } from './expression.ts';
@@ -64,7 +64,8 @@ function newAllowed(state: State, open: Open): Allowed {
     return at;
   };
   return {
-    allows: (token) => (ends.includes(token) ? state.isEnd : mask ? inMask(mask, token) : after(token) !== null),
+    // Not by the mask, which may lack tokens: the answer must be the same whether there is one yet or not.
+    allows: (token) => (ends.includes(token) ? state.isEnd : after(token) !== null),
     mask: () => (mask === undefined ? (mask = maskOf(state, open)) : mask),
     after(token) {
       const next = after(token);

@@ -64,8 +64,9 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
       'Leave one out.',
     );
   checkTexts(prompts.length * count);
-  const { contextLength } = served.model;
-  checkAlternatives(prompts.length * count, Math.min(maxTokens, served.options.maxTokens, contextLength), alternatives);
+  const { contextLength, exits } = served.model;
+  const shown = alternatives + options.candidates * (exits.length + 1);
+  checkAlternatives(prompts.length * count, Math.min(maxTokens, served.options.maxTokens, contextLength), shown);
   if (echo) checkEcho(prompts, count, Math.max(1, scores ?? 0), contextLength);
   return {
     prompts,

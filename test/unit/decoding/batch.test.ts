@@ -157,6 +157,65 @@ describe('a batch', async () => {
     batch.dispose();
   });
 
+  test('a short prompt does not wait for a long one, nor a long one for many short ones', async () => {
+    const [pieceTokens, length] = [16, 120];
+    const batch = openBatch(staged, { rows: 8, pieceTokens }, eagerPace(staged));
+    const long = newRequest(
+      Array.from({ length }, (_, i) => i % 50),
+      3,
+    );
+    const shorts = Array.from({ length: 40 }, (_, i) => newRequest([60 + i, ...Array<number>(9).fill(3)], 1));
+    batch.join(long);
+    const read: BatchRequest[] = [];
+    let steps = 0;
+    for (const coming = [...shorts]; !read.includes(long); steps++) {
+      if (steps > 0) for (const request of coming.splice(0, 2)) batch.join(request);
+      for (const { type, request } of await batch.step()) if (type === 'prompt') read.push(request);
+    }
+    expect(read.indexOf(long)).toBeGreaterThan(3);
+    expect(steps).toBeLessThanOrEqual(2 * Math.ceil(length / pieceTokens) + 1);
+    await run(batch);
+    batch.dispose();
+  });
+
+  test('prompts that share what a long one has read so far are each what they are alone', async () => {
+    const batch = openBatch(staged, { rows: 4, pieceTokens: 16 }, eagerPace(staged));
+    const long = newRequest(
+      Array.from({ length: 120 }, (_, i) => i % 70),
+      3,
+    );
+    const short = newRequest([...long.prompt.slice(0, 40), 80, 81], 5);
+    batch.join(long);
+    await batch.step();
+    await batch.step();
+    batch.join(short);
+    const results = await run(batch);
+    batch.dispose();
+    for (const request of [long, short]) {
+      const { prompt, number, ...options } = request;
+      const alone = await decodeAll(staged, { ...options, prompts: [prompt], seed: options.seed + number });
+      expect(idsOf(results.get(request)!.tokens)).toEqual(idsOf(alone.tokens[0]!));
+    }
+    expect(results.get(short)!.remembered).toBeGreaterThanOrEqual(16);
+    expect(results.get(short)!.remembered).toBeLessThan(40);
+  });
+
+  test('scores of many prompts do not make a conversation forgotten', async () => {
+    const batch = open(3);
+    const chat = newRequest(
+      Array.from({ length: 40 }, (_, i) => i),
+      2,
+    );
+    batch.join(chat);
+    await run(batch);
+    for (let i = 0; i < 6; i++) batch.join(newRequest([100 + i, 1, 2, 3], 0, { scores: 1 }));
+    await run(batch);
+    const next = newRequest([...chat.prompt, 90, 91], 2);
+    batch.join(next);
+    expect((await run(batch)).get(next)!.remembered).toBeGreaterThanOrEqual(40);
+    batch.dispose();
+  });
+
   test('what one conversation had in common with another is not read again', async () => {
     const batch = open(3);
     const first = Array.from({ length: 40 }, (_, i) => i + 1);

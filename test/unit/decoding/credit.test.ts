@@ -52,7 +52,11 @@ async function readings(
     },
   } as unknown as KvCache;
   const drafts = { lookup: false, exits: () => true, limit: 1 };
-  const sequence = { lookup: null, options: { drafts, enabled: () => false } } as unknown as Sequence;
+  const sequence = {
+    lookup: null,
+    options: { drafts, enabled: () => false, maxTokens: Infinity },
+    count: 0,
+  } as unknown as Sequence;
   for (let n = 0; n < tokens; n++) {
     const [drafted] = await draft(model, cache, pace, [sequence], [Infinity]);
     for (const { kind, source } of drafted!) {

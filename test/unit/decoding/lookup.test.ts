@@ -104,10 +104,11 @@ describe('drafts', () => {
     pace = paceWith(1.3),
     trust = new Map<string, unknown>(),
     length = Infinity,
+    maxTokens = Infinity,
   ) => {
     const lookup = lookupIndex();
-    const options = { drafts: textDrafts(8), enabled: () => false, trust };
-    const sequence = { lookup, begun: null, allowed: null, options };
+    const options = { drafts: textDrafts(8), enabled: () => false, trust, maxTokens };
+    const sequence = { lookup, begun: null, allowed: null, options, count: 0 };
     const counts: number[] = [];
     for (const token of text) {
       learn(pace, sequence as unknown as Sequence, [{ token } as Choice]);
@@ -143,6 +144,11 @@ describe('drafts', () => {
     const repeating = Array.from({ length: 120 }, (_, i) => 10 + (i % 12));
     expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), 102)))).toBe(1);
     expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), 101)))).toBe(0);
+  });
+  test('end with the tokens that are asked for', async () => {
+    const repeating = Array.from({ length: 120 }, (_, i) => 10 + (i % 12));
+    expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), Infinity, 4)))).toBe(3);
+    expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), Infinity, 1)))).toBe(0);
   });
   test('that win are taken where nothing is known of this machine', async () => {
     const counts = await draftsOf(

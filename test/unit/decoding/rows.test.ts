@@ -11,6 +11,7 @@ function countingCache(count = 1): { cache: KvCache; arranged: number[]; held: (
   const cache = {
     rows: count,
     position: (row: number) => positions[row]!,
+    finished: (row: number) => positions[row]!,
     isReadable: () => true,
     truncate: (row: number, position: number) => void (positions[row] = Math.min(positions[row]!, position)),
     copy: (_: number, to: number, count: number) => void (positions[to] = count),

@@ -96,6 +96,7 @@ test('a prompt that stops at an exit without a memory is refused, and the server
 
 test.each([
   ['/completion', { prompt: Array(10).fill(prompt), n_probs: 1000, n_predict: -1 }, /alternatives each are too many/],
+  ['/v1/completions', { prompt: Array(1024).fill('a'), max_tokens: 400, early_exit: { candidates: 5 } }, /1024 texts of .* alternatives each are too many/], // prettier-ignore
   ['/v1/completions', { prompt: Array(1024).fill(Array(420).fill(5)), max_tokens: 0, echo: true, logprobs: 5 }, /Prompts of up to 430080 tokens with 5 alternatives each are too many/], // prettier-ignore
   ['/v1/completions', { prompt: Array(33).fill(' a'.repeat(300)), n: 31, max_tokens: 0, echo: true, logprobs: 5 }, /Prompts of up to 523776 tokens/], // prettier-ignore
   ['/completion', { prompt, stop: Array(65).fill('a') }, /stop may have 64 texts/],
