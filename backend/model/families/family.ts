@@ -112,7 +112,7 @@ export const withWindow = (config: Config, spec: ModelSpec, window: number | nul
 export const layerTypes = (config: Config, layers: number): readonly LayerType[] | null =>
   config.perLayer('layer_types', ['full_attention', 'sliding_attention'], layers);
 
-type LayerType = 'full_attention' | 'sliding_attention';
+export type LayerType = 'full_attention' | 'sliding_attention';
 
 /** Hugging Face's Llama naming: ours with `model.` before it; of a model with vision, with names of its language part. */
 export const huggingFaceSource = (parameter: string): ParameterSource => ({

@@ -5,7 +5,15 @@
 import { userError } from '../../../protocol/errors.ts';
 import type { ModelSpec } from '../spec.ts';
 import { Config } from './config.ts';
-import { fusedSource, layerParameter, pairedRows, rotatedHeads, type Family, type ParameterSource } from './family.ts';
+import {
+  fusedSource,
+  layerParameter,
+  pairedRows,
+  rotatedHeads,
+  type Family,
+  type LayerType,
+  type ParameterSource,
+} from './family.ts';
 import { cohere } from './cohere.ts';
 import { gemma, gemma2 } from './gemma.ts';
 import { gemma3 } from './gemma3.ts';
@@ -154,7 +162,7 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     // Zero says that there are none.
     num_experts: get('expert_count') || undefined,
     num_experts_per_tok: get('expert_used_count'),
-    moe_intermediate_size: get('expert_feed_forward_length'),
+    moe_intermediate_size: get('expert_feed_forward_length') ?? expertWidth(get),
     shared_expert_intermediate_size: get('expert_shared_feed_forward_length') ?? get('feed_forward_length'),
     norm_topk_prob: name === 'qwen3moe',
     max_position_embeddings: get('context_length'),
@@ -174,7 +182,7 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     rope_theta: get('rope.freq_base'),
     rotary_pct: fraction,
     partial_rotary_factor: fraction,
-    rope_scaling: ropeScaling(name, get, vector),
+    rope_scaling: ropeScaling(name, get, vector) ?? unnamedScaling(name, get),
     original_max_position_embeddings: get('rope.scaling.original_context_length'),
     // As in llama.cpp: the converter writes the key of a StableLM as true if its config has none, which means false there.
     use_parallel_residual: name === 'stablelm' ? !hasTensor('blk.0.ffn_norm.weight') : get('use_parallel_residual'),
@@ -184,8 +192,15 @@ function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: 
     attn_logit_softcapping: get('attn_logit_softcapping') ?? (name === 'gemma2' ? 50 : undefined),
     final_logit_softcapping: get('final_logit_softcapping') ?? (name === 'gemma2' ? 30 : undefined),
     tie_word_embeddings: !hasTensor('output.weight'),
+    ...(name === 'gemma3' && gemma3Words(get, metadata.get('gemma3.attention.sliding_window_pattern'))),
   };
   return Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
+}
+
+/** As in llama.cpp: the first files of Qwen1.5-MoE have the width of all experts that a token uses. */
+function expertWidth(get: (key: string) => unknown): number | undefined {
+  const [width, used] = [get('feed_forward_length'), get('expert_used_count')];
+  return typeof width === 'number' && typeof used === 'number' && used > 0 ? width / used : undefined;
 }
 
 /** llama.cpp takes counts as one number, or as a list with one for each layer: a list of equal numbers is that number. */
@@ -249,6 +264,22 @@ function ropeScaling(
     ...(typeof attention === 'number' && { attention_factor: attention * (1 + 0.1 * Math.log(factor)) }),
   };
 }
+
+/** Ollama's own files of the Gemmas 3 with vision do not name the scaling of their global layers. */
+const unnamedScaling = (name: string, get: (key: string) => unknown): object | undefined =>
+  name === 'gemma3' && get('vision.block_count') ? { rope_type: 'linear', factor: 8 } : undefined;
+
+/** Which layers of a Gemma 3 are local: none without a window, as in llama.cpp. `pattern`: every how many are not, or a flag for each. */
+function gemma3Words(get: (key: string) => unknown, pattern: unknown): Readonly<Record<string, unknown>> {
+  const types = pattern instanceof Uint8Array ? [...pattern].map((isLocal) => layerType(isLocal !== 0)) : undefined;
+  return {
+    rope_local_base_freq: get('rope.freq_base_swa') ?? get('rope.local.freq_base'),
+    sliding_window_pattern: get('attention.sliding_window') ? (types ? undefined : pattern) : 1,
+    layer_types: get('attention.sliding_window') ? types : undefined,
+  };
+}
+
+const layerType = (isLocal: boolean): LayerType => (isLocal ? 'sliding_attention' : 'full_attention');
 
 /** Whether a tensor belongs to what a layer computes: llama.cpp opens no file with a tensor that it does not read. */
 export const isOfLayer = (tensor: string): boolean => tensor.startsWith('blk.');

@@ -309,6 +309,35 @@ describe('GGUF metadata', () => {
     expect(specOf('llama', { ...words, ...scaling }).layers[0]!.rope!.inverseFrequencies[0]).toBe(first);
   });
 
+  it.each([
+    ['by default', { 'attention.sliding_window': 4 }, [4, 4, 4, 4, 4, null], 1],
+    ['by a number', { 'attention.sliding_window': 4, 'attention.sliding_window_pattern': 2 }, [4, null, 4, null, 4, null], 1], // prettier-ignore
+    ['by a flag for each', { 'attention.sliding_window': 4, 'attention.sliding_window_pattern': Uint8Array.of(1, 1, 0, 1, 1, 0) }, [4, 4, null, 4, 4, null], 1], // prettier-ignore
+    ['without a window', {}, [null, null, null, null, null, null], 1],
+    ['with vision, whose files may not name the scaling', { 'attention.sliding_window': 4, 'vision.block_count': 27 }, [4, 4, 4, 4, 4, null], 0.125], // prettier-ignore
+    ['with vision and a scaling', { 'attention.sliding_window': 4, 'vision.block_count': 27, 'rope.scaling.factor': 2 }, [4, 4, 4, 4, 4, null], 0.5], // prettier-ignore
+  ])('knows the local layers of a Gemma 3, %s', (_, keys, windows, scaled) => {
+    const words = {
+      embedding_length: 8,
+      feed_forward_length: 8,
+      block_count: 6,
+      'attention.head_count': 2,
+      'attention.head_count_kv': 1,
+      'rope.freq_base_swa': 10_000,
+    };
+    const { layers } = specOf('gemma3', { ...words, ...keys });
+    expect(layers.map(({ window }) => window)).toEqual(windows);
+    const first = layers.map(({ rope }) => rope!.inverseFrequencies[0]);
+    expect(first).toEqual(windows.map((window) => (window === null ? scaled : 1)));
+  });
+
+  it('knows how wide an expert is where only the width of all that are used is named', () => {
+    const words = { embedding_length: 8, feed_forward_length: 24, block_count: 1, 'attention.head_count': 2 };
+    const of = (more: object) => specOf('qwen2moe', { ...words, expert_count: 6, expert_used_count: 3, ...more });
+    expect(of({})).toEqual(of({ expert_feed_forward_length: 8 }));
+    expect(of({})).not.toEqual(of({ expert_feed_forward_length: 24 }));
+  });
+
   it('takes a list of equal numbers, one for each layer, for that number', () => {
     const words = { embedding_length: 8, feed_forward_length: 8, block_count: 3, 'attention.head_count': 2 };
     const perLayer = (each: number): Uint32Array => new Uint32Array(3).fill(each);
