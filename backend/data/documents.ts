@@ -1,6 +1,6 @@
 /** Training documents from files: texts, and JSON lines of texts or conversations. Read one at a time, in a fixed order. */
-import { closeSync, existsSync, readdirSync, readSync } from 'node:fs';
-import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
+import { closeSync, existsSync, readdirSync, readSync, realpathSync, statSync, type Dirent } from 'node:fs';
+import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../protocol/errors.ts';
 import { fileError, openRegular, statOf } from '../system/files.ts';
@@ -110,13 +110,14 @@ function match(
     ...anywhere(excluded),
   ];
   const denied = new Map<string, unknown>();
+  const onLink = (link: string): void => void leftOut.set(link, 'it is a link to no file');
   const found = globSync(`${below}${glob}`, {
     cwd,
     absolute: true,
     ignore: [...skipped.map((each) => `${below}${each}`), ...withAllBelow(exclusions)],
     followSymbolicLinks: false,
     expandDirectories: false,
-    fs: { readdirSync: listingOr((folder, error) => void denied.set(resolve(folder), error)) },
+    fs: { readdirSync: listing(cwd, onLink, (folder, error) => void denied.set(resolve(folder), error)) },
   });
   for (const [folder, error] of denied) {
     if (found.length === 0) throw fileError(error, 'read', folder);
@@ -181,18 +182,48 @@ function fromItsFolder(glob: string, directory: string): [root: string, glob: st
   return [resolve(directory, beginning.replace(/\\(.)/g, '$1')), glob.slice(beginning.length)];
 }
 
-/** `readdirSync` with the reason of a failure, which a glob would ignore. */
-function listingOr(onError: (folder: string, error: unknown) => void): typeof readdirSync {
-  const list = (...given: Parameters<typeof readdirSync>): unknown => {
+/**
+ * `readdirSync` with the reason of a failure, which a glob would ignore. Links to files outside `root` count as files; those within are read
+ * under their own name. Links to folders are not followed, since they may lead in a circle.
+ */
+function listing(
+  root: string,
+  onLink: (link: string) => void,
+  onError: (folder: string, error: unknown) => void,
+): typeof readdirSync {
+  const list = (folder: string): Dirent[] => {
     try {
-      return readdirSync(...given);
+      return readdirSync(folder, { withFileTypes: true }).map((entry) => {
+        if (!entry.isSymbolicLink()) return entry;
+        const link = join(folder, entry.name);
+        const file = linkedFile(link);
+        if (file === null) onLink(link);
+        return file === null || isWithin(file, realpathSync(root)) ? entry : asFile(entry);
+      });
     } catch (error) {
-      onError(String(given[0]), error);
+      onError(folder, error);
       throw error;
     }
   };
-  return list as typeof readdirSync;
+  return list as unknown as typeof readdirSync;
 }
+
+/** The file to which a link leads; null if it leads to a folder, to nothing, or in a circle. */
+function linkedFile(link: string): string | null {
+  try {
+    const file = realpathSync(link);
+    return statSync(file).isFile() ? file : null;
+  } catch {
+    return null;
+  }
+}
+
+const asFile = (entry: Dirent): Dirent =>
+  Object.create(entry, {
+    name: { value: entry.name },
+    isFile: { value: () => true },
+    isSymbolicLink: { value: () => false },
+  }) as Dirent;
 
 /**
  * Whether a file is below no folder that early-exit wrote: cards of exits and models are no text to learn from, and would change the text

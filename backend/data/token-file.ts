@@ -5,10 +5,10 @@
  * target of exactly one position. File: a header of 64 bytes, one u32 a token (id, highest bit: it may be a target), one
  * u32 a window (its number in the stream, those without targets left out).
  */
-import { closeSync, fsyncSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, openForWriting, openRangeFile, writeWhole } from '../system/files.ts';
+import { fileError, makeFolder, openForWriting, openRangeFile, renameFile, writeWhole } from '../system/files.ts';
 import { removeLeftovers, temporaryName } from '../system/leftovers.ts';
 
 /** `ids` and `targets` are `[windowLength]`; a target is the next token, −1 if there is none. */
@@ -137,7 +137,7 @@ export function createTokenFile(path: string, windowLength: number, padding: num
           fsyncSync(open);
           closeSync(open);
           descriptor = null;
-          renameSync(temporary, path);
+          renameFile(temporary, path);
         });
       } catch (error) {
         abandon();

@@ -2,9 +2,9 @@
  * Writes a whole model with weights that were trained further into a folder of its own: the configuration and the tokenizer of the original
  * model, and the new weights in one file. Knows neither exits nor how they were trained.
  */
-import { existsSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { copyFile, fileError, makeFolder, readText, writeFileAtomically } from '../system/files.ts';
+import { copyFile, fileError, makeFolder, readText, renameFile, writeFileAtomically } from '../system/files.ts';
 import { removeLeftovers, temporaryName } from '../system/leftovers.ts';
 import { cardFile } from '../formats/our-folders.ts';
 import { writeSafetensors, type TensorData } from '../formats/safetensors.ts';
@@ -34,7 +34,7 @@ export function writeContinued(folder: string, began: string, tensors: readonly 
     for (const file of companions)
       if (existsSync(join(began, file))) copyFile(join(began, file), join(temporary, file));
     write(temporary);
-    renameSync(temporary, target);
+    renameFile(temporary, target);
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     throw fileError(error, 'write', folder);

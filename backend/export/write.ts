@@ -1,8 +1,8 @@
 /** Writes a plain model into a folder of its own, whole or not at all: weights, configuration, tokenizer and card. */
-import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { fileError, makeFolder, readText, statOf, writeFileAtomically } from '../system/files.ts';
+import { fileError, makeFolder, readText, renameFile, statOf, writeFileAtomically } from '../system/files.ts';
 import { removeLeftovers, temporaryName } from '../system/leftovers.ts';
 import { openGguf } from '../formats/gguf.ts';
 import { entryOfLayers, numberEntry, textEntry, writeGguf, type GgufEntry } from '../formats/gguf-writer.ts';
@@ -75,7 +75,7 @@ export function writePlain(directory: string, writing: Writing): Written {
     removeLeftovers(dirname(target));
     const files = format === 'gguf' ? writeGgufModel(temporary, writing) : writeDirectory(temporary, writing);
     writeFileAtomically(join(temporary, cardFile), [writing.card], 'umask');
-    renameSync(temporary, target);
+    renameFile(temporary, target);
     return { directory, files: [...files, cardFile] };
   } catch (error) {
     // If a part of the path is a file, even removing nothing fails.

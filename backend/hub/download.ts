@@ -2,12 +2,12 @@
  * Downloads one file from the hub: an earlier attempt is resumed by range, the file is checked, and gets its name only when it is complete.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, existsSync, fsyncSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, createReadStream, existsSync, fsyncSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError, userError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
-import { fileError, makeFolder, openCut, writeWhole } from '../system/files.ts';
+import { fileError, makeFolder, openCut, renameFile, writeWhole } from '../system/files.ts';
 import { takeLock, type Lock } from '../system/lock.ts';
 import type { HubFile } from './files.ts';
 
@@ -95,7 +95,7 @@ async function downloadAlone(download: Download): Promise<void> {
     );
   }
   try {
-    renameSync(partial, path);
+    renameFile(partial, path);
   } catch (error) {
     throw fileError(error, 'write', path);
   }
@@ -122,6 +122,7 @@ async function transfer({ url, file, token, signal, onBytes }: Download, partial
     });
     if (!response.ok || response.body === null) throw new HttpError(response.status, url);
     const from = response.status === 206 ? rangeStart(response) : 0;
+    checkLength(response, file.size - from, url);
     descriptor = openPartial(partial, from, have);
     let size = from;
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
@@ -154,6 +155,12 @@ function openPartial(partial: string, from: number, have: number): number {
   } catch (error) {
     throw fileError(error, 'write', partial);
   }
+}
+
+/** Before anything is cut: what a proxy answers in the hub's place, such as a page to log in, is no beginning of the file. */
+function checkLength(response: Response, expected: number, url: string): void {
+  const length = Number(response.headers.get('content-length') ?? expected);
+  if (length !== expected) throw new Error(`${url} sends ${length} bytes instead of ${expected}`);
 }
 
 function rangeStart(response: Response): number {

@@ -222,6 +222,24 @@ export function makeFolder(path: string, access: Access = 'owner'): void {
   }
 }
 
+/** What a virus scanner or an indexer on Windows causes that has a new file open for a moment. */
+const busyCodes: ReadonlySet<unknown> = new Set(['EPERM', 'EACCES', 'EBUSY']);
+const firstPauseMs = 10;
+const longestPauseMs = 500;
+
+/** `renameSync`; on Windows it is tried for a second where another program has the file open. */
+export function renameFile(from: string, to: string): void {
+  for (let pause = firstPauseMs; ; pause *= 2) {
+    try {
+      return renameSync(from, to);
+    } catch (error) {
+      const isBusy = process.platform === 'win32' && busyCodes.has((error as NodeJS.ErrnoException).code);
+      if (!isBusy || pause > longestPauseMs) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pause);
+    }
+  }
+}
+
 /**
  * Writes `pieces` to a temporary name beside `path`, syncs and renames, so that `path` is the old file or the whole new
  * one at any moment. Throws `file-system` (full disk, read-only folder …) and leaves nothing behind.
@@ -244,7 +262,7 @@ export function writeFileAtomically(
     fsyncSync(descriptor);
     closeSync(descriptor);
     descriptor = null;
-    renameSync(temporary, path);
+    renameFile(temporary, path);
     syncDirectory(directory);
   } catch (error) {
     if (descriptor !== null) closeSync(descriptor);

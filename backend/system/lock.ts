@@ -3,10 +3,10 @@
  * deleted, because it could be another process's new lock by then: a second lock decides which process may replace it.
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { UserError } from '../../protocol/errors.ts';
-import { fileError, modes } from './files.ts';
+import { fileError, modes, renameFile } from './files.ts';
 import { processIsAlive, startOf } from './processes.ts';
 
 export interface Lock {
@@ -111,7 +111,7 @@ function placeWithoutLinks(file: string, own: Holder): boolean {
 
 function replace(file: string, own: Holder): void {
   const temporary = writeTemporary(file, own);
-  renameSync(temporary, file);
+  renameFile(temporary, file);
 }
 
 function writeTemporary(file: string, own: Holder): string {

@@ -3,12 +3,12 @@
  * with which it began.
  */
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
 import { readDocuments, type Document } from '../../data/documents.ts';
-import { modes } from '../../system/files.ts';
+import { modes, renameFile } from '../../system/files.ts';
 
 /** Milliseconds of copying between two looks at the editor's messages. */
 const SLICE_MILLISECONDS = 8;
@@ -23,7 +23,7 @@ export async function snapshotText(patterns: readonly string[], file: string): P
   const partial = `${file}.partial`;
   try {
     await pipeline(linesOf(documents), createWriteStream(partial, { mode: modes.owner.file }));
-    await rename(partial, file);
+    renameFile(partial, file);
   } catch (error) {
     await rm(partial, { force: true });
     throw error;

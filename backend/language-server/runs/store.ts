@@ -2,7 +2,7 @@
  * Runs on disk: `<folder>/<id>/run.json` has the description and the owner of a run, `events.jsonl` its reports. So a server that starts
  * later can take over a run if the server that began it has ended. Knows nothing of engines.
  */
-import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TuneEvent } from '../../../protocol/events.ts';
 import type { RecipeOptions, RunSummary } from '../../../protocol/server.ts';
@@ -17,7 +17,7 @@ import {
   text,
   type Shape,
 } from '../../../protocol/shapes.ts';
-import { modes, readTextBeside } from '../../system/files.ts';
+import { modes, readTextBeside, renameFile } from '../../system/files.ts';
 import { isRunning, processShape, type ProcessIdentity } from '../../system/processes.ts';
 
 export interface RunRecord {
@@ -96,7 +96,7 @@ export function runStore(folder: string): RunStore {
         await mkdir(directory, { recursive: true, mode: modes.owner.folder });
         const file = path.join(directory, 'run.json');
         await writeFile(`${file}.partial`, JSON.stringify(record, null, 2), { mode: modes.owner.file });
-        await rename(`${file}.partial`, file);
+        renameFile(`${file}.partial`, file);
       }),
     append: (id, events) =>
       enqueue(id, async () => {

@@ -58,6 +58,22 @@ describe('readDocuments', () => {
     expect(names(['.'], folder)).toEqual(['src/a.ts']);
   });
 
+  it('reads files that links lead to, each once, and tells of other links', () => {
+    const elsewhere = folderWith({ 'a.ts': 'a', 'deep/b.ts': 'b' });
+    const folder = folderWith({ 'src/c.ts': 'c' });
+    const link = (to: string, name: string): void => symlinkSync(to, join(folder, name));
+    link(join(elsewhere, 'a.ts'), 'a.ts');
+    link(join(folder, 'src', 'c.ts'), 'again.ts');
+    link(join(elsewhere, 'deep'), 'deep');
+    link('nowhere', 'lost.ts');
+    link('circle.ts', 'circle.ts');
+    for (const pattern of ['.', '**/*.ts']) {
+      const skipped: string[] = [];
+      expect(names([pattern], folder, (file) => skipped.push(file))).toEqual(['a.ts', 'src/c.ts']);
+      expect(skipped.sort()).toEqual(['circle.ts', 'deep', 'lost.ts'].map((name) => join(folder, name)));
+    }
+  });
+
   it('skips builds below a project that lies in a build, however the glob is written', () => {
     const project = join(folderWith({ 'build/app/a.ts': 'a', 'build/app/build/x.ts': 'x' }), 'build/app');
     for (const patterns of [['**/*.ts'], absolutePatterns(['**/*.ts'], project), ['../../build/app/**/*.ts']])

@@ -1,7 +1,16 @@
 /** Downloads against a server on this machine that speaks the hub's protocol and misbehaves on request. */
 import { createHash } from 'node:crypto';
 import type * as nodeFs from 'node:fs';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -35,6 +44,8 @@ interface Behaviour {
   /** Sends this number of bytes of the weights, then breaks the connection; one entry a request. */
   breaks?: number[];
   ignoreRanges?: boolean;
+  /** Once a connection has broken, a page comes instead of the weights. */
+  loggedOut?: boolean;
   corrupt?: boolean;
   status?: number;
   /** Of an answer with that status. */
@@ -119,6 +130,7 @@ function entry(path: string, content: Buffer, bare = false): object {
 }
 
 function send(response: ServerResponse, content: Buffer, range: string | undefined, behaviour: Behaviour): void {
+  if (behaviour.loggedOut && behaviour.breaks?.length === 0) return void response.end('please login');
   const from = behaviour.ignoreRanges ? 0 : Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
   const rest = Buffer.from(content.subarray(from));
   if (behaviour.corrupt) rest[10] = rest[10]! ^ 1;
@@ -305,6 +317,16 @@ describe('resolveModel', () => {
     const server = await hub({ breaks: [100_000], ignoreRanges: true });
     const path = await resolveModel('owner/name', server);
     expect(readFileSync(join(path, 'model.safetensors')).equals(weights)).toBe(true);
+  });
+
+  it('keeps what an earlier download left where a proxy answers with a page of its own', async () => {
+    const server = await hub({ breaks: [100_000], loggedOut: true });
+    const error = await refused(resolveModel('owner/name', server));
+    expect(error.message).toMatch(/sends 12 bytes instead of \d+/);
+    const partial = readdirSync(server.cacheDirectory, { recursive: true, encoding: 'utf8' }).find((name) =>
+      name.endsWith('.partial'),
+    );
+    expect(statSync(join(server.cacheDirectory, partial!)).size).toBe(100_000);
   });
 
   it('stops while the server says nothing', async () => {
