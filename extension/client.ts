@@ -39,7 +39,8 @@ export function createClient(
 
   const spawn = async (): Promise<StreamInfo> => {
     const server = context.asAbsolutePath('dist/server.js');
-    const { cwd, env } = startOptions(context.extensionPath);
+    const proxy = vscode.workspace.getConfiguration('http').get<string>('proxy');
+    const { cwd, env } = startOptions(context.extensionPath, undefined, proxy);
     const child = execa(runtime.command, [server, '--stdio', '--clientProcessId', String(process.pid)], {
       cwd,
       env: { ...env, ...runtime.environment },

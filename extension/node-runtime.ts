@@ -55,13 +55,22 @@ export async function findNode(
   };
 }
 
-/** How a Node is started: a folder that the user looks at is never its working directory. `folder`: that of the extension. */
+/**
+ * How a Node is started: a folder that the user looks at is never its working directory. `folder`: that of the extension; `proxy`: VS Code's
+ * own (`http.proxy`), which the environment's goes before.
+ */
 export const startOptions = (
   folder: string,
   { platform, environment }: Pick<Machine, 'platform' | 'environment'> = thisMachine,
+  proxy = '',
 ): { readonly cwd: string; readonly env: Record<string, string> } => ({
   cwd: folder,
-  env: { ...largePages(environment, platform), ...childEnvironment(platform) },
+  env: {
+    ...(proxy !== '' && { HTTPS_PROXY: environment['HTTPS_PROXY'] ?? environment['https_proxy'] ?? proxy }),
+    NODE_USE_ENV_PROXY: environment['NODE_USE_ENV_PROXY'] ?? '1',
+    ...largePages(environment, platform),
+    ...childEnvironment(platform),
+  },
 });
 
 const thisMachine: Machine = { platform: process.platform, environment: process.env, isProgram };

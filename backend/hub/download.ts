@@ -10,6 +10,7 @@ import { shown } from '../../protocol/shown.ts';
 import { fileError, makeFolder, openCut, renameFile, writeWhole } from '../system/files.ts';
 import { takeLock, type Lock } from '../system/lock.ts';
 import type { HubFile } from './files.ts';
+import { proxyWayOut } from './proxy.ts';
 
 export interface Download {
   readonly url: string;
@@ -226,7 +227,8 @@ export function hubError(error: unknown, repository: string, endpoint: string, s
   return userError(
     'network',
     `Cannot download ${repository} from ${endpoint}: ${shown(cause instanceof Error ? cause.message : String(cause), { limit: 300 })}.`,
-    'Check the connection and run the command again: it continues the download. Local folders and GGUF files need no network.',
+    proxyWayOut() ??
+      'Check the connection and run the command again: it continues the download. Local folders and GGUF files need no network.',
     error,
   );
 }

@@ -71,8 +71,18 @@ describe('startOptions', () => {
   it('names a folder of ours to work in, and keeps Windows from looking where it works', () => {
     expect(startOptions('/ours', { platform: 'win32', environment: {} })).toEqual({
       cwd: '/ours',
-      env: { NoDefaultCurrentDirectoryInExePath: '1' },
+      env: { NoDefaultCurrentDirectoryInExePath: '1', NODE_USE_ENV_PROXY: '1' },
     });
     expect(startOptions('/ours', { platform: 'linux', environment: {} }).cwd).toBe('/ours');
+  });
+
+  it.each([
+    [{}, '', {}],
+    [{}, 'http://editor:1', { HTTPS_PROXY: 'http://editor:1' }],
+    [{ https_proxy: 'http://own:2' }, 'http://editor:1', { HTTPS_PROXY: 'http://own:2' }],
+    [{ NODE_USE_ENV_PROXY: '0' }, '', { NODE_USE_ENV_PROXY: '0' }],
+  ])('uses a proxy: of the environment %j, and the editor %s', (environment, proxy, env) => {
+    const started = startOptions('/ours', { platform: 'darwin', environment }, proxy);
+    expect(started.env).toEqual({ NODE_USE_ENV_PROXY: '1', ...env });
   });
 });
