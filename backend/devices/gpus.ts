@@ -42,9 +42,15 @@ export async function probeGpusOf(kind: GpuKind, file: string, signal?: AbortSig
   const seen = await probe<SeenGpu[]>(gpuProbeProgram, input, signal);
   if ('problem' in seen) return seen;
   if (seen.found.length === 0) return { problem: 'it finds no graphics card' };
-  const found = seen.found.map((gpu) => ({ ...gpu, kind, file: beside, software: isSoftware(gpu.description) }));
+  const found = seen.found.map((gpu) => ({ ...gpu, kind, file: beside, ...natureOf(kind, gpu) }));
   return { found: found.sort(byPreference) };
 }
+
+/** What computes on the CPU, and what shares its memory: on Macs with ARM each does, and says nothing of it. */
+export const natureOf = (kind: GpuKind, gpu: SeenGpu): Pick<Gpu, 'software' | 'integrated'> => ({
+  software: isSoftware(gpu.description),
+  integrated: gpu.integrated || kind === 'metal',
+});
 
 /** Real cards first, then those that share the processor's memory, then what computes on the CPU; each with most free memory first. */
 export const byPreference = (a: Gpu, b: Gpu): number =>

@@ -8,7 +8,7 @@ import {
   type Probes,
 } from '../../../backend/devices/devices.ts';
 import { bytesOfLayers, layersThatFit, needsOf, type Needs } from '../../../backend/devices/fit.ts';
-import { byPreference, hasNvidiaDriver, type Gpu, type GpuKind } from '../../../backend/devices/gpus.ts';
+import { byPreference, hasNvidiaDriver, natureOf, type Gpu, type GpuKind } from '../../../backend/devices/gpus.ts';
 import { describeAdapter, probe, type Adapter, type Probe } from '../../../backend/devices/probe.ts';
 import { copiedExits, tinyModel, withMemories } from '../../support/models.ts';
 
@@ -65,6 +65,12 @@ describe('auto', () => {
       name: 'vulkan: RTX 4090, 7 of 10 layers',
       reason: 'RTX 4090 has 8.0 GB free: 7 of 10 layers take 7.3 GB of it, the rest runs on the CPU.',
     });
+  });
+
+  test('counts what computes on a Mac with ARM as memory of the machine', () => {
+    const seen = { name: 'MTL0', description: 'Apple M3', free: 8e9, total: 12e9, integrated: false };
+    expect(natureOf('metal', seen)).toEqual({ software: false, integrated: true });
+    expect(natureOf('vulkan', seen)).toEqual({ software: false, integrated: false });
   });
 
   test('takes a real card, not what has more memory because it is the machine’s', async () => {
