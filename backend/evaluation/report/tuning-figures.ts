@@ -198,14 +198,38 @@ function meanLoss(scores: readonly ExitScore[]): number {
   return own.reduce((sum, { loss }) => sum + loss, 0) / own.length;
 }
 
-/** After the updates at which all of them were evaluated, which are not quite as many tokens for every seed. */
+/**
+ * At the updates at which the first of them was evaluated, as far as all were tuned. Runs that are given minutes are evaluated after other
+ * updates each; between two of its evaluations a run's loss and tokens are taken for straight lines.
+ */
 export function bandOf(runs: readonly Pick<TuningRun, 'evaluations'>[]): Point[] {
-  const curves = runs.map(({ evaluations }) => new Map(evaluations.map((each) => [each.step, each])));
-  const shared = [...curves[0]!.keys()].filter((step) => curves.every((curve) => curve.has(step)));
-  return shared.map((step) => {
-    const own = curves.map((curve) => curve.get(step)!);
-    const values = own.map(({ scores }) => meanLoss(scores));
-    const [x, y] = [spreadOf(own.map(({ tokens }) => tokens)).mean, spreadOf(values).mean];
-    return runs.length < 2 ? { x, y } : { x, y, low: Math.min(...values), high: Math.max(...values) };
+  const curves = runs.map(({ evaluations }) =>
+    evaluations.map(({ step, tokens, scores }) => ({ step, tokens, loss: meanLoss(scores) })),
+  );
+  const [from, to] = [
+    Math.max(...curves.map((curve) => curve[0]?.step ?? Infinity)),
+    Math.min(...curves.map((curve) => curve.at(-1)?.step ?? -Infinity)),
+  ];
+  const steps = curves[0]!.map(({ step }) => step).filter((step) => step >= from && step <= to);
+  return steps.map((step) => {
+    const own = curves.map((curve) => between(curve, step));
+    const losses = own.map(({ loss }) => loss);
+    const [x, y] = [spreadOf(own.map(({ tokens }) => tokens)).mean, spreadOf(losses).mean];
+    return runs.length < 2 ? { x, y } : { x, y, low: Math.min(...losses), high: Math.max(...losses) };
   });
+}
+
+interface Evaluated {
+  readonly step: number;
+  readonly tokens: number;
+  readonly loss: number;
+}
+
+/** Of a run that was evaluated at this update, or before and after it. */
+function between(curve: readonly Evaluated[], step: number): Evaluated {
+  const after = curve.findIndex((each) => each.step >= step);
+  const [a, b] = [curve[Math.max(0, after - 1)]!, curve[after]!];
+  if (b.step === step) return b;
+  const share = (step - a.step) / (b.step - a.step);
+  return { step, tokens: a.tokens + share * (b.tokens - a.tokens), loss: a.loss + share * (b.loss - a.loss) };
 }

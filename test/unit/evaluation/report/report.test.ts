@@ -257,6 +257,20 @@ it('a band joins seeds by update, though they have seen other numbers of tokens'
   expect(bandOf([run(100, 2), run(110, 4)])).toEqual([{ x: 105, y: 3, low: 2, high: 4 }]);
 });
 
+it('a band joins seeds that were evaluated after other updates each, as far as all were tuned', () => {
+  const evaluated = (step: number, loss: number) => ({
+    step,
+    tokens: 10 * step,
+    scores: [{ exit: '8:lens', layer: 8, loss, perplexity: 1, accuracy: 0, agreement: 0 }],
+  });
+  const one = { evaluations: [evaluated(0, 6), evaluated(10, 4), evaluated(20, 3)] };
+  const other = { evaluations: [evaluated(0, 8), evaluated(4, 6), evaluated(16, 3)] };
+  expect(bandOf([one, other])).toEqual([
+    { x: 0, y: 7, low: 6, high: 8 },
+    { x: 100, y: 4.25, low: 4, high: 4.5 },
+  ]);
+});
+
 describe('figures', () => {
   const figure: Figure = {
     id: 'a',
