@@ -31,6 +31,8 @@ export function createCurvesPanel(
   let isReady = false;
   let front: string | null = null;
   const filled = new vscode.EventEmitter<void>();
+  /** Calibrations behind the end of their run, which has no event of them. */
+  const told = new Map<string, HostMessage>();
 
   const post = (message: HostMessage): void => {
     if (isReady) void panel?.webview.postMessage(message);
@@ -43,6 +45,7 @@ export function createCurvesPanel(
     try {
       post({ type: 'texts', texts: translations() });
       await feed.all();
+      told.forEach(post);
       if (front !== null) post({ type: 'show', run: front });
       // From now on the view remembers what is in front.
       front = null;
@@ -110,6 +113,7 @@ export function createCurvesPanel(
       if (isReady && panel?.visible && !isFilling) fill().catch((error: unknown) => backend.log.warn(String(error)));
     }),
     runs.onEvent((event) => {
+      if (event.event.type === 'calibrated') told.delete(event.id);
       if (isReady) feed.take(event);
     }),
     vscode.window.registerWebviewPanelSerializer(CURVES_VIEW, {
@@ -138,7 +142,9 @@ export function createCurvesPanel(
     },
     tell(run, outcomes) {
       const message = sweepOf(run, outcomes);
-      if (message) post(message);
+      if (message === null) return;
+      told.set(run, message);
+      post(message);
     },
     onFilled: filled.event,
   };
