@@ -8,7 +8,7 @@ import { sweepOf } from './curve-points.ts';
 import { createCurvesFeed } from './curves-feed.ts';
 import { showFailure } from './messages.ts';
 import type { Runs } from './runs.ts';
-import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
+import { panelIcon, webviewOptions, webviewPage } from './webview-page.ts';
 
 export interface CurvesPanel {
   /** Opens or reveals the panel; if a run is named, it is in front. */
@@ -43,7 +43,6 @@ export function createCurvesPanel(
   const fill = async (): Promise<void> => {
     isFilling = true;
     try {
-      post({ type: 'texts', texts: translations() });
       await feed.all();
       told.forEach(post);
       if (front !== null) post({ type: 'show', run: front });

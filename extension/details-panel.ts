@@ -7,7 +7,7 @@ import type { Backend } from './backend.ts';
 import { tokenSpan, type GeneratedText } from './generated-text.ts';
 import type { Generations } from './generations.ts';
 import { showFailure } from './messages.ts';
-import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
+import { panelIcon, webviewOptions, webviewPage } from './webview-page.ts';
 
 /** The generation whose text is in an editor, or the trace's own file. */
 export type TraceOrigin = { readonly generation: string } | { readonly file: vscode.Uri };
@@ -69,7 +69,6 @@ export function createDetailsPanel(
       const message = readViewMessage(value);
       if (message?.type === 'ready') {
         isReady = true;
-        post({ type: 'texts', texts: translations() });
         postShown();
         onShown.fire();
       } else if (message?.type === 'reveal')

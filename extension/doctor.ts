@@ -7,7 +7,7 @@ import type { Backend } from './backend.ts';
 import { commandId } from './commands.ts';
 import { withJobProgress } from './exits-jobs.ts';
 import { showFailure } from './messages.ts';
-import { panelIcon, translations, webviewOptions, webviewPage } from './webview-page.ts';
+import { panelIcon, webviewOptions, webviewPage } from './webview-page.ts';
 
 export interface Doctor {
   show(): Promise<void>;
@@ -35,7 +35,6 @@ export function createDoctor(context: vscode.ExtensionContext, backend: Backend)
   const receive = async (message: ViewMessage): Promise<unknown> => {
     switch (message.type) {
       case 'ready':
-        post({ type: 'texts', texts: translations() });
         return diagnosis && post({ type: 'doctor', diagnosis });
       case 'look':
         return look(null);

@@ -7,7 +7,7 @@ export const webviewOptions = (extension: vscode.Uri): vscode.WebviewOptions => 
   localResourceRoots: [vscode.Uri.joinPath(extension, 'dist', 'webview')],
 });
 
-/** `view` names the view of the webview bundle to mount. */
+/** `view` names the view of the webview bundle to mount. The page has its texts in the display language, by their English. */
 export function webviewPage(webview: vscode.Webview, extension: vscode.Uri, view: string, title: string): string {
   const nonce = randomBytes(18).toString('base64');
   const file = (name: string): string =>
@@ -29,7 +29,7 @@ export function webviewPage(webview: vscode.Webview, extension: vscode.Uri, view
     <link rel="stylesheet" href="${file('main.css')}" />
     <title>${title}</title>
   </head>
-  <body data-view="${view}">
+  <body data-view="${view}" data-texts="${attribute(JSON.stringify(translations()))}">
     <main></main>
     <script type="module" nonce="${nonce}" src="${file('main.js')}"></script>
   </body>
@@ -41,8 +41,11 @@ export const panelIcon = (extension: vscode.Uri): { light: vscode.Uri; dark: vsc
   dark: vscode.Uri.joinPath(extension, 'extension', 'media', 'exittrace-dark.svg'),
 });
 
-/** The bundle of the display language; a webview looks its texts up by their English. */
-export const translations = (): Record<string, string> =>
+/** The bundle of the display language. */
+const translations = (): Record<string, string> =>
   Object.fromEntries(
     Object.entries(vscode.l10n.bundle ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   );
+
+const attribute = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;');

@@ -51,8 +51,6 @@ export type ExportFormat = 'svg' | 'png' | 'csv';
 
 /** Host → webview. */
 export type HostMessage =
-  /** First of all: translations of the webview's own texts, by their English. */
-  | { type: 'texts'; texts: Record<string, string> }
   | { type: 'runs'; runs: CurveRun[] }
   /** More points of a run, in order. A run taken up again repeats steps: points at the first step here and beyond are replaced. */
   | { type: 'points'; run: string; training: Columns; gaps: Columns; heldOut: Columns; agreement: Columns }
@@ -86,8 +84,6 @@ const MAX_EXPORT = 64 * 2 ** 20;
 export function readHostMessage(value: unknown): HostMessage | null {
   if (!isRecord(value)) return null;
   switch (value.type) {
-    case 'texts':
-      return isRecord(value.texts) && Object.values(value.texts).every(isString) ? (value as HostMessage) : null;
     case 'runs':
       return Array.isArray(value.runs) && value.runs.every(isCurveRun) ? (value as HostMessage) : null;
     case 'points': {

@@ -43,7 +43,6 @@ export function takeIn(data: CurvesData, message: HostMessage, now: number): voi
     case 'sweep':
       data.sweeps.set(message.run, message.sweep);
       return;
-    case 'texts':
     case 'show':
     case 'trace':
     case 'doctor':

@@ -14,7 +14,7 @@ import { createToolbar } from './curves-toolbar.ts';
 import { element, replace } from './dom.ts';
 import { connectHost, type Host } from './host.ts';
 import { createSweep } from './sweep-plot.ts';
-import { setTexts, t, valueText } from './texts.ts';
+import { t, valueText } from './texts.ts';
 import { onThemeChange, readTheme } from './theme.ts';
 import { button, spinner } from './toolkit.ts';
 
@@ -94,7 +94,6 @@ export function mountCurves(target: HTMLElement): void {
   };
 
   const receive = (message: HostMessage): void => {
-    if (message.type === 'texts') setTexts(message.texts);
     if (message.type === 'show') return change({ front: message.run, zoom: null });
     takeIn(data, message, performance.now());
     soon();

@@ -5,7 +5,7 @@ import { shown } from '../protocol/shown.ts';
 import type { ExitOpinion, TokenRecord } from '../protocol/trace.ts';
 import { element, replace } from './dom.ts';
 import { connectHost } from './host.ts';
-import { setTexts, t } from './texts.ts';
+import { t } from './texts.ts';
 import { shadeClass } from './theme.ts';
 import { button } from './toolkit.ts';
 
@@ -17,7 +17,6 @@ export function mountDetails(target: HTMLElement): void {
   const opinions = element('section', { class: 'opinions', 'aria-live': 'polite' });
 
   const host = connectHost<number>((message) => {
-    if (message.type === 'texts') setTexts(message.texts);
     if (message.type !== 'trace') return;
     ({ trace, title } = message);
     selected = Math.min(message.token ?? selected, Math.max(0, trace.tokens.length - 1));

@@ -4,12 +4,11 @@ import type { Diagnosis } from '../protocol/server.ts';
 import { element, replace } from './dom.ts';
 import { connectHost } from './host.ts';
 import { installable } from './remedies.ts';
-import { setTexts, t } from './texts.ts';
+import { t } from './texts.ts';
 import { button, spinner } from './toolkit.ts';
 
 export function mountDoctor(target: HTMLElement): void {
   const host = connectHost<null>((message) => {
-    if (message.type === 'texts') setTexts(message.texts);
     if (message.type === 'doctor') draw(message.diagnosis);
   });
 

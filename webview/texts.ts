@@ -1,11 +1,7 @@
-/** Texts of the webview in the display language: looked up by their English in what the host hands over. */
+/** Texts of the webview in the display language: looked up by their English in what the page has. */
 import type { View } from './columns.ts';
 
-let texts: Readonly<Record<string, string>> = {};
-
-export function setTexts(translated: Readonly<Record<string, string>>): void {
-  texts = translated;
-}
+const texts = JSON.parse(globalThis.document?.body.dataset['texts'] ?? '{}') as Readonly<Record<string, string>>;
 
 /** `{0}`, `{1}` … are replaced by the values. */
 export const t = (text: string, ...values: readonly (string | number)[]): string =>
