@@ -46,40 +46,45 @@ export interface Drawing {
 
 /** At the right there is room for the final exit's label, where it covers no curve. */
 const MARGIN = { top: 44, right: 84, bottom: 44, left: 56 };
+/** Room of an exit in the legend. */
+const LEGEND = { width: 110, height: 16 };
 
 /** The chart as it is shown, with axes and a legend, as an SVG document. */
 export function toSvg(model: ChartModel, drawing: Drawing): string {
   const { curves, references, range } = model;
   const { width, height, background, foreground, grid, marks } = drawing;
-  const plot = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  const exits = [...new Map(curves.map((curve) => [curve.exit, curve.shade]))];
+  const perRow = Math.floor((width - MARGIN.left) / LEGEND.width);
+  const margin = { ...MARGIN, top: MARGIN.top + LEGEND.height * Math.floor(Math.max(0, exits.length - 1) / perRow) };
+  const plot = { width: width - margin.left - margin.right, height: height - margin.top - margin.bottom };
   const [low, high] = valueRange(model, drawing.logarithmic);
   const scale = drawing.logarithmic ? Math.log : (value: number): number => value;
-  const x = (step: number): number => MARGIN.left + (plot.width * (step - range[0])) / (range[1] - range[0]);
+  const x = (step: number): number => margin.left + (plot.width * (step - range[0])) / (range[1] - range[0]);
   const y = (value: number): number =>
-    MARGIN.top + plot.height * (1 - (scale(value) - scale(low)) / (scale(high) - scale(low)));
+    margin.top + plot.height * (1 - (scale(value) - scale(low)) / (scale(high) - scale(low)));
   const text = (at: [number, number], content: string, more = ''): string =>
     `<text x="${round(at[0])}" y="${round(at[1])}" fill="${foreground}" ${more}>${escape(content)}</text>`;
 
   const parts: string[] = [];
   for (const tick of ticks(range[0], range[1], 8)) {
     parts.push(
-      `<line x1="${round(x(tick))}" y1="${MARGIN.top}" x2="${round(x(tick))}" y2="${MARGIN.top + plot.height}" stroke="${grid}"/>`,
+      `<line x1="${round(x(tick))}" y1="${margin.top}" x2="${round(x(tick))}" y2="${margin.top + plot.height}" stroke="${grid}"/>`,
     );
-    parts.push(text([x(tick), height - MARGIN.bottom + 18], tick.toLocaleString('en'), 'text-anchor="middle"'));
+    parts.push(text([x(tick), height - margin.bottom + 18], tick.toLocaleString('en'), 'text-anchor="middle"'));
   }
   for (const tick of drawing.logarithmic ? logTicks(low, high) : ticks(low, high, 6)) {
     parts.push(
-      `<line x1="${MARGIN.left}" y1="${round(y(tick))}" x2="${MARGIN.left + plot.width}" y2="${round(y(tick))}" stroke="${grid}"/>`,
+      `<line x1="${margin.left}" y1="${round(y(tick))}" x2="${margin.left + plot.width}" y2="${round(y(tick))}" stroke="${grid}"/>`,
     );
-    parts.push(text([MARGIN.left - 8, y(tick) + 4], String(Number(tick.toPrecision(4))), 'text-anchor="end"'));
+    parts.push(text([margin.left - 8, y(tick) + 4], String(Number(tick.toPrecision(4))), 'text-anchor="end"'));
   }
   for (const { value } of references) {
     parts.push(
-      `<line x1="${MARGIN.left}" y1="${round(y(value))}" x2="${MARGIN.left + plot.width}" y2="${round(y(value))}" stroke="${foreground}" stroke-dasharray="6 4"/>`,
+      `<line x1="${margin.left}" y1="${round(y(value))}" x2="${margin.left + plot.width}" y2="${round(y(value))}" stroke="${foreground}" stroke-dasharray="6 4"/>`,
     );
     parts.push(
-      text([MARGIN.left + plot.width + 6, y(value) - 2], drawing.finalText),
-      text([MARGIN.left + plot.width + 6, y(value) + 12], value === 0 ? '0' : value.toFixed(2)),
+      text([margin.left + plot.width + 6, y(value) - 2], drawing.finalText),
+      text([margin.left + plot.width + 6, y(value) + 12], value === 0 ? '0' : value.toFixed(2)),
     );
   }
   for (const curve of curves) {
@@ -98,25 +103,24 @@ export function toSvg(model: ChartModel, drawing: Drawing): string {
       parts.push(`<circle cx="${round(x(step))}" cy="${round(y(value))}" r="3" fill="${colour}"/>`);
     });
   }
-  const exits = [...new Map(curves.map((curve) => [curve.exit, curve.shade]))];
   exits.forEach(([exit, shade], i) => {
-    const left = MARGIN.left + 110 * i;
-    parts.push(`<rect x="${left}" y="28" width="10" height="10" fill="${marks[shade]}"/>`);
-    parts.push(text([left + 16, 37], exit));
+    const [left, top] = [margin.left + LEGEND.width * (i % perRow), 28 + LEGEND.height * Math.floor(i / perRow)];
+    parts.push(`<rect x="${left}" y="${top}" width="10" height="10" fill="${marks[shade]}"/>`);
+    parts.push(text([left + 16, top + 9], exit));
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" font-size="12">`,
     `<rect width="${width}" height="${height}" fill="${background}"/>`,
-    text([MARGIN.left, 18], drawing.title, 'font-size="14" font-weight="600"'),
-    `<clipPath id="plot"><rect x="${MARGIN.left}" y="${MARGIN.top}" width="${plot.width}" height="${plot.height}"/></clipPath>`,
+    text([margin.left, 18], drawing.title, 'font-size="14" font-weight="600"'),
+    `<clipPath id="plot"><rect x="${margin.left}" y="${margin.top}" width="${plot.width}" height="${plot.height}"/></clipPath>`,
     ...parts.map((part) =>
       part.startsWith('<path') || part.startsWith('<circle') ? `<g clip-path="url(#plot)">${part}</g>` : part,
     ),
-    text([MARGIN.left + plot.width / 2, height - 8], drawing.stepText, 'text-anchor="middle"'),
+    text([margin.left + plot.width / 2, height - 8], drawing.stepText, 'text-anchor="middle"'),
     text(
-      [16, MARGIN.top + plot.height / 2],
+      [16, margin.top + plot.height / 2],
       drawing.valueText,
-      `text-anchor="middle" transform="rotate(-90 16 ${MARGIN.top + plot.height / 2})"`,
+      `text-anchor="middle" transform="rotate(-90 16 ${margin.top + plot.height / 2})"`,
     ),
     '</svg>',
     '',

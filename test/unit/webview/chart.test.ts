@@ -116,12 +116,24 @@ describe('exports', () => {
     ]);
   });
 
+  const drawing = {
+    ...{ width: 400, height: 300, title: 'A <run>', logarithmic: true },
+    ...{ background: '#000', foreground: '#fff', grid: '#333', marks },
+    ...{ stepText: 'Step', valueText: 'Loss', finalText: 'final exit' },
+  };
+
+  it('have a legend that goes on below itself, above the plot', () => {
+    const model = chartModel(runs, state, 500);
+    const curves = Array.from({ length: 7 }, (_, i) => ({ ...model.curves[0]!, exit: `${i + 1}:lens` }));
+    const svg = toSvg({ ...model, curves }, drawing);
+    const places = [...svg.matchAll(/<rect x="(\d+)" y="(\d+)" width="10"/g)].map(([, x, y]) => [Number(x), Number(y)]);
+    expect(places.map(([, y]) => y)).toEqual([28, 28, 28, 44, 44, 44, 60]);
+    expect(Math.max(...places.map(([x]) => x!))).toBeLessThan(drawing.width - 60);
+    expect(Number(/<clipPath id="plot"><rect x="\d+" y="(\d+)"/.exec(svg)![1])).toBeGreaterThan(70);
+  });
+
   it('draw the same curves as SVG, with axes and a legend', () => {
-    const svg = toSvg(chartModel(runs, state, 500), {
-      ...{ width: 400, height: 300, title: 'A <run>', logarithmic: true },
-      ...{ background: '#000', foreground: '#fff', grid: '#333', marks },
-      ...{ stepText: 'Step', valueText: 'Loss', finalText: 'final exit' },
-    });
+    const svg = toSvg(chartModel(runs, state, 500), drawing);
     expect(svg.match(/<path /g)).toHaveLength(4);
     expect(svg.match(/<circle /g)).toHaveLength(4);
     expect(svg).toContain('A &lt;run&gt;');
