@@ -6,9 +6,9 @@ import * as vscode from 'vscode';
 import { turnsOf, type ChatMessage } from '../protocol/chat-turns.ts';
 import { shippedModel } from '../protocol/options-groups.ts';
 import type { App } from './app.ts';
-import { modelTitle } from './choices.ts';
-import { generateOptions } from './generating.ts';
-import { chosenModel } from './model-and-exits.ts';
+import { modelTitle } from './models/choices.ts';
+import { generateOptions } from './generation/generating.ts';
+import { chosenModel } from './models/model-and-exits.ts';
 
 /** As the manifest names it. */
 export const chatVendor = 'early-exit';

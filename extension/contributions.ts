@@ -8,7 +8,7 @@ import { settingGroups, tuningOptions } from '../protocol/options-groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
 import { commandId, commandKeys, commands, hasGeneratedText, type CommandKey, type CommandSpec } from './commands.ts';
-import { restrictedSettings } from './restricted-settings.ts';
+import { restrictedSettings } from './settings/restricted-settings.ts';
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 

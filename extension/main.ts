@@ -9,19 +9,19 @@ import * as protocol from '../protocol/server.ts';
 import type { ExitsSummary, RecipeOptions, RunSummary } from '../protocol/server.ts';
 import type { EarlyExitApi } from './api.ts';
 import type { App } from './app.ts';
-import { createBackend, type Backend } from './backend.ts';
-import { settingOf, type ListedModel } from './choices.ts';
+import { createBackend, type Backend } from './backend/backend.ts';
+import { settingOf, type ListedModel } from './models/choices.ts';
 import { commandId, commandKeys, type CommandKey } from './commands.ts';
-import { offerBetterModels } from './better-models.ts';
+import { offerBetterModels } from './models/better-models.ts';
 import { createCompletions, toggleCompletions, type Completions } from './completions/completions.ts';
 import { forgetRequests } from './completions/request.ts';
 import { offerChat } from './chat-provider.ts';
-import { createCurvesPanel } from './curves-panel.ts';
-import { decorateGenerations } from './decorations.ts';
-import { createDetailsPanel } from './details-panel.ts';
-import { createDoctor, type Doctor } from './doctor.ts';
-import { createExitsJobs, type ExitsJobs } from './exits-jobs.ts';
-import { announceFinishedRuns } from './finished-runs.ts';
+import { createCurvesPanel } from './panels/curves-panel.ts';
+import { decorateGenerations } from './generation/decorations.ts';
+import { createDetailsPanel } from './panels/details-panel.ts';
+import { createDoctor, type Doctor } from './panels/doctor.ts';
+import { createExitsJobs, type ExitsJobs } from './runs/exits-jobs.ts';
+import { announceFinishedRuns } from './runs/finished-runs.ts';
 import {
   continueGeneration,
   generateAtCursor,
@@ -29,28 +29,28 @@ import {
   generateOptions,
   saveTrace,
   stopGeneration,
-} from './generating.ts';
-import { createGenerations } from './generations.ts';
+} from './generation/generating.ts';
+import { createGenerations } from './generation/generations.ts';
 import { followBackend, offer, showFailure } from './messages.ts';
-import { chooseExits, listExits, useExits, useModel } from './model-and-exits.ts';
-import { askModel } from './model-pick.ts';
-import { hasInterruptedRun, runsFolder } from './interrupted-runs.ts';
-import { showPick } from './pick.ts';
-import { createReportPanel, type ShowReport } from './report-panel.ts';
-import { createReportView } from './report-view.ts';
-import { createRuns } from './runs.ts';
+import { chooseExits, listExits, useExits, useModel } from './models/model-and-exits.ts';
+import { askModel } from './models/model-pick.ts';
+import { hasInterruptedRun, runsFolder } from './runs/interrupted-runs.ts';
+import { showPick } from './models/pick.ts';
+import { createReportPanel, type ShowReport } from './panels/report-panel.ts';
+import { createReportView } from './panels/report-view.ts';
+import { createRuns } from './runs/runs.ts';
 import {
   displayOrDefaults,
   followCompletionSettings,
   serverDisplay,
   settingProblems,
   type Display,
-} from './settings.ts';
+} from './settings/settings.ts';
 import { createServing, type Serving } from './serving.ts';
-import { createStatusItem, showStatusMenu } from './status-item.ts';
-import { tokenIndexAt } from './generated-text.ts';
-import { tune } from './tuning.ts';
-import { createViews, type Views } from './views.ts';
+import { createStatusItem, showStatusMenu } from './status/status-item.ts';
+import { tokenIndexAt } from './generation/generated-text.ts';
+import { tune } from './runs/tuning.ts';
+import { createViews, type Views } from './panels/side-bar.ts';
 import { followWalkthrough } from './walkthrough.ts';
 
 let backend: Backend | null = null;

@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import { describeError } from '../protocol/errors.ts';
 import { shown } from '../protocol/shown.ts';
-import { BackendEnded, type Backend } from './backend.ts';
+import { BackendEnded, type Backend } from './backend/backend.ts';
 import { commandId } from './commands.ts';
 
 interface Action {

@@ -3,10 +3,10 @@ import * as vscode from 'vscode';
 import * as protocol from '../protocol/server.ts';
 import type { App } from './app.ts';
 import { commandId } from './commands.ts';
-import { currentScope, inTrustedFolder } from './folders.ts';
-import { generateOptions, withoutGpu } from './generating.ts';
-import { recipeSettings } from './settings.ts';
-import { requireTrustToServe } from './workspace-trust.ts';
+import { currentScope, inTrustedFolder } from './settings/folders.ts';
+import { generateOptions, withoutGpu } from './generation/generating.ts';
+import { recipeSettings } from './settings/settings.ts';
+import { requireTrustToServe } from './settings/workspace-trust.ts';
 
 export interface Serving {
   /** Null if the folder is not trusted, and if the loading was stopped. */

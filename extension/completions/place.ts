@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import { firstCharacters, fullLines, lastCharacters } from './window.ts';
 import type { Around } from '../../protocol/suggestion.ts';
-import type { CompletionSettings } from '../settings.ts';
+import type { CompletionSettings } from '../settings/settings.ts';
 
 export interface Place {
   readonly document: vscode.TextDocument;

@@ -2,10 +2,10 @@
 import * as vscode from 'vscode';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
-import { withoutGpu } from '../generating.ts';
-import { inTrustedFolder } from '../folders.ts';
-import { exitsInUse } from '../model-and-exits.ts';
-import { recipeSettings } from '../settings.ts';
+import { withoutGpu } from '../generation/generating.ts';
+import { inTrustedFolder } from '../settings/folders.ts';
+import { exitsInUse } from '../models/model-and-exits.ts';
+import { recipeSettings } from '../settings/settings.ts';
 
 const taken = ['model', 'exits', 'device', 'gpuLayers', 'threads', 'precision', 'head', 'drafts', 'disable'] as const;
 

@@ -6,7 +6,7 @@ import { optionTables, settingName } from '../../../protocol/options.ts';
 import { texts } from '../../../scripts/texts.ts';
 import { commandKeys, commands } from '../../../extension/commands.ts';
 import { activationEvents, capabilities, contributions } from '../../../extension/contributions.ts';
-import { restrictedSettings } from '../../../extension/restricted-settings.ts';
+import { restrictedSettings } from '../../../extension/settings/restricted-settings.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Record<string, unknown>;

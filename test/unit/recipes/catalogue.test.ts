@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { exitsRow } from '../../../extension/exits-texts.ts';
+import { exitsRow } from '../../../extension/runs/exits-texts.ts';
 import { exitsOfBase, findExits, findStudies } from '../../../backend/recipes/catalogue.ts';
 
 it('the newest exits of these weights are found, under whatever name; without any nothing is hashed', async () => {

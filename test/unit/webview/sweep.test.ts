@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { calibrationMinutes, calibrationText } from '../../../extension/exits-texts.ts';
-import { sweepOf } from '../../../extension/curve-points.ts';
+import { calibrationMinutes, calibrationText } from '../../../extension/runs/exits-texts.ts';
+import { sweepOf } from '../../../extension/panels/curve-points.ts';
 import type { CalibratedEvent, TuneEvent } from '../../../protocol/events.ts';
 import { readHostMessage } from '../../../protocol/webview.ts';
 import { installable } from '../../../webview/remedies.ts';

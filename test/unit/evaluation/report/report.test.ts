@@ -16,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ReportEvent } from '../../../../protocol/events.ts';
 import { parseOptions } from '../../../../protocol/options.ts';
 import { report } from '../../../../backend/recipes/report.ts';
-import { inTheme } from '../../../../extension/report-theme.ts';
+import { inTheme } from '../../../../extension/panels/report-theme.ts';
 import { csv, latex, markdown } from '../../../../backend/evaluation/report/formats.ts';
 import { tableOf, type Figure } from '../../../../backend/evaluation/report/figure.ts';
 import { svg } from '../../../../backend/evaluation/report/svg.ts';

@@ -5,7 +5,7 @@ import type { StopReason } from '../../../../protocol/trace.ts';
 import type { App } from '../../../../extension/app.ts';
 import { createAsking, type Asking } from '../../../../extension/completions/asking.ts';
 import type { Place } from '../../../../extension/completions/place.ts';
-import type { CompletionSettings } from '../../../../extension/settings.ts';
+import type { CompletionSettings } from '../../../../extension/settings/settings.ts';
 import { CancellationTokenSource } from '../../../support/vscode.ts';
 
 vi.mock('../../../../extension/completions/request.ts', () => ({ completionRequest: async () => ({}) }));

@@ -3,7 +3,7 @@ import type { InlineCompletionContext, Position, TextDocument } from 'vscode';
 import { expect, it, vi } from 'vitest';
 import type { App } from '../../../../extension/app.ts';
 import { createCompletions } from '../../../../extension/completions/completions.ts';
-import type { CompletionSettings } from '../../../../extension/settings.ts';
+import type { CompletionSettings } from '../../../../extension/settings/settings.ts';
 import { CancellationTokenSource, inlineProviders, InlineCompletionTriggerKind } from '../../../support/vscode.ts';
 
 vi.mock('../../../../extension/completions/request.ts', () => ({ completionRequest: async () => ({}) }));
