@@ -3,9 +3,9 @@ import path from 'node:path';
 import { checkpointOptions, shippedModel } from '../../protocol/options-groups.ts';
 import type { OptionTable } from '../../protocol/options.ts';
 import { shown } from '../../protocol/shown.ts';
-import { modelOfExits } from '../recipes/exits-model.ts';
-import { lastUsed } from '../recipes/last-used.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
+import { modelOfExits } from '../recipes/opening/exits-model.ts';
+import { lastUsed } from '../recipes/at-hand/last-used.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import type { Context } from './context.ts';
 import { shorter } from './naming.ts';
 

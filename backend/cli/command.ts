@@ -11,7 +11,7 @@ import {
   type OptionTable,
 } from '../../protocol/options.ts';
 import { runInWorker } from '../worker/engine.ts';
-import { rememberUsed, type LastUsed } from '../recipes/last-used.ts';
+import { rememberUsed, type LastUsed } from '../recipes/at-hand/last-used.ts';
 import { chosenFiles } from './chosen.ts';
 import { mixedOrigin, readConfig } from './config.ts';
 import type { Context } from './context.ts';

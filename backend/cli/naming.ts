@@ -3,9 +3,9 @@ import path from 'node:path';
 import { shippedModel } from '../../protocol/options-groups.ts';
 import { optionTables } from '../../protocol/options.ts';
 import { quoted } from '../../protocol/shell-word.ts';
-import { firstPrompt } from '../recipes/first-prompt.ts';
+import { firstPrompt } from '../recipes/writing/first-prompt.ts';
 import { commandOf, thisInstallation } from '../recipes/installation.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import type { Advice, Naming } from './advice.ts';
 import type { Stream } from './terminal.ts';
 

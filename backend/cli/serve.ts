@@ -2,7 +2,7 @@
 import type { ServeOptions } from '../../protocol/options.ts';
 import type { ServedModel, ServeEvent } from '../../protocol/serving.ts';
 import { jsonLine, shown, shownRecord } from '../../protocol/shown.ts';
-import { lineOf } from '../server/log.ts';
+import { lineOf } from '../server/http/log.ts';
 import { startServing } from '../server/serve.ts';
 import type { Context } from './context.ts';
 import { openProgress } from './progress.ts';

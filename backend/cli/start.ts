@@ -9,10 +9,10 @@ import { parseOptions, type GenerateOptions, type TuneOptions } from '../../prot
 import { plural } from '../../protocol/plural.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { createEngine, runIn, runInWorker } from '../worker/engine.ts';
-import { scoresOfExits } from '../recipes/at-hand.ts';
+import { scoresOfExits } from '../recipes/at-hand/at-hand.ts';
 import { packageRoot } from '../recipes/installation.ts';
-import { rememberUsed } from '../recipes/last-used.ts';
-import { resolveModel, shippedExits } from '../recipes/shipped-model.ts';
+import { rememberUsed } from '../recipes/at-hand/last-used.ts';
+import { resolveModel, shippedExits } from '../recipes/at-hand/shipped-model.ts';
 import { afterStart, type FirstSpeeds } from './advice.ts';
 import type { Context } from './context.ts';
 import { showGenerate } from './generate.ts';

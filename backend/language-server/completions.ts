@@ -7,7 +7,7 @@ import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/com
 import { modelBase } from '../../protocol/models.ts';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import { ruleOf, type GenerationReport } from './generations.ts';
 
 export interface CompletionParams {

@@ -7,7 +7,7 @@ import { parseOptions, settingOrigin, type GenerateOptions } from '../../protoco
 import type { GenerateParams, GenerationEnd } from '../../protocol/server.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Engine } from '../worker/engine.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 
 export interface GenerationReport {
   readonly ready: (event: GenerateReadyEvent) => void;

@@ -4,7 +4,7 @@ import { parseOptions, settingOrigin } from '../../protocol/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { Engine } from '../worker/engine.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import type { Answering } from './models.ts';
 import { progressOf } from './run-texts.ts';
 

@@ -4,10 +4,10 @@ import * as protocol from '../../protocol/server.ts';
 import { localModel } from '../hub/hub.ts';
 import { hubChoices, searchHub } from '../hub/search.ts';
 import { cachedModels, placesHere } from '../hub/model-caches.ts';
-import { exitsOfBase } from '../recipes/catalogue.ts';
-import { modelHash } from '../recipes/model-hash.ts';
-import { modelHere } from '../recipes/model-location.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
+import { exitsOfBase } from '../recipes/at-hand/catalogue.ts';
+import { modelHash } from '../recipes/opening/model-hash.ts';
+import { modelHere } from '../recipes/opening/model-location.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import type { Incoming } from './incoming.ts';
 
 export interface Answering {

@@ -10,7 +10,7 @@ import {
   type InitializeResult,
 } from 'vscode-languageserver/node';
 import * as protocol from '../../protocol/server.ts';
-import { findExits, findModels, findStudies } from '../recipes/catalogue.ts';
+import { findExits, findModels, findStudies } from '../recipes/at-hand/catalogue.ts';
 import type { Engine } from '../worker/engine.ts';
 import * as annotations from './annotations.ts';
 import { answerDoctor } from './diagnosis.ts';

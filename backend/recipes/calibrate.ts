@@ -6,15 +6,15 @@ import { usualPromise } from '../../protocol/options-groups.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { placeOn } from '../devices/fallback.ts';
-import { closeAll, type Close } from './closing.ts';
-import { runtimeOptions } from './backbone.ts';
+import { closeAll, type Close } from './opening/closing.ts';
+import { runtimeOptions } from './opening/backbone.ts';
 import type { Running } from '../devices/fallback.ts';
-import { noTimeLimit } from '../evaluation/calibration-texts.ts';
-import { calibrateExits } from './calibrate-exits.ts';
-import { passPlace } from './kept-passes.ts';
-import { measuredText } from './measured-text.ts';
+import { noTimeLimit } from '../evaluation/calibration/calibration-texts.ts';
+import { calibrateExits } from './calibrating/calibrate-exits.ts';
+import { passPlace } from './opening/kept-passes.ts';
+import { measuredText } from './calibrating/measured-text.ts';
 import { readyEvent } from './reporting.ts';
-import { openWithTokenizer, readExits, withoutMemory } from './opened.ts';
+import { openWithTokenizer, readExits, withoutMemory } from './opening/opened.ts';
 import { findText, readText, windowsOf } from './text.ts';
 
 /**

@@ -14,8 +14,8 @@ import type { Session } from '../decoding/session.ts';
 import { gapPrompt, rememberingTokenizer } from '../data/gap-prompt.ts';
 import { repetitionEnd } from '../decoding/repetition.ts';
 import { generateReady } from './generate.ts';
-import { openGenerator, type Generator } from './generator.ts';
-import { placeEnd } from './place-end.ts';
+import { openGenerator, type Generator } from './opening/generator.ts';
+import { placeEnd } from './writing/place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
 /** @throws UserError for a model or checkpoint that cannot be used. When the signal fires, it ends with what is written so far. */

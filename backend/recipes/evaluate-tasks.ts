@@ -35,10 +35,10 @@ import { modelName, type Model } from '../model/open.ts';
 import { statOf } from '../system/files.ts';
 import { noExits, onlyExits, type ExitSet } from '../runtime/open.ts';
 import { positionsWithin } from '../runtime/staged-model.ts';
-import { closeAll, type Close } from './closing.ts';
-import { inStreamOrder, runtimeOptions } from './backbone.ts';
+import { closeAll, type Close } from './opening/closing.ts';
+import { inStreamOrder, runtimeOptions } from './opening/backbone.ts';
 import { readyEvent } from './reporting.ts';
-import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opened.ts';
+import { identify, openWithTokenizer, readExits, type OpenedExits, type OpenedModel } from './opening/opened.ts';
 
 /** A task of a set, with its prompt. */
 interface Put {

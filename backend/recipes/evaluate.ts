@@ -11,10 +11,10 @@ import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { noExits } from '../runtime/open.ts';
 import { featureSource } from '../features/features.ts';
-import { closeAll, type Close } from './closing.ts';
-import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './backbone.ts';
-import { identify, openWithTokenizer, readExits } from './opened.ts';
-import { measuredText } from './measured-text.ts';
+import { closeAll, type Close } from './opening/closing.ts';
+import { featureCache, inStreamOrder, lazyFeatureModel, scorers, windowOptions } from './opening/backbone.ts';
+import { identify, openWithTokenizer, readExits } from './opening/opened.ts';
+import { measuredText } from './calibrating/measured-text.ts';
 import { counting, readyEvent } from './reporting.ts';
 import { findText, readText, windowsOf } from './text.ts';
 

@@ -10,7 +10,7 @@ import { plainModel } from '../export/plain-model.ts';
 import { bytesBesideBlocks } from '../export/tensors.ts';
 import { writePlain } from '../export/write.ts';
 import { openModel } from '../model/open.ts';
-import { readExits } from './opened.ts';
+import { readExits } from './opening/opened.ts';
 
 /** @throws UserError for an exit that is no plain model, and whatever cannot be read or written. */
 export async function* exportExit(options: ExportOptions, signal: AbortSignal): AsyncGenerator<ExportEvent, void> {

@@ -14,13 +14,13 @@ import { decode, type DecodeRequest } from '../decoding/decode.ts';
 import { repetitionEnd } from '../decoding/repetition.ts';
 import type { SequenceOptions } from '../decoding/sequence.ts';
 import type { Session } from '../decoding/session.ts';
-import { explained, type WrittenText } from './explained.ts';
+import { explained, type WrittenText } from './writing/explained.ts';
 import { gapPrompt, withoutHealing } from '../data/gap-prompt.ts';
-import { openGenerator, type Generator } from './generator.ts';
+import { openGenerator, type Generator } from './opening/generator.ts';
 import { readyEvent } from './reporting.ts';
 import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
 import { trunkLength } from '../runtime/staged-model.ts';
-import { lineTokens, placeEnd } from './place-end.ts';
+import { lineTokens, placeEnd } from './writing/place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';
 
 /**

@@ -14,8 +14,8 @@ import { takeBack, type TakenBack } from '../export/taken-back.ts';
 import { statOf } from '../system/files.ts';
 import { openModel, type Model } from '../model/open.ts';
 import type { ExitSet } from '../runtime/open.ts';
-import { measureAgreement } from './agreement.ts';
-import { identify } from './opened.ts';
+import { measureAgreement } from './calibrating/agreement.ts';
+import { identify } from './opening/opened.ts';
 import { modelText } from './training/options.ts';
 
 /** @throws UserError for layers that the model does not have, a plain model of another base, and a folder that exists. */

@@ -4,7 +4,7 @@
  */
 import type { RecipeTable } from '../../protocol/jobs.ts';
 import { readInfo } from '../checkpoint/checkpoint.ts';
-import { locateModel } from './model-location.ts';
+import { locateModel } from './opening/model-location.ts';
 
 /** The model; it is not downloaded if its exits cannot be read. */
 const locate = (

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Phase, ProgressEvent, ReadyEvent } from '../../protocol/events.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { Model } from '../model/open.ts';
-import { inStreamOrder } from './backbone.ts';
+import { inStreamOrder } from './opening/backbone.ts';
 
 /** `exits`: in any order. `device`: its name. */
 export const readyEvent = (

@@ -5,9 +5,9 @@ import type { ServeOptions } from '../../protocol/options.ts';
 import type { RequestRecord, ServeEvent } from '../../protocol/serving.ts';
 import { servedGeneration, servedName } from '../recipes/serving/options.ts';
 import { createEngine, type Engine, type Job } from '../worker/engine.ts';
-import { resolveModel } from '../recipes/shipped-model.ts';
-import { listen } from './listen.ts';
-import { recordOf } from './log.ts';
+import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
+import { listen } from './http/listen.ts';
+import { recordOf } from './http/log.ts';
 import { openWriter } from './writer.ts';
 
 export interface RunningServer {

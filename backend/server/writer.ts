@@ -15,11 +15,11 @@ import type {
   WriteRequest,
 } from '../../protocol/serving.ts';
 import type { Job } from '../worker/engine.ts';
-import { newAdmission, type AdmissionLimits } from './admission.ts';
-import { refusal } from './failures.ts';
+import { newAdmission, type AdmissionLimits } from './http/admission.ts';
+import { refusal } from './http/failures.ts';
 import { newMailbox } from './mailbox.ts';
-import { newCounts, type Counts } from './metrics.ts';
-import { count, type Tally } from './tally.ts';
+import { newCounts, type Counts } from './http/metrics.ts';
+import { count, type Tally } from './http/tally.ts';
 import { newWritingTexts, type WritingText } from './writing-texts.ts';
 
 /** The client of a request, its contents, and its deadline. */

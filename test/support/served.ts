@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createCheckpoint } from '../../backend/checkpoint/writer.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
-import { identify } from '../../backend/recipes/opened.ts';
+import { identify } from '../../backend/recipes/opening/opened.ts';
 import { startServing, type RunningServer } from '../../backend/server/serve.ts';
 import { parseOptions } from '../../protocol/options.ts';
 import type { RequestRecord } from '../../protocol/serving.ts';

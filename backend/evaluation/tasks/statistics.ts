@@ -1,7 +1,7 @@
 /** Paired comparisons of two ways of decoding on the same tasks. Pure; knows no model. */
 import type { Verdict } from '../../../protocol/tasks.ts';
 import { seededRandom } from '../../decoding/random.ts';
-import { binomialTail } from '../promise.ts';
+import { binomialTail } from '../calibration/promise.ts';
 import type { Timed } from '../side-by-side.ts';
 
 export interface Interval {

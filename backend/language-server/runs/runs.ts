@@ -8,7 +8,7 @@ import * as clocks from '../../../protocol/run-clock.ts';
 import type { RecipeOptions, RunEvent, RunSummary } from '../../../protocol/server.ts';
 import { absolutePatterns } from '../../data/documents.ts';
 import type { Engine } from '../../worker/engine.ts';
-import { resolveModel } from '../../recipes/shipped-model.ts';
+import { resolveModel } from '../../recipes/at-hand/shipped-model.ts';
 import { openLedger, type Ledger, type LedgerOptions } from './ledger.ts';
 import { ended, hasWork, newLive, withClock, type Live, type Outcome } from './live.ts';
 import { isOrphaned, type RunStore } from './store.ts';

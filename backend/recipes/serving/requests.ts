@@ -11,7 +11,7 @@ import { changesLogits, type SamplingOptions } from '../../decoding/sampler.ts';
 import { draftingFrom, sequenceOptions } from '../../decoding/sequence-options.ts';
 import type { Model } from '../../model/open.ts';
 import type { Grammars } from './grammars.ts';
-import type { Generator } from '../generator.ts';
+import type { Generator } from '../opening/generator.ts';
 import { encodePrompt, type PlainPrompt } from './texts.ts';
 
 /** A text to be written, and its client. */

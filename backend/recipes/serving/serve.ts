@@ -19,9 +19,9 @@ import type {
 import type { Steps } from '../../data/steps.ts';
 import { checkPrompt } from '../../decoding/check-prompt.ts';
 import { exitId } from '../../exits/spec.ts';
-import { inStreamOrder } from '../backbone.ts';
+import { inStreamOrder } from '../opening/backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
-import { openGenerator, type Generator } from '../generator.ts';
+import { openGenerator, type Generator } from '../opening/generator.ts';
 import { modeWarning, promptLayerOf } from '../../decoding/mode.ts';
 import { stoppingAt } from '../../decoding/prompt-exit.ts';
 import { sequenceOptions } from '../../decoding/sequence-options.ts';

@@ -2,7 +2,7 @@
 import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
-import { locateModel } from '../model-location.ts';
+import { locateModel } from '../opening/model-location.ts';
 import { findText } from '../text.ts';
 
 /** @throws as the recipe that runs, and UserError `busy` if a job of PyTorch is still under way in the folder of a run here. */
@@ -21,7 +21,7 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   // A resumed run knows its own model, unless another path is given.
   const isOwn = earlier !== null && isAnyModel && isCheckpoint(earlier);
   const model = isOwn
-    ? await (await import('../exits-model.ts')).modelOfExits(earlier, signal)
+    ? await (await import('../opening/exits-model.ts')).modelOfExits(earlier, signal)
     : yield* locateModel(named, signal, () => void (options.resume || findText(options.data)));
   const out = options.resume ? earlier : (options.out ?? defaultDirectory(named));
   const { keepLean, requireState } = await import('./lean.ts');
@@ -40,7 +40,7 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   try {
     const events = run(placed, signal);
     const written = options.tensorboard && out !== null;
-    yield* written ? (await import('../tensorboard.ts')).forTensorboard(events, out) : events;
+    yield* written ? (await import('./tensorboard.ts')).forTensorboard(events, out) : events;
     if (out !== null && !signal.aborted) yield* keepLean(out, options.keepState);
   } catch (error) {
     // A job that Slurm has still learns what it can.

@@ -24,7 +24,7 @@ import { cardTag } from '../../formats/our-folders.ts';
 import type { TensorInfo, TensorSource } from '../../formats/tensor-source.ts';
 import { openModel, type Model } from '../../model/open.ts';
 import { isMixture } from '../../model/spec.ts';
-import { identify } from '../opened.ts';
+import { identify } from '../opening/opened.ts';
 
 /** The model that a run trains further: the one that is named, else that of the exits with which it begins. */
 export function modelToContinue({ continuePretraining, model, resume }: TuneOptions): string {

@@ -23,15 +23,15 @@ import { findPython } from '../../cluster/python.ts';
 import type { FinishedEvent } from '../../cluster/reported.ts';
 import { statOf, writeFileAtomically } from '../../system/files.ts';
 import { requireTrainable } from '../../cluster/trainable.ts';
-import { inStreamOrder } from '../backbone.ts';
+import { inStreamOrder } from '../opening/backbone.ts';
 import { readyEvent } from '../reporting.ts';
 import { exitsToContinue, isContinued, publish, requireReplicas, requireRoom } from './continued.ts';
-import { continuedText } from '../measured-text.ts';
-import { identify, openWithTokenizer } from '../opened.ts';
+import { continuedText } from '../calibrating/measured-text.ts';
+import { identify, openWithTokenizer } from '../opening/opened.ts';
 import { findText, readText, windowsOf } from '../text.ts';
-import { inspectRemote, sourcesFolder, type Remote } from '../remote.ts';
-import { warnUncalibrated } from '../calibrate-short.ts';
-import { untilLate } from '../deadline.ts';
+import { inspectRemote, sourcesFolder, type Remote } from './remote.ts';
+import { warnUncalibrated } from '../calibrating/calibrate-short.ts';
+import { untilLate } from './deadline.ts';
 import {
   otherText,
   settingOf,

@@ -14,7 +14,7 @@ import { jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../..
 import { infoFile } from '../../formats/our-folders.ts';
 import { modelName } from '../../model/open.ts';
 import { statOf } from '../../system/files.ts';
-import { withSplitSeed } from '../measured-text.ts';
+import { withSplitSeed } from '../calibrating/measured-text.ts';
 
 /** What belongs to one sitting and is not written. */
 const unwritten = ['out', 'resume', 'on', 'mesh', 'modelThere', 'plan', 'tensorboard'] as const;

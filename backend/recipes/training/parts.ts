@@ -22,13 +22,20 @@ import { requireSameBase, type BaseModel } from '../../checkpoint/checkpoint.ts'
 import type { ModelNumbers } from '../../checkpoint/state.ts';
 import type { FeatureCache } from '../../features/cache.ts';
 import { featureSource, type FeatureSource, type FinalNorm, type Windows } from '../../features/features.ts';
-import { featureCache, inStreamOrder, lazyFeatureModel, lazyTeacher, scorers, windowOptions } from '../backbone.ts';
+import {
+  featureCache,
+  inStreamOrder,
+  lazyFeatureModel,
+  lazyTeacher,
+  scorers,
+  windowOptions,
+} from '../opening/backbone.ts';
 import type { Running } from '../../devices/fallback.ts';
 import type { TunePlan } from '../../tuning/plan.ts';
 import { rememberedTeaching } from '../../tuning/step-teacher.ts';
 import type { Teach } from '../../tuning/types.ts';
 import { planSitting, type CalibrationTime, type Step } from './plan.ts';
-import { identify, openWithTokenizer } from '../opened.ts';
+import { identify, openWithTokenizer } from '../opening/opened.ts';
 import { counting, readyEvent } from '../reporting.ts';
 import type { Earlier, Sitting } from './training-run.ts';
 import { findText, frequentTokens, readText, windowsOf } from '../text.ts';

@@ -25,12 +25,12 @@ import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/sche
 import { train, type TrainerParts, type TrainerSettings } from '../../tuning/trainer.ts';
 import { finalId, wholeBytes } from '../../tuning/whole-graph.ts';
 import { createWholeStep, type WindowBatch } from '../../tuning/whole-step.ts';
-import { windowOptions } from '../backbone.ts';
+import { windowOptions } from '../opening/backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
-import { continuedText } from '../measured-text.ts';
-import { identify, openWithTokenizer } from '../opened.ts';
+import { continuedText } from '../calibrating/measured-text.ts';
+import { identify, openWithTokenizer } from '../opening/opened.ts';
 import { findText, readText, windowsOf } from '../text.ts';
-import { warnUncalibrated } from '../calibrate-short.ts';
+import { warnUncalibrated } from '../calibrating/calibrate-short.ts';
 import { readyEvent } from '../reporting.ts';
 import {
   claimFolder,

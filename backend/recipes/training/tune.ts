@@ -16,7 +16,7 @@ import { improvedExits, meanLoss, parametersOf, withImproved } from '../../tunin
 import { hasTime } from '../../tuning/pace.ts';
 import { train, type TrainerResult, type TrainerSettings } from '../../tuning/trainer.ts';
 import { openPlacedStep, type PlacedStep } from '../../tuning/trainer-step.ts';
-import { calibrateShort, warnUncalibrated } from '../calibrate-short.ts';
+import { calibrateShort, warnUncalibrated } from '../calibrating/calibrate-short.ts';
 import { fitExits, plainExits, type Fitted } from './initial-values.ts';
 import {
   claimFolder,

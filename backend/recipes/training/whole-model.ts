@@ -19,7 +19,7 @@ import { parameterPlaces, type ParameterPlace } from '../../model/sources.ts';
 import { finalCut } from '../../model/spec.ts';
 import { takeParameter, type StoredValues } from '../../model/stored-values.ts';
 import type { Keeping } from '../../tuning/best.ts';
-import { lazyFeatureModel, scorers } from '../backbone.ts';
+import { lazyFeatureModel, scorers } from '../opening/backbone.ts';
 import type { Running } from '../../devices/fallback.ts';
 
 export interface Whole {

@@ -10,7 +10,7 @@ import {
 } from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { compareCuts, cutName, finalCut, type Cut } from '../../../backend/model/spec.ts';
-import { windowOptions } from '../../../backend/recipes/backbone.ts';
+import { windowOptions } from '../../../backend/recipes/opening/backbone.ts';
 import { openFeatureModel, openTeacher } from '../../../backend/runtime/open.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import { normState } from '../../../backend/features/features.ts';

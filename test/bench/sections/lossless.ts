@@ -7,7 +7,7 @@ import type { DraftOptions } from '../../../backend/decoding/block.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { readExits } from '../../../backend/recipes/opened.ts';
+import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { parseOptions } from '../../../protocol/options.ts';

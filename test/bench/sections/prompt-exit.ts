@@ -2,10 +2,10 @@
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { stoppingAt } from '../../../backend/decoding/prompt-exit.ts';
-import { promptRegret, regretsBehind } from '../../../backend/evaluation/prompts.ts';
+import { promptRegret, regretsBehind } from '../../../backend/evaluation/calibration/prompts.ts';
 import { mean } from '../../../backend/evaluation/tasks/statistics.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { readExits } from '../../../backend/recipes/opened.ts';
+import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { typescriptText } from '../material.ts';

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { closeGenerators } from '../../../backend/recipes/generator.ts';
+import { closeGenerators } from '../../../backend/recipes/opening/generator.ts';
 import { startServing } from '../../../backend/server/serve.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { alternate, timed, type Measurement } from '../measure.ts';

@@ -7,7 +7,7 @@ import { readMemories, readMemoryErrors, writeMemories } from '../../../backend/
 import { memoryFile } from '../../../backend/formats/our-folders.ts';
 import { copiedMemory, damageBy } from '../../../backend/exits/memory.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { withoutMemory } from '../../../backend/recipes/opened.ts';
+import { withoutMemory } from '../../../backend/recipes/opening/opened.ts';
 import { tinyModel } from '../../support/models.ts';
 
 const model = tinyModel();

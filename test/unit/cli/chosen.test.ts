@@ -9,7 +9,7 @@ import { failingInTheEnd, notingUsed } from '../../../backend/cli/command.ts';
 import { tunedFiles } from '../../../backend/cli/commands.ts';
 import { failedTrials } from '../../../backend/cli/sweep.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
-import { rememberUsed } from '../../../backend/recipes/last-used.ts';
+import { rememberUsed } from '../../../backend/recipes/at-hand/last-used.ts';
 import type { SweepEvent, TuneEvent } from '../../../protocol/events.ts';
 import { optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
 import { bundled } from '../../support/bundled.ts';

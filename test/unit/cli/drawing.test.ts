@@ -8,7 +8,7 @@ import { showJson } from '../../../backend/cli/json.ts';
 import { openStatus } from '../../../backend/cli/status.ts';
 import { duration, figures, table } from '../../../backend/cli/table.ts';
 import { showTune } from '../../../backend/cli/tune.ts';
-import { resolveModel } from '../../../backend/recipes/shipped-model.ts';
+import { resolveModel } from '../../../backend/recipes/at-hand/shipped-model.ts';
 import type { CalibrateEvent, ExitScore, GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { openScreen, plain, stream, visible } from './screen.ts';
 

@@ -4,9 +4,9 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { listCommand, listText } from '../../../backend/cli/list.ts';
-import type { ExitsAtHand } from '../../../backend/recipes/at-hand.ts';
+import type { ExitsAtHand } from '../../../backend/recipes/at-hand/at-hand.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
-import { rememberUsed } from '../../../backend/recipes/last-used.ts';
+import { rememberUsed } from '../../../backend/recipes/at-hand/last-used.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openScreen, visible } from './screen.ts';
 

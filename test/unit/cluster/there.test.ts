@@ -9,7 +9,7 @@ import { describeError, type UserError } from '../../../protocol/errors.ts';
 import { meshText } from '../../../protocol/options-place.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { inspectRemote, type Remote } from '../../../backend/recipes/remote.ts';
+import { inspectRemote, type Remote } from '../../../backend/recipes/training/remote.ts';
 import { fixtures } from '../../support/golden.ts';
 
 const tiny = path.join(fixtures, 'tiny/llama-untied');

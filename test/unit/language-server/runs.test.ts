@@ -16,7 +16,7 @@ import { identityOf } from '../../../backend/system/processes.ts';
 import { isOrphaned, runStore, type RunRecord } from '../../../backend/language-server/runs/store.ts';
 import { snapshotText } from '../../../backend/language-server/runs/snapshot.ts';
 import { createRuns, type Runs } from '../../../backend/language-server/runs/runs.ts';
-import { resolveModel } from '../../../backend/recipes/shipped-model.ts';
+import { resolveModel } from '../../../backend/recipes/at-hand/shipped-model.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { shippedModel } from '../../../protocol/options-groups.ts';
 import { doneShare, secondsLeft } from '../../../protocol/run-clock.ts';

@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it, vi } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { complete } from '../../../backend/recipes/complete.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
-import { closeGenerators, openGenerator } from '../../../backend/recipes/generator.ts';
+import { closeGenerators, openGenerator } from '../../../backend/recipes/opening/generator.ts';
 import type { CompleteEvent } from '../../../protocol/events.ts';
 import type { CompletionLimits } from '../../../protocol/completion.ts';
 import { parseOptions } from '../../../protocol/options.ts';

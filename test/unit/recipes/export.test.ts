@@ -10,7 +10,7 @@ import { bytesOf } from '../../../backend/formats/safetensors.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { exportExit } from '../../../backend/recipes/export.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
-import { identify, readExits, type OpenedExits } from '../../../backend/recipes/opened.ts';
+import { identify, readExits, type OpenedExits } from '../../../backend/recipes/opening/opened.ts';
 import type { ExportEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { shippedModel } from '../../support/golden.ts';

@@ -4,8 +4,8 @@ import type { GenerateEvent } from '../../../protocol/events.ts';
 import type { Gap } from '../../../protocol/completion.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import { generate, timesFullDepth } from '../../../backend/recipes/generate.ts';
-import { closeGenerators } from '../../../backend/recipes/generator.ts';
-import { lineTokens } from '../../../backend/recipes/place-end.ts';
+import { closeGenerators } from '../../../backend/recipes/opening/generator.ts';
+import { lineTokens } from '../../../backend/recipes/writing/place-end.ts';
 import { shippedModel } from '../../support/golden.ts';
 
 afterAll(closeGenerators);

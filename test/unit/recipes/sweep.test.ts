@@ -10,7 +10,7 @@ import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { report } from '../../../backend/recipes/report.ts';
 import { sweep } from '../../../backend/recipes/sweep.ts';
-import { forTensorboard } from '../../../backend/recipes/tensorboard.ts';
+import { forTensorboard } from '../../../backend/recipes/training/tensorboard.ts';
 import { tinyModel } from '../../distributed/ranks.ts';
 import { shippedModel } from '../../support/golden.ts';
 

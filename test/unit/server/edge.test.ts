@@ -1,12 +1,12 @@
 /** What is refused at the edge of the server, before a model is asked anything. */
 import { request } from 'node:http';
-import { newTally } from '../../../backend/server/tally.ts';
+import { newTally } from '../../../backend/server/http/tally.ts';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { isLoopback } from '../../../backend/server/guards.ts';
-import { listen, type OpenServer, type ServerSettings } from '../../../backend/server/listen.ts';
-import { newNestingMeter } from '../../../backend/server/nesting.ts';
+import { isLoopback } from '../../../backend/server/http/guards.ts';
+import { listen, type OpenServer, type ServerSettings } from '../../../backend/server/http/listen.ts';
+import { newNestingMeter } from '../../../backend/server/http/nesting.ts';
 import { openWriter, type Writer } from '../../../backend/server/writer.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { ServedModel, ServeEvent, ServeMessage } from '../../../protocol/serving.ts';

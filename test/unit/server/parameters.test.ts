@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
-import { openStream, type StreamFormat } from '../../../backend/server/stream.ts';
+import { openStream, type StreamFormat } from '../../../backend/server/http/stream.ts';
 import { clientOf, servedFiles, serveHere } from '../../support/served.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));

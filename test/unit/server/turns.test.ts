@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, expect, test } from 'vitest';
-import { closeGenerators } from '../../../backend/recipes/generator.ts';
+import { closeGenerators } from '../../../backend/recipes/opening/generator.ts';
 import { clientOf, metric, servedFiles, serveHere, type Answer, type TestServer } from '../../support/served.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'early-exit-'));

@@ -21,7 +21,7 @@ import {
 } from '../../../backend/system/files.ts';
 import { openSafetensors } from '../../../backend/formats/safetensors.ts';
 import { isWritten } from '../../../backend/formats/our-folders.ts';
-import { exitsOfBase, findExits } from '../../../backend/recipes/catalogue.ts';
+import { exitsOfBase, findExits } from '../../../backend/recipes/at-hand/catalogue.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 

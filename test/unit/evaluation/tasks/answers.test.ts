@@ -6,7 +6,7 @@ import { writeAnswer } from '../../../../backend/evaluation/tasks/answers.ts';
 import { askFor } from '../../../../backend/evaluation/tasks/ask.ts';
 import type { Task } from '../../../../backend/evaluation/tasks/task.ts';
 import type { Way } from '../../../../backend/evaluation/tasks/ways.ts';
-import { openWithTokenizer } from '../../../../backend/recipes/opened.ts';
+import { openWithTokenizer } from '../../../../backend/recipes/opening/opened.ts';
 import { shippedModel } from '../../../support/golden.ts';
 
 const { model, tokenizer } = openWithTokenizer(shippedModel);

@@ -4,7 +4,7 @@ import { loadTokenizer, type Tokenizer } from '../../../../backend/data/tokenize
 import { firstEnd } from '../../../../backend/decoding/text.ts';
 import { askFor, type TaskPrompt } from '../../../../backend/evaluation/tasks/ask.ts';
 import type { Task, TaskForm } from '../../../../backend/evaluation/tasks/task.ts';
-import { openWithTokenizer } from '../../../../backend/recipes/opened.ts';
+import { openWithTokenizer } from '../../../../backend/recipes/opening/opened.ts';
 import { shippedModel } from '../../../support/golden.ts';
 import { sentencePieceFile } from '../../data/fixtures.ts';
 import { temporaryFolder } from '../../formats/fixtures.ts';

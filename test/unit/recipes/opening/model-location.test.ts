@@ -1,0 +1,42 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { recipes } from '../../../../backend/recipes/index.ts';
+import { locateModel } from '../../../../backend/recipes/opening/model-location.ts';
+import { parseOptions } from '../../../../protocol/options.ts';
+import { temporaryFolder } from '../../formats/fixtures.ts';
+
+const never = new AbortController().signal;
+
+afterEach(() => vi.unstubAllEnvs());
+
+describe('locateModel', () => {
+  it('takes a path that exists as it is, without a word', async () => {
+    const folder = temporaryFolder();
+    expect(await locateModel(folder, never).next()).toEqual({ done: true, value: folder });
+  });
+
+  it('refuses what is neither a path nor a hub id', async () => {
+    await expect(locateModel('./none', never).next()).rejects.toMatchObject({ name: 'UserError', code: 'not-found' });
+  });
+});
+
+describe('recipes', () => {
+  it('ask the hub for a model that is no path, and stop when cancelled', async () => {
+    const requests: string[] = [];
+    const controller = new AbortController();
+    // Takes the request and never answers.
+    const hub = createServer((request) => {
+      requests.push(request.url ?? '');
+      controller.abort();
+    });
+    await new Promise<void>((resolve) => hub.listen(0, '127.0.0.1', resolve));
+    vi.stubEnv('HF_ENDPOINT', `http://127.0.0.1:${(hub.address() as AddressInfo).port}`);
+    vi.stubEnv('EARLY_EXIT_CACHE', temporaryFolder());
+    const options = parseOptions('generate', { model: 'owner/name', prompt: ['a'] });
+    await expect(recipes.generate(options, controller.signal).next()).rejects.toMatchObject({ code: 'cancelled' });
+    expect(requests[0]).toMatch(/^\/api\/models\/owner\/name\/revision\/main\b/);
+    hub.closeAllConnections();
+    hub.close();
+  });
+});
