@@ -1,5 +1,5 @@
 /** From the value at an exit's cut to its logits, over `Ops`: one description for training, inference and export. */
-import { capLogits, decoderLayer, headState, openCut, settle } from '../model/layer.ts';
+import { decoderLayer, headState, openCut, settle } from '../model/layer.ts';
 import type { Ops } from '../model/ops.ts';
 import { denseLayer, type ModelSpec } from '../model/spec.ts';
 import { architectures, exitCut, hasBranch } from './architectures.ts';
@@ -20,10 +20,6 @@ export const exitState = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value
 /** Path of the head an exit reads with: its own `[classes, hidden]` (a shortlist's last class is *defer*), or the model's. */
 export const headPath = (exit: ExitSpec): string =>
   exit.head.kind === 'shared' ? 'lm_head' : `${exitPath(exit)}.head`;
-
-/** The exit's logits `[batch, tokens, classes]`. */
-export const exitLogits = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>
-  capLogits(ops, spec, ops.linear(exitState(ops, spec, exit, value), headPath(exit)));
 
 /** As `exitState`, from the stream behind the exit's branch if it has one. */
 export const stateBehind = <T>(ops: Ops<T>, spec: ModelSpec, exit: ExitSpec, value: T): T =>

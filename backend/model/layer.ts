@@ -184,9 +184,5 @@ export const headState = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
 export const finalState = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
   headState(ops, spec, ops.norm(x, 'norm', spec.norm));
 
-/** The model's own logits from the stream after the last layer: `[batch, tokens, vocabulary]`. */
-export const finalLogits = <T>(ops: Ops<T>, spec: ModelSpec, x: T): T =>
-  capLogits(ops, spec, ops.linear(finalState(ops, spec, x), 'lm_head'));
-
 export const capLogits = <T>(ops: Ops<T>, spec: ModelSpec, logits: T): T =>
   spec.finalSoftcap === null ? logits : ops.softcap(logits, spec.finalSoftcap);

@@ -10,7 +10,7 @@ import { tensorOps } from '../../backend/autodiff/ops.ts';
 import { openCheckpoint, type Checkpoint } from '../../backend/checkpoint/checkpoint.ts';
 import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/reported.ts';
 import { planOn, type PlannedRun } from '../../backend/cluster/plan.ts';
-import { exitLogits } from '../../backend/exits/forward.ts';
+import { exitLogits } from '../support/logits.ts';
 import { frozenParameters } from '../../backend/exits/parameters.ts';
 import { exitCut } from '../../backend/exits/architectures.ts';
 import { exitId, type ExitSpec } from '../../backend/exits/spec.ts';

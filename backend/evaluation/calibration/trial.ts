@@ -2,14 +2,13 @@
 import type { Figure } from '../../../protocol/brought.ts';
 import { parseOptions } from '../../../protocol/options.ts';
 import type { Calibration } from '../../checkpoint/checkpoint.ts';
-import { gatesOf } from '../../checkpoint/gates.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import type { BatchRequest } from '../../decoding/batch.ts';
 import type { DecodeRequest } from '../../decoding/decode.ts';
 import { textDrafts } from '../../decoding/draft.ts';
 import type { Gate } from '../../decoding/gate.ts';
-import { hintsOf, type HintWeights } from '../../decoding/hints.ts';
-import { trustOfCalibration, type TrustByExit } from '../../decoding/trust.ts';
+import type { HintWeights } from '../../decoding/hints.ts';
+import type { TrustByExit } from '../../decoding/trust.ts';
 import { greedy } from '../../decoding/sampler.ts';
 import { newPace, type PassTable } from '../../decoding/pace.ts';
 import { judgedTokens } from '../../decoding/probation.ts';
@@ -53,16 +52,6 @@ export interface Candidate {
   /** Whether exits were calibrated on chats: see `SequenceOptions.learnedAnswers`. */
   readonly learnedAnswers: boolean;
 }
-
-/** The one that a calibration has kept. */
-export const keptBy = (calibration: Calibration): Candidate => ({
-  thresholds: calibration.thresholds,
-  gates: gatesOf(calibration),
-  hints: hintsOf(calibration),
-  trust: trustOfCalibration(calibration),
-  remembers: calibration.deferred === 'memory',
-  learnedAnswers: calibration.learnedAnswers ?? false,
-});
 
 /** The exits at which its tokens leave. */
 export const usedBy = ({ thresholds, trust }: Pick<Candidate, 'thresholds' | 'trust'>): string[] => [

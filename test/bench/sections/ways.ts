@@ -6,7 +6,8 @@ import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.t
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
-import { keptBy, leavingBy } from '../../../backend/evaluation/calibration/trial.ts';
+import { leavingBy } from '../../../backend/evaluation/calibration/trial.ts';
+import { keptBy } from '../kept.ts';
 import type { Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';

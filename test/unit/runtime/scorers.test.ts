@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { tensorOps } from '../../../backend/autodiff/ops.ts';
-import { exitLogits } from '../../../backend/exits/forward.ts';
+import { exitLogits } from '../../support/logits.ts';
 import { exitParameters, frozenParameters } from '../../../backend/exits/parameters.ts';
 import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import type { Model } from '../../../backend/model/open.ts';
