@@ -1,14 +1,13 @@
 /** The Loss Curves panel: hands runs and their points to the webview, carries out what its buttons ask. */
 import * as vscode from 'vscode';
 import type { JobOutcome } from '../../protocol/server.ts';
-import { readViewMessage, type HostMessage, type ViewMessage } from '../../protocol/webview.ts';
+import type { HostMessage, ViewMessage } from '../../protocol/webview.ts';
 import type { Backend } from '../backend/backend.ts';
 import { commandId } from '../commands.ts';
 import { sweepOf } from './curve-points.ts';
 import { createCurvesFeed } from './curves-feed.ts';
-import { showFailure } from '../messages.ts';
 import type { Runs } from '../runs/runs.ts';
-import { panelIcon, webviewOptions, webviewPage } from './webview-page.ts';
+import { createViewPanel } from './view-panel.ts';
 
 export interface CurvesPanel {
   /** Opens or reveals the panel; if a run is named, it is in front. */
@@ -27,16 +26,12 @@ export function createCurvesPanel(
   runs: Runs,
   subscriptions: vscode.Disposable[],
 ): CurvesPanel {
-  let panel: vscode.WebviewPanel | null = null;
-  let isReady = false;
   let front: string | null = null;
   const filled = new vscode.EventEmitter<void>();
   /** Calibrations behind the end of their run, which has no event of them. */
   const told = new Map<string, HostMessage>();
 
-  const post = (message: HostMessage): void => {
-    if (isReady) void panel?.webview.postMessage(message);
-  };
+  const post = (message: HostMessage): void => view.post(message);
   const feed = createCurvesFeed(backend, runs, post, subscriptions);
 
   let isFilling = false;
@@ -54,90 +49,43 @@ export function createCurvesPanel(
     }
   };
 
-  const receive = async (message: ViewMessage): Promise<void> => {
-    switch (message.type) {
-      case 'ready':
-        isReady = true;
-        return fill();
-      case 'tune':
-        return vscode.commands.executeCommand(commandId('tune'));
-      case 'pause':
-      case 'resume':
-      case 'stop':
-        await runs[message.type](message.run);
-        return;
-      case 'calibrate':
-        return vscode.commands.executeCommand(commandId('calibrate'), runs.find(message.run));
-      case 'export':
-        return saveExport(message);
-      case 'failed':
-        backend.log.error(`Loss Curves: ${message.message}`);
-        return;
-      case 'reveal':
-      case 'open':
-      case 'look':
-      case 'install':
-      case 'logs':
-      case 'restart':
-      case 'copy':
-        return;
-    }
-  };
-
-  const adopt = (adopted: vscode.WebviewPanel): void => {
-    panel?.dispose();
-    panel = adopted;
-    isReady = false;
-    adopted.webview.options = webviewOptions(context.extensionUri);
-    adopted.iconPath = panelIcon(context.extensionUri);
-    adopted.webview.onDidReceiveMessage((value: unknown) => {
-      const message = readViewMessage(value);
-      if (message) void receive(message).catch((error: unknown) => showFailure({ backend }, error));
-      else backend.log.warn(`Loss Curves sent something unknown: ${JSON.stringify(value)}`);
-    });
-    adopted.onDidDispose(() => {
-      if (panel !== adopted) return;
-      panel = null;
-      isReady = false;
-    });
-    const title = vscode.l10n.t('Loss Curves');
-    adopted.webview.html = webviewPage(adopted.webview, context.extensionUri, 'curves', title);
-  };
+  const spec = { name: 'curves', title: vscode.l10n.t('Loss Curves'), column: vscode.ViewColumn.Beside } as const;
+  const view = createViewPanel(context, backend, spec, {
+    ready: fill,
+    tune: () => vscode.commands.executeCommand(commandId('tune')),
+    pause: ({ run }) => runs.pause(run),
+    resume: ({ run }) => runs.resume(run),
+    stop: ({ run }) => runs.stop(run),
+    calibrate: ({ run }) => vscode.commands.executeCommand(commandId('calibrate'), runs.find(run)),
+    export: saveExport,
+  });
 
   subscriptions.push(
     filled,
     runs.onChange(() => feed.soon()),
     // A backend that comes back has the events that the view lacks.
     backend.onReady(() => {
-      if (isReady && panel?.visible && !isFilling) fill().catch((error: unknown) => backend.log.warn(String(error)));
+      if (view.isReady && !isFilling) fill().catch((error: unknown) => backend.log.warn(String(error)));
     }),
     runs.onEvent((event) => {
       if (event.event.type === 'calibrated') told.delete(event.id);
-      if (isReady) feed.take(event);
+      if (view.isReady) feed.take(event);
     }),
     vscode.window.registerWebviewPanelSerializer(CURVES_VIEW, {
-      deserializeWebviewPanel: async (restored) => adopt(restored),
+      deserializeWebviewPanel: async (restored) => view.adopt(restored),
     }),
   );
 
   return {
     async show(run) {
       front = run ?? front;
-      if (panel) {
-        // One that is hidden is filled again when it is revealed, and shows it then.
-        const isHidden = !isReady || !panel.visible;
-        panel.reveal();
-        if (isHidden || front === null) return;
+      // A page that is hidden is filled again when it is revealed, and shows the run then.
+      if (view.isReady && front !== null) {
         feed.runs();
         post({ type: 'show', run: front });
         front = null;
-        return;
       }
-      adopt(
-        vscode.window.createWebviewPanel(CURVES_VIEW, vscode.l10n.t('Loss Curves'), vscode.ViewColumn.Beside, {
-          ...webviewOptions(context.extensionUri),
-        }),
-      );
+      view.show();
     },
     tell(run, outcomes) {
       const message = sweepOf(run, outcomes);

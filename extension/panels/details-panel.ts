@@ -2,12 +2,11 @@
 import * as vscode from 'vscode';
 import { serialiseTrace, type Trace } from '../../protocol/exittrace.ts';
 import { parseTrace } from '../../protocol/trace-reading.ts';
-import { readViewMessage, type HostMessage } from '../../protocol/webview.ts';
+import type { HostMessage } from '../../protocol/webview.ts';
 import type { Backend } from '../backend/backend.ts';
 import { tokenSpan, type GeneratedText } from '../generation/generated-text.ts';
 import type { Generations } from '../generation/generations.ts';
-import { showFailure } from '../messages.ts';
-import { panelIcon, webviewOptions, webviewPage } from './webview-page.ts';
+import { createViewPanel } from './view-panel.ts';
 
 /** The generation whose text is in an editor, or the trace's own file. */
 export type TraceOrigin = { readonly generation: string } | { readonly file: vscode.Uri };
@@ -24,19 +23,16 @@ export function createDetailsPanel(
   backend: Backend,
   generations: Generations,
 ): DetailsPanel {
-  let panel: vscode.WebviewPanel | null = null;
-  let isReady = false;
   let shown: Extract<HostMessage, { type: 'trace' }> | null = null;
   let origin: TraceOrigin | null = null;
   const generatedNow = (): GeneratedText | undefined =>
     origin && 'generation' in origin ? generations.find(origin.generation) : undefined;
   const onShown = new vscode.EventEmitter<void>();
 
-  const post = (message: HostMessage): void => void panel?.webview.postMessage(message);
   /** Selects the token only once: a page that is made anew, as when its tab is shown again, has a selection of its own. */
   const postShown = (): void => {
-    if (!isReady || !shown) return;
-    post(shown);
+    if (!view.isReady || !shown) return;
+    view.post(shown);
     shown = { ...shown, token: null };
   };
 
@@ -57,51 +53,33 @@ export function createDetailsPanel(
     await vscode.window.showTextDocument(document);
   };
 
-  const open = (): vscode.WebviewPanel => {
-    const opened = vscode.window.createWebviewPanel(
-      'earlyExit.details',
-      vscode.l10n.t('Trace Details'),
-      { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true },
-      webviewOptions(context.extensionUri),
-    );
-    opened.iconPath = panelIcon(context.extensionUri);
-    opened.webview.onDidReceiveMessage((value: unknown) => {
-      const message = readViewMessage(value);
-      if (message?.type === 'ready') {
-        isReady = true;
-        postShown();
-        onShown.fire();
-      } else if (message?.type === 'reveal')
-        reveal(message.token).catch((error: unknown) => showFailure({ backend }, error));
-      else if (message?.type === 'open' && shown)
-        save(shown.trace).catch((error: unknown) => showFailure({ backend }, error));
-      else if (message?.type === 'failed') backend.log.error(`Trace Details: ${message.message}`);
-    });
-    opened.onDidDispose(() => {
-      panel = null;
-      isReady = false;
-    });
-    const title = vscode.l10n.t('Trace Details');
-    opened.webview.html = webviewPage(opened.webview, context.extensionUri, 'details', title);
-    return opened;
-  };
+  const title = vscode.l10n.t('Trace Details');
+  const spec = { name: 'details', title, column: vscode.ViewColumn.Beside, preserveFocus: true } as const;
+  const view = createViewPanel(context, backend, spec, {
+    ready: () => {
+      postShown();
+      onShown.fire();
+    },
+    reveal: ({ token }) => reveal(token),
+    open: () => shown && save(shown.trace),
+  });
 
   // What exits predicted comes a moment behind the text.
   const following = generations.onChange(() => {
     const trace = generatedNow()?.trace;
-    if (!panel || !shown || !trace || explainedTokens(trace) <= explainedTokens(shown.trace)) return;
+    if (!view.isOpen || !shown || !trace || explainedTokens(trace) <= explainedTokens(shown.trace)) return;
     shown = { ...shown, trace };
     postShown();
   });
 
   context.subscriptions.push(following, onShown);
   return {
-    show(trace, title, token, from) {
-      shown = { type: 'trace', title, trace, token };
+    show(trace, name, token, from) {
+      shown = { type: 'trace', title: name, trace, token };
       origin = from;
-      if (panel) panel.reveal(undefined, true);
-      else panel = open();
+      // Before a hidden page is revealed: it is made anew, and asks for what it shows.
       postShown();
+      view.show();
     },
     onShown: onShown.event,
   };

@@ -2,12 +2,10 @@
 import * as vscode from 'vscode';
 import * as protocol from '../../protocol/server.ts';
 import type { Diagnosis } from '../../protocol/server.ts';
-import { readViewMessage, type HostMessage, type ViewMessage } from '../../protocol/webview.ts';
 import type { Backend } from '../backend/backend.ts';
 import { commandId } from '../commands.ts';
 import { withJobProgress } from '../runs/exits-jobs.ts';
-import { showFailure } from '../messages.ts';
-import { panelIcon, webviewOptions, webviewPage } from './webview-page.ts';
+import { createViewPanel } from './view-panel.ts';
 
 export interface Doctor {
   show(): Promise<void>;
@@ -16,9 +14,10 @@ export interface Doctor {
 const JOB = 'doctor';
 
 export function createDoctor(context: vscode.ExtensionContext, backend: Backend): Doctor {
-  let panel: vscode.WebviewPanel | null = null;
   let diagnosis: Diagnosis | null = null;
-  const post = (message: HostMessage): void => void panel?.webview.postMessage(message);
+  const postFound = (): void => {
+    if (diagnosis) view.post({ type: 'doctor', diagnosis });
+  };
 
   const look = async (install: string | null): Promise<void> => {
     const title =
@@ -29,62 +28,26 @@ export function createDoctor(context: vscode.ExtensionContext, backend: Backend)
       backend.send(protocol.doctor, { job: JOB, install }, token),
     );
     diagnosis = found ?? diagnosis;
-    if (diagnosis) post({ type: 'doctor', diagnosis });
+    postFound();
   };
 
-  const receive = async (message: ViewMessage): Promise<unknown> => {
-    switch (message.type) {
-      case 'ready':
-        return diagnosis && post({ type: 'doctor', diagnosis });
-      case 'look':
-        return look(null);
-      case 'install':
-        return look(message.part);
-      case 'copy':
-        return vscode.env.clipboard.writeText(diagnosis ? textOf(diagnosis) : '');
-      case 'restart':
-        await vscode.commands.executeCommand(commandId('restart'));
-        return look(null);
-      case 'logs':
-        return vscode.commands.executeCommand(commandId('showLogs'));
-      case 'failed':
-        return backend.log.error(`Doctor: ${message.message}`);
-      case 'tune':
-      case 'pause':
-      case 'resume':
-      case 'stop':
-      case 'calibrate':
-      case 'export':
-      case 'open':
-      case 'reveal':
-        return null;
-    }
-  };
-
-  const open = (): vscode.WebviewPanel => {
-    const title = vscode.l10n.t('Early Exit Doctor');
-    const opened = vscode.window.createWebviewPanel(
-      'earlyExit.doctor',
-      title,
-      vscode.ViewColumn.Active,
-      webviewOptions(context.extensionUri),
-    );
-    opened.iconPath = panelIcon(context.extensionUri);
-    opened.webview.onDidReceiveMessage((value: unknown) => {
-      const message = readViewMessage(value);
-      if (message) receive(message).catch((error: unknown) => showFailure({ backend }, error));
-    });
-    opened.onDidDispose(() => (panel = null));
-    opened.webview.html = webviewPage(opened.webview, context.extensionUri, 'doctor', title);
-    return opened;
-  };
+  const spec = { name: 'doctor', title: vscode.l10n.t('Early Exit Doctor'), column: vscode.ViewColumn.Active } as const;
+  const view = createViewPanel(context, backend, spec, {
+    ready: postFound,
+    look: () => look(null),
+    install: ({ part }) => look(part),
+    copy: () => vscode.env.clipboard.writeText(diagnosis ? textOf(diagnosis) : ''),
+    restart: async () => {
+      await vscode.commands.executeCommand(commandId('restart'));
+      await look(null);
+    },
+    logs: () => vscode.commands.executeCommand(commandId('showLogs')),
+  });
 
   return {
     async show() {
       await look(null);
-      if (diagnosis === null) return; // cancelled
-      panel ??= open();
-      panel.reveal();
+      if (diagnosis !== null) view.show(); // else cancelled
     },
   };
 }

@@ -9,7 +9,7 @@ import { listExits, listStudies } from '../models/model-and-exits.ts';
 import { showPick } from '../models/pick.ts';
 import { inTheme } from './report-theme.ts';
 import { requireTrust } from '../settings/workspace-trust.ts';
-import { panelIcon } from './webview-page.ts';
+import { panelIcon } from './view-panel.ts';
 
 /** What the editor calls the view. */
 const REPORT_VIEW = 'earlyExit.report';
