@@ -6,7 +6,7 @@ import { shownPromise, type Promised } from '../../protocol/options-promise.ts';
 import { plural } from '../../protocol/plural.ts';
 import { afterCalibration } from './advice.ts';
 import { namingOf, writeAdvice } from './naming.ts';
-import { openProgress } from './progress.ts';
+import { drawEvents } from './progress.ts';
 import { duration, percent, table } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
@@ -16,21 +16,14 @@ export async function showCalibrate(
   { exits, model, data }: Pick<CalibrateOptions, 'exits' | 'model' | 'data'>,
 ): Promise<void> {
   const { out, err } = terminal;
-  const progress = openProgress(err);
-  try {
-    for await (const event of events) {
-      if (event.type === 'saved') continue;
-      if (event.type !== 'calibrated') {
-        progress.show(event);
-        continue;
-      }
+  await drawEvents(events, err, {
+    saved: () => undefined,
+    calibrated(event, progress) {
       progress.end();
       out.write(calibrationText(out, event));
       writeAdvice(out, afterCalibration(event, namingOf(exits ?? '', model, data)));
-    }
-  } finally {
-    progress.status.clear();
-  }
+    },
+  });
 }
 
 /** A row an exit, then agreement and speeds. */

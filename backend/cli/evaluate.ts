@@ -4,7 +4,7 @@ import type { EvaluateEvent } from '../../protocol/events.ts';
 import type { EvaluateOptions } from '../../protocol/options.ts';
 import { afterEvaluation } from './advice.ts';
 import { namingOf, writeAdvice } from './naming.ts';
-import { openProgress } from './progress.ts';
+import { drawEvents } from './progress.ts';
 import { scoreTable, sweepTable } from './scores.ts';
 import { taskTables } from './tasks.ts';
 import type { Terminal } from './terminal.ts';
@@ -16,29 +16,20 @@ export async function showEvaluate(
 ): Promise<void> {
   const { out, err } = terminal;
   const { bold, dim } = out.colours;
-  const progress = openProgress(err);
-  try {
-    for await (const event of events) {
-      if (event.type === 'answer') continue;
-      if (event.type === 'judged') {
-        progress.end();
-        out.write(taskTables(out, event.sets, event.margin));
-        out.write(dim(`\nEach answer is in ${event.directory}.\n`));
-        continue;
-      }
-      if (event.type !== 'evaluated') {
-        progress.show(event);
-        continue;
-      }
+  await drawEvents(events, err, {
+    answer: () => undefined,
+    judged(event, progress) {
+      progress.end();
+      out.write(taskTables(out, event.sets, event.margin));
+      out.write(dim(`\nEach answer is in ${event.directory}.\n`));
+    },
+    evaluated(event, progress) {
       progress.end();
       out.write(`\n${bold('Exits')} ${dim(`· ${plural(event.tokens, 'token')}`)}\n${scoreTable(out, event.scores)}`);
-      if (event.sweep.length > 0) {
-        const what = 'how sure an exit must be, and what that saves on this text';
-        out.write(`\n${bold('Thresholds')} ${dim(`· ${what}`)}\n${sweepTable(out, event.sweep)}`);
-        writeAdvice(out, afterEvaluation(event.scores, event.sweep, namingOf(exits ?? '', model, data)));
-      }
-    }
-  } finally {
-    progress.status.clear();
-  }
+      if (event.sweep.length === 0) return;
+      const what = 'how sure an exit must be, and what that saves on this text';
+      out.write(`\n${bold('Thresholds')} ${dim(`· ${what}`)}\n${sweepTable(out, event.sweep)}`);
+      writeAdvice(out, afterEvaluation(event.scores, event.sweep, namingOf(exits ?? '', model, data)));
+    },
+  });
 }

@@ -4,7 +4,7 @@ import type { GenerateEvent } from '../../protocol/events.ts';
 import { tokenSource, TEXT_DRAFT } from '../../protocol/palette.ts';
 import type { Mode, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { exitColours, type ExitColours } from './exit-colours.ts';
-import { openProgress } from './progress.ts';
+import { drawEvents, type Progress } from './progress.ts';
 import { textFor } from './shown-events.ts';
 import { figures, percent } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
@@ -28,56 +28,49 @@ export async function showGenerate(
   prompts: readonly string[],
 ): Promise<Generated | null> {
   const { out, err } = terminal;
-  const progress = openProgress(err);
   const several = prompts.length > 1;
   const tokens: TokenRecord[] = [];
-  let colours: ExitColours = exitColours(out, []);
-  let mode: Mode = 'full';
-  let generated: Generated | null = null;
+  const found: { generated: Generated | null; colours: ExitColours; mode: Mode } = {
+    generated: null,
+    colours: exitColours(out, []),
+    mode: 'full',
+  };
   let started = false;
   try {
-    for await (const event of events) {
-      switch (event.type) {
-        case 'phase':
-        case 'progress':
-        case 'warning':
-          progress.show(event);
-          break;
-        case 'ready':
-          progress.show(event);
-          ({ mode } = event);
-          colours = exitColours(
-            out,
-            event.exits.map(({ exit }) => exit),
-          );
-          break;
-        case 'token':
-          tokens.push(event.token);
-          if (several) break;
-          if (!started) begin(progress, out, textFor(out, prompts[0] ?? ''));
-          started = true;
-          out.write(paintToken(colours, event.token));
-          break;
-        case 'generated':
-          generated = event;
-          break;
-        case 'explained':
-          // Only an editor requests it.
-          break;
-      }
-    }
-    progress.status.clear();
+    await drawEvents(events, err, {
+      ready(event, progress) {
+        progress.show(event);
+        found.mode = event.mode;
+        found.colours = exitColours(
+          out,
+          event.exits.map(({ exit }) => exit),
+        );
+      },
+      token({ token }, progress) {
+        tokens.push(token);
+        if (several) return;
+        if (!started) begin(progress, out, textFor(out, prompts[0] ?? ''));
+        started = true;
+        out.write(paintToken(found.colours, token));
+      },
+      generated(event, progress) {
+        progress.leave();
+        found.generated = event;
+      },
+      // Only an editor requests it.
+      explained: () => undefined,
+    });
   } finally {
-    progress.status.clear();
     if (started) out.write('\n');
   }
+  const { generated, colours, mode } = found;
   if (several) writeSeveral(out, colours, prompts, tokens);
   if (generated) err.write(summary(err, generated, tokens, colours.exits, mode));
   return generated;
 }
 
-function begin(progress: { status: { clear(): void } }, out: Stream, prompt: string): void {
-  progress.status.clear();
+function begin(progress: Progress, out: Stream, prompt: string): void {
+  progress.leave();
   if (out.interactive) out.write(`\n${out.colours.dim(prompt)}`);
 }
 

@@ -1,4 +1,4 @@
-/** What every command shows on standard error while a recipe runs: phases, progress, warnings, the model. */
+/** How the events of a recipe are drawn: phases, progress, warnings and the model on standard error, alike for every command. */
 import { phaseNames } from '../../protocol/phases.ts';
 import { plural, singular } from '../../protocol/plural.ts';
 import type {
@@ -32,6 +32,8 @@ export interface Progress {
   draw(share: number, rest: () => string): void;
   /** Closes the phase that is going on with a line that stays. */
   end(): void;
+  /** Leaves the phase that is going on without a line of its own. */
+  leave(): void;
 }
 
 export function openProgress(stream: Stream, now: () => number = () => performance.now()): Progress {
@@ -97,7 +99,39 @@ export function openProgress(stream: Stream, now: () => number = () => performan
     },
     draw,
     end,
+    leave() {
+      current = null;
+      status.clear();
+    },
   };
+}
+
+/** How a command draws the events of its own, and those common ones that it draws otherwise. */
+export type Drawing<Event extends { readonly type: string }> = {
+  readonly [Type in Exclude<Event['type'], CommonEvent['type']>]: Draw<Event, Type>;
+} & { readonly [Type in Event['type'] & CommonEvent['type']]?: Draw<Event, Type> };
+
+type Draw<Event, Type> = (event: Event & { readonly type: Type }, progress: Progress) => void;
+
+/** Draws events as they come. Throws what the recipe throws. */
+export async function drawEvents<Event extends { readonly type: string }>(
+  events: AsyncIterable<Event>,
+  stream: Stream,
+  drawing: Drawing<Event>,
+): Promise<void> {
+  const own = drawing as Readonly<Record<string, Draw<Event, string> | undefined>>;
+  const progress = openProgress(stream);
+  try {
+    for await (const event of events) {
+      const draw = own[event.type];
+      if (draw) draw(event, progress);
+      // `Drawing` has the types of all others.
+      else progress.show(event as unknown as CommonEvent);
+    }
+    progress.end();
+  } finally {
+    progress.status.clear();
+  }
 }
 
 const shareOf = ({ done, total }: ProgressEvent): number => (total > 0 ? done / total : 0);

@@ -4,35 +4,31 @@ import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
 import { plural } from '../../protocol/plural.ts';
 import { inPercent, spreadText } from '../../protocol/spread-text.ts';
 import { commandHere, shellWord, shorter } from './naming.ts';
-import { openProgress } from './progress.ts';
+import { drawEvents } from './progress.ts';
 import { table } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
 export async function showSweep(events: AsyncIterable<SweepEvent>, { out, err }: Terminal): Promise<void> {
-  const progress = openProgress(err);
   const { green, red, dim, bold } = err.colours;
-  try {
-    for await (const event of events) {
-      if (event.type === 'trial') {
-        const mark = { finished: green('✓'), earlier: dim('✓'), failed: red('✗') }[event.state];
-        const rest = event.message ?? (event.state === 'earlier' ? 'done before' : '');
-        progress.status.say(`${mark} ${bold(event.name)} of ${event.total}  ${event.what} ${dim(rest)}`.trimEnd());
-      } else if (event.type === 'swept') {
-        progress.status.clear();
-        out.write(
-          `\n${out.colours.bold('Trials')} ${out.colours.dim('· mean ± deviation over seeds, on held-out text')}\n`,
-        );
-        out.write(sweptTable(out, event.groups));
-        for (const { name, message } of event.failed) out.write(`\n${out.colours.red('failed')} ${name}: ${message}\n`);
-        out.write(
-          `\n${out.colours.dim(`${plural(event.groups.length, 'group')} in ${event.directory}; ${commandHere()} report ${shellWord(shorter(event.directory))} draws them.`)}\n`,
-        );
-      } else if (event.type === 'phase' || event.type === 'progress') progress.showWithin(event);
-      else progress.show(event);
-    }
-  } finally {
-    progress.status.clear();
-  }
+  const { colours } = out;
+  await drawEvents(events, err, {
+    phase: (event, progress) => progress.showWithin(event),
+    progress: (event, progress) => progress.showWithin(event),
+    trial({ state, message, name, total, what }, { status }) {
+      const mark = { finished: green('✓'), earlier: dim('✓'), failed: red('✗') }[state];
+      const rest = message ?? (state === 'earlier' ? 'done before' : '');
+      status.say(`${mark} ${bold(name)} of ${total}  ${what} ${dim(rest)}`.trimEnd());
+    },
+    swept({ groups, failed, directory }, { status }) {
+      status.clear();
+      out.write(`\n${colours.bold('Trials')} ${colours.dim('· mean ± deviation over seeds, on held-out text')}\n`);
+      out.write(sweptTable(out, groups));
+      for (const { name, message } of failed) out.write(`\n${colours.red('failed')} ${name}: ${message}\n`);
+      out.write(
+        `\n${colours.dim(`${plural(groups.length, 'group')} in ${directory}; ${commandHere()} report ${shellWord(shorter(directory))} draws them.`)}\n`,
+      );
+    },
+  });
 }
 
 /** What a sweep of which trials failed ends with. */

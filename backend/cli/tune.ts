@@ -1,19 +1,29 @@
 /** Draws a tuning run: a bar with the loss of each exit, a line an evaluation, the table of before and after. */
 import { plural } from '../../protocol/plural.ts';
 import { bytesText } from '../../protocol/bytes-text.ts';
-import type { CalibratedEvent, MemoryEvent, MinutesEvent, Phase, StepEvent, TuneEvent } from '../../protocol/events.ts';
+import type {
+  CalibratedEvent,
+  MemoryEvent,
+  MinutesEvent,
+  Phase,
+  PhaseEvent,
+  ProgressEvent,
+  StepEvent,
+  TuneEvent,
+} from '../../protocol/events.ts';
 import { afterCalibration, afterTuning } from './advice.ts';
 import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';
 import { plannedText } from './planned.ts';
-import { openProgress } from './progress.ts';
+import { drawEvents, type Progress } from './progress.ts';
 import { namingOf, resumeLine, writeAdvice } from './naming.ts';
 import { beforeAfter } from './scores.ts';
 import { count, duration } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';
 
 /** How a run ended; `calibrated`: whether it has a calibration. */
-export type Tuned = Extract<TuneEvent, { type: 'tuned' }> & { readonly calibrated: boolean };
+export type Tuned = TunedEvent & { readonly calibrated: boolean };
+type TunedEvent = Extract<TuneEvent, { type: 'tuned' }>;
 
 /** Ends with the next commands, unless a caller continues. Returns how the run ended; throws what the recipe throws. */
 export async function showTune(
@@ -23,65 +33,47 @@ export async function showTune(
 ): Promise<Tuned | null> {
   const { out, err } = terminal;
   const { dim } = err.colours;
-  const progress = openProgress(err);
-  let tuned: Extract<TuneEvent, { type: 'tuned' }> | null = null;
-  let calibrated: CalibratedEvent | null = null;
+  const found: { tuned: TunedEvent | null; calibrated: CalibratedEvent | null } = { tuned: null, calibrated: null };
   let lacksText = false;
   let stepping = false;
-  try {
-    for await (const event of events) {
-      switch (event.type) {
-        case 'phase':
-        case 'progress':
-          if (stepping && isWithin(event.phase)) progress.showWithin(event);
-          else progress.show(event);
-          break;
-        case 'warning':
-          lacksText ||= event.lacks === 'text';
-          progress.show(event);
-          break;
-        case 'note':
-        case 'expected':
-        case 'ready':
-          progress.show(event);
-          break;
-        case 'minutes':
-          progress.end();
-          progress.status.say(dim(`  ${planText(event)}`));
-          break;
-        case 'step':
-          stepping = true;
-          progress.show({ type: 'phase', phase: 'tune', detail: plural(event.tokens, 'token') });
-          progress.draw(event.step / event.steps, () => stepLine(err, event));
-          break;
-        case 'evaluation': {
-          if (!stepping) progress.end();
-          const colours = exitColours(err, Object.keys(lossesOf(event.scores)));
-          const losses = event.scores.map(({ exit, loss }) => colours.paint(exit, `${exit} ${loss.toFixed(3)}`));
-          const mark = event.best && event.step > 0 ? dim(' best') : '';
-          progress.status.say(`  held-out loss at step ${count(event.step)}  ${losses.join('  ')}${mark}`);
-          break;
-        }
-        case 'memory':
-          progress.end();
-          progress.status.say(dim(`  ${memoryText(event)}`));
-          break;
-        case 'planned':
-          out.write(plannedText(out, event));
-          break;
-        case 'saved':
-          break;
-        case 'calibrated':
-          calibrated = event;
-          break;
-        case 'tuned':
-          tuned = event;
-      }
-    }
-    progress.end();
-  } finally {
-    progress.status.clear();
-  }
+  const within = (event: PhaseEvent | ProgressEvent, progress: Progress): void =>
+    stepping && isWithin(event.phase) ? progress.showWithin(event) : progress.show(event);
+  await drawEvents(events, err, {
+    phase: within,
+    progress: within,
+    warning(event, progress) {
+      lacksText ||= event.lacks === 'text';
+      progress.show(event);
+    },
+    minutes(event, progress) {
+      progress.end();
+      progress.status.say(dim(`  ${planText(event)}`));
+    },
+    step(event, progress) {
+      stepping = true;
+      progress.show({ type: 'phase', phase: 'tune', detail: plural(event.tokens, 'token') });
+      progress.draw(event.step / event.steps, () => stepLine(err, event));
+    },
+    evaluation(event, progress) {
+      if (!stepping) progress.end();
+      const colours = exitColours(err, Object.keys(lossesOf(event.scores)));
+      const losses = event.scores.map(({ exit, loss }) => colours.paint(exit, `${exit} ${loss.toFixed(3)}`));
+      const mark = event.best && event.step > 0 ? dim(' best') : '';
+      progress.status.say(`  held-out loss at step ${count(event.step)}  ${losses.join('  ')}${mark}`);
+    },
+    memory(event, progress) {
+      progress.end();
+      progress.status.say(dim(`  ${memoryText(event)}`));
+    },
+    planned(event, progress) {
+      progress.end();
+      out.write(plannedText(out, event));
+    },
+    saved: () => undefined,
+    calibrated: (event) => void (found.calibrated = event),
+    tuned: (event) => void (found.tuned = event),
+  });
+  const { tuned, calibrated } = found;
   if (tuned) {
     const { bold } = out.colours;
     const length = out.colours.dim(`· step ${count(tuned.step)}, ${duration(tuned.seconds)}`);
