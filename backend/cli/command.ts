@@ -33,23 +33,29 @@ export interface Command {
 
 type Events<Name extends CommandName> = AsyncIterable<JobEvents[Name]>;
 
+interface RecipeCommand<Name extends CommandName> {
+  /** Draws its events. */
+  readonly show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>;
+  /** What the recipe is given, if that is not what the user gave. */
+  readonly prepare?: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>;
+  /** What it worked with, for the next command in this folder, as far as an event tells it; of several events the last counts. */
+  readonly used?: (options: CommandOptions[Name], event: JobEvents[Name]) => LastUsed | null;
+  /** What the command fails with in the end, although its recipe went on, as far as an event tells it. */
+  readonly failure?: (event: JobEvents[Name]) => UserError | null;
+}
+
 /** Runs a recipe and draws its events. */
 export function recipeCommand<Name extends CommandName>(
   name: Name,
   help: Omit<CommandHelp, 'name'>,
-  show: (events: Events<Name>, terminal: Terminal, options: CommandOptions[Name]) => Promise<unknown>,
-  prepare: (options: CommandOptions[Name], context: Context) => Promise<CommandOptions[Name]>,
-  /** What it worked with, for the next command in this folder, as far as an event tells it; of several events the last counts. */
-  used: (options: CommandOptions[Name], event: JobEvents[Name]) => LastUsed | null = () => null,
-  /** What the command fails with in the end, although its recipe went on, as far as an event tells it. */
-  failure: (event: JobEvents[Name]) => UserError | null = () => null,
+  { show, prepare, used, failure }: RecipeCommand<Name>,
 ): Command {
   return optionsCommand({ ...help, name }, name, async (options, json, context) => {
-    const prepared = await prepare(options, context);
+    const prepared = (await prepare?.(options, context)) ?? options;
     const worked: { with: LastUsed | null } = { with: null };
     const running = runInWorker(name, prepared as JobOptions[Name], { signal: context.signal });
-    const noted = notingUsed<JobEvents[Name]>(running, (event) => used(prepared, event), worked);
-    const events = failingInTheEnd(noted, failure);
+    const noted = notingUsed<JobEvents[Name]>(running, (event) => used?.(prepared, event) ?? null, worked);
+    const events = failingInTheEnd(noted, (event) => failure?.(event) ?? null);
     const { terminal } = context;
     await (json ? showJson(events, terminal) : show(shownEvents(events, terminal), terminal, prepared));
     if (!context.signal.aborted && worked.with !== null) rememberUsed(worked.with);

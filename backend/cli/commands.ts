@@ -89,10 +89,13 @@ export const commands: readonly Command[] = [
         ],
       ],
     },
-    (events, terminal) => showTune(events, terminal),
-    // A resumed run has a model of its own, and so have exits whose model is trained further: the default replaces neither.
-    async (options) => (options.resume || options.continuePretraining !== null ? options : withModel(options)),
-    tunedFiles,
+    {
+      show: (events, terminal) => showTune(events, terminal),
+      // A resumed run has a model of its own, and so have exits whose model is trained further: the default replaces neither.
+      prepare: async (options) =>
+        options.resume || options.continuePretraining !== null ? options : withModel(options),
+      used: tunedFiles,
+    },
   ),
   recipeCommand(
     'evaluate',
@@ -117,9 +120,7 @@ export const commands: readonly Command[] = [
         ],
       ],
     },
-    showEvaluate,
-    async (options) => withModel(judgingTasks(options)),
-    filesOf,
+    { show: showEvaluate, prepare: async (options) => withModel(judgingTasks(options)), used: filesOf },
   ),
   recipeCommand(
     'calibrate',
@@ -143,9 +144,7 @@ export const commands: readonly Command[] = [
         ],
       ],
     },
-    showCalibrate,
-    withModel,
-    filesOf,
+    { show: showCalibrate, prepare: withModel, used: filesOf },
   ),
   recipeCommand(
     'generate',
@@ -172,9 +171,11 @@ export const commands: readonly Command[] = [
         ['cat prompt.txt | early-exit generate --exits my.exits --prompt -', 'the prompt from standard input'],
       ],
     },
-    (events, terminal, options) => showGenerate(events, terminal, options.prompt),
-    withPrompts,
-    filesOf,
+    {
+      show: (events, terminal, options) => showGenerate(events, terminal, options.prompt),
+      prepare: withPrompts,
+      used: filesOf,
+    },
   ),
   optionsCommand(
     {
@@ -210,10 +211,7 @@ export const commands: readonly Command[] = [
         ['early-exit sweep architectures.json --out again.sweep', 'into another folder'],
       ],
     },
-    showSweep,
-    async (options) => options,
-    undefined,
-    failedTrials,
+    { show: showSweep, failure: failedTrials },
   ),
   recipeCommand(
     'report',
@@ -232,8 +230,7 @@ export const commands: readonly Command[] = [
         ],
       ],
     },
-    showExport,
-    async (options) => options,
+    { show: showExport },
   ),
   recipeCommand(
     'export',
@@ -254,8 +251,7 @@ export const commands: readonly Command[] = [
         ],
       ],
     },
-    showExport,
-    withModel,
+    { show: showExport, prepare: withModel },
   ),
   recipeCommand(
     'import',
@@ -267,9 +263,11 @@ export const commands: readonly Command[] = [
         ['early-exit import --model facebook/layerskip-llama3.2-1B --layers 4,8 --out layerskip.exits', 'two exits'],
       ],
     },
-    showExport,
-    withModel,
-    ({ model }, last) => (last?.type === 'saved' ? { model, exits: last.path } : null),
+    {
+      show: showExport,
+      prepare: withModel,
+      used: ({ model }, last) => (last.type === 'saved' ? { model, exits: last.path } : null),
+    },
   ),
   listCommand,
   recipeCommand(
@@ -283,8 +281,7 @@ export const commands: readonly Command[] = [
         ['early-exit doctor --install tensorflow-gpu', 'build TensorFlow for NVIDIA GPUs into your cache (Linux)'],
       ],
     },
-    showDoctor,
-    async (options) => options,
+    { show: showDoctor },
   ),
   optionsCommand(
     startHelp,
