@@ -6,7 +6,7 @@ import type { TuneOptions } from '../../../protocol/options.ts';
 import { exitId } from '../../exits/spec.ts';
 import type { RunLimits, TrainingPosition } from '../../checkpoint/state.ts';
 import { createCheckpoint, type CheckpointWriter, type NewCheckpoint } from '../../checkpoint/writer.ts';
-import { chooseExitDevice } from '../../devices/devices.ts';
+import { chooseExitDevice, type ExitDevice } from '../../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../../checkpoint/checkpoint.ts';
 import { writeMemories } from '../../checkpoint/memory.ts';
 import type { ReservedFolder } from '../../checkpoint/reserved-folder.ts';
@@ -164,11 +164,14 @@ async function* begin(
   signal: AbortSignal,
 ): AsyncGenerator<TuneEvent, Run> {
   const { plan } = parts;
+  // Before the minutes of a fit: one that cannot be used ends the run.
+  const exitDevice = await chooseExitDevice(options.exitDevice, parts.device, signal);
   const first = yield* firstValues(parts, options, until, elapsed, signal);
   const { before, progress, evaluation } = first;
   const { scores } = progress;
   // One that is stopped only writes what it has.
-  const step = await openStep(parts, options, first.parameters, signal.aborted ? 'cpu' : options.exitDevice, signal);
+  const stepDevice = signal.aborted ? await chooseExitDevice('cpu', parts.device) : exitDevice;
+  const step = await openStep(parts, options, first.parameters, stepDevice);
   try {
     yield { type: 'phase', phase: 'save', detail: directory };
     const evaluated = { type: 'evaluation' as const, step: 0, tokens: 0, scores, best: true };
@@ -282,7 +285,8 @@ async function goOn(
     end,
   );
   try {
-    const step = await openStep(parts, options, state.parameters, exitDevice, signal);
+    const chosen = await chooseExitDevice(exitDevice, parts.device, signal);
+    const step = await openStep(parts, options, state.parameters, chosen);
     await step.restore(state);
     return { checkpoint, step, position };
   } catch (error) {
@@ -292,13 +296,12 @@ async function goOn(
 }
 
 async function openStep(
-  { model, exits, windows, device, teach }: TuneParts,
+  { model, exits, windows, teach }: TuneParts,
   options: TuneOptions,
   initial: ReadonlyMap<string, Float32Array>,
-  wanted: TuneOptions['exitDevice'],
-  signal: AbortSignal,
+  exitDevice: ExitDevice,
 ): Promise<PlacedStep> {
-  return openPlacedStep(await chooseExitDevice(wanted, device, signal), {
+  return openPlacedStep(exitDevice, {
     spec: model.spec,
     exits,
     initial,

@@ -14,7 +14,9 @@ vi.mock('../../../../backend/devices/devices.ts', async (original) => {
   const chooseExitDevice: typeof devices.chooseExitDevice = async (wanted, ...rest) =>
     wanted === 'cpu'
       ? devices.chooseExitDevice(wanted, ...rest)
-      : { kind: 'webgpu', name: 'a failing GPU', reason: 'for the test' };
+      : wanted === 'tensorflow'
+        ? Promise.reject(new Error('no TensorFlow'))
+        : { kind: 'webgpu', name: 'a failing GPU', reason: 'for the test' };
   return { ...devices, chooseExitDevice };
 });
 vi.mock('../../../../backend/tuning/trainer-step.ts', async (original) => {
@@ -39,7 +41,10 @@ beforeAll(() => {
 });
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-async function run(exitDevice: 'auto' | 'cpu' | 'webgpu'): Promise<TuneEvent[]> {
+async function run(
+  exitDevice: 'auto' | 'cpu' | 'webgpu' | 'tensorflow',
+  events: TuneEvent[] = [],
+): Promise<TuneEvent[]> {
   const options = parseOptions('tune', {
     model: 'models/typescript-5m',
     data: ['protocol/*.ts'],
@@ -52,7 +57,6 @@ async function run(exitDevice: 'auto' | 'cpu' | 'webgpu'): Promise<TuneEvent[]> 
     exitDevice,
     out: path.join(root, `${exitDevice}.exits`),
   });
-  const events: TuneEvent[] = [];
   for await (const event of tune(options, new AbortController().signal)) events.push(event);
   return events;
 }
@@ -72,4 +76,14 @@ test('stops the run where it was named', async () => {
     code: 'device',
     message: expect.stringContaining('Tuning on a failing GPU failed: device lost.') as string,
   });
+});
+
+test('ends a run before its fit where it cannot be used', async () => {
+  const events: TuneEvent[] = [];
+  await expect(run('tensorflow', events)).rejects.toThrow('no TensorFlow');
+  expect(events.some(({ type }) => type === 'phase')).toBe(true);
+  expect(
+    events.some((event) => event.type === 'memory' || (event.type === 'phase' && event.phase === 'evaluate')),
+  ).toBe(false);
+  expect(fs.existsSync(path.join(root, 'tensorflow.exits'))).toBe(false);
 });
