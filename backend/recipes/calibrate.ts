@@ -26,9 +26,7 @@ export async function* calibrate(
   signal: AbortSignal,
   time = noTimeLimit,
 ): AsyncGenerator<CalibrateEvent, void> {
-  const directory = options.exits;
-  if (directory === null)
-    throw userError('bad-argument', 'There are no exits to calibrate.', 'Name them with --exits.');
+  const directory = requireExits(options);
   const began = performance.now();
   const found = findText(options.data);
   yield { type: 'phase', phase: 'load', detail: options.model };
@@ -63,4 +61,10 @@ export async function* calibrate(
   } finally {
     await closeAll(closing);
   }
+}
+
+/** The folder of the exits. @throws UserError if none is named. */
+export function requireExits({ exits }: Pick<CalibrateOptions, 'exits'>): string {
+  if (exits === null) throw userError('bad-argument', 'There are no exits to calibrate.', 'Name them with --exits.');
+  return exits;
 }

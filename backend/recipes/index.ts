@@ -6,11 +6,21 @@ import type { RecipeTable } from '../../protocol/jobs.ts';
 import { readInfo } from '../checkpoint/checkpoint.ts';
 import { locateModel } from './opening/model-location.ts';
 
-/** The model; it is not downloaded if its exits cannot be read. */
+/** The model; it is not downloaded if its exits cannot be read, nor if `check` throws. */
 const locate = (
   { model, exits }: { readonly model: string; readonly exits: string | null },
   signal: AbortSignal,
-): ReturnType<typeof locateModel> => locateModel(model, signal, () => void (exits === null || readInfo(exits)));
+  check: () => unknown = () => undefined,
+): ReturnType<typeof locateModel> =>
+  locateModel(model, signal, () => {
+    if (exits !== null) readInfo(exits);
+    check();
+  });
+
+async function textFinder({ data }: { readonly data: readonly string[] }): Promise<() => unknown> {
+  const { findText } = await import('./text.ts');
+  return () => findText(data);
+}
 
 export const recipes: RecipeTable = {
   async *tune(options, signal) {
@@ -18,11 +28,11 @@ export const recipes: RecipeTable = {
     yield* tuneAnywhere(options, signal);
   },
   async *evaluate(options, signal) {
-    const evaluate =
+    const [evaluate, check] =
       options.tasks.length > 0
-        ? (await import('./evaluate-tasks.ts')).evaluateTasks
-        : (await import('./evaluate.ts')).evaluate;
-    yield* evaluate({ ...options, model: yield* locate(options, signal) }, signal);
+        ? [(await import('./evaluate-tasks.ts')).evaluateTasks, () => undefined]
+        : [(await import('./evaluate.ts')).evaluate, await textFinder(options)];
+    yield* evaluate({ ...options, model: yield* locate(options, signal, check) }, signal);
   },
   async *sweep(options, signal) {
     const { sweep } = await import('./sweep.ts');
@@ -33,8 +43,9 @@ export const recipes: RecipeTable = {
     yield* report(options, signal);
   },
   async *calibrate(options, signal) {
-    const { calibrate } = await import('./calibrate.ts');
-    yield* calibrate({ ...options, model: yield* locate(options, signal) }, signal);
+    const { calibrate, requireExits } = await import('./calibrate.ts');
+    requireExits(options);
+    yield* calibrate({ ...options, model: yield* locate(options, signal, await textFinder(options)) }, signal);
     if (options.exits !== null && !signal.aborted)
       yield* (await import('./training/lean.ts')).keepLean(options.exits, options.keepState);
   },

@@ -22,6 +22,21 @@ describe('locateModel', () => {
 });
 
 describe('recipes', () => {
+  it.each([
+    ['calibrate', {}, 'There are no exits to calibrate.'],
+    ['calibrate', { exits: 'models/typescript-5m/exits', data: ['protocol/none-*.ts'] }, /No file matches protocol/],
+    ['evaluate', { exits: 'models/typescript-5m/exits', data: ['protocol/none-*.ts'] }, /No file matches protocol/],
+    ['evaluate', { exits: 'none.exits', data: ['protocol/*.ts'] }, /none.exits/],
+  ] as const)('download nothing for %s with %j', async (name, given, message) => {
+    vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:9');
+    vi.stubEnv('EARLY_EXIT_CACHE', temporaryFolder());
+    const running =
+      name === 'calibrate'
+        ? recipes.calibrate(parseOptions(name, { model: 'owner/name', ...given }), never)
+        : recipes.evaluate(parseOptions(name, { model: 'owner/name', ...given }), never);
+    await expect(running.next()).rejects.toThrow(message);
+  });
+
   it('ask the hub for a model that is no path, and stop when cancelled', async () => {
     const requests: string[] = [];
     const controller = new AbortController();
