@@ -4,7 +4,7 @@
  */
 import * as vscode from 'vscode';
 import { turnsOf, type ChatMessage } from '../protocol/chat-turns.ts';
-import { shippedModel } from '../protocol/options-groups.ts';
+import { shippedModel } from '../protocol/options/groups.ts';
 import type { App } from './app.ts';
 import { modelTitle } from './models/choices.ts';
 import { generateOptions } from './generation/generating.ts';

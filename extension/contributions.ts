@@ -3,8 +3,8 @@
  * package.json, and a test fails when the two differ. Knows no `vscode`.
  */
 import { betterModels, fetchMinutes } from '../protocol/models.ts';
-import { rangeKeywords, type Option } from '../protocol/options-kinds.ts';
-import { settingGroups, tuningOptions } from '../protocol/options-groups.ts';
+import { rangeKeywords, type Option } from '../protocol/options/kinds.ts';
+import { settingGroups, tuningOptions } from '../protocol/options/groups.ts';
 import { markColour, palette, shades, tintColour, tokenType, type Shade } from '../protocol/palette.ts';
 import { milestoneKey, type Milestone } from './milestones.ts';
 import { commandId, commandKeys, commands, hasGeneratedText, type CommandKey, type CommandSpec } from './commands.ts';

@@ -2,7 +2,7 @@
 import type { Around } from './suggestion.ts';
 import { count, list, record, text, type Shape } from './shapes.ts';
 import type { Trace } from './exittrace.ts';
-import type { GenerateOptions } from './options.ts';
+import type { GenerateOptions } from './options/options.ts';
 
 /** The gap to fill, and text of other files; what changes least comes first. Lines end with \n. */
 export interface Gap extends Around {

@@ -1,6 +1,6 @@
 /** What a recipe reports while it runs. One stream of these serves the CLI, the language server, the webview and tests. */
 import type { Brought } from './brought.ts';
-import type { Promised } from './options-promise.ts';
+import type { Promised } from './options/promise.ts';
 import type { JudgedAnswer, TaskScores } from './tasks.ts';
 import type { ExitOpinion, Mode, StopReason, TokenRecord } from './trace.ts';
 

@@ -3,7 +3,7 @@ import { UserError, type ErrorRecord } from './errors.ts';
 import type { CommandEvents, CompleteEvent } from './events.ts';
 import type { ChatTurn } from './chat-turns.ts';
 import type { CompleteOptions, Gap } from './completion.ts';
-import type { CommandOptions } from './options.ts';
+import type { CommandOptions } from './options/options.ts';
 import type { ServeEvent, ServeMessage } from './serving.ts';
 
 /** Options of each recipe, by name: those of the commands, and those that only an editor sends. */

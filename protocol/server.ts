@@ -46,7 +46,7 @@ const clientNotification = <Params>(method: string, params: Shape<Params>): Clie
   params,
 });
 
-/** Options of a recipe as `protocol/options.ts` names them. */
+/** Options of a recipe as `protocol/options/options.ts` names them. */
 export type RecipeOptions = Record<string, unknown>;
 
 /** What the client passes in `initialize` as `initializationOptions`. */

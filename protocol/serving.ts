@@ -1,7 +1,7 @@
 /** The messages between a server and the thread that decodes for it, during one job. Plain records; knows no HTTP. */
 import type { ErrorRecord } from './errors.ts';
 import type { PhaseEvent, ProgressEvent, WarningEvent } from './events.ts';
-import type { GenerateOptions } from './options.ts';
+import type { GenerateOptions } from './options/options.ts';
 import type { StopReason, TokenRecord } from './trace.ts';
 
 /** One turn of a conversation, as a chat template takes it; further keys are the template's business. */

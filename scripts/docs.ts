@@ -2,8 +2,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
-import { configSchema, settingsPage } from '../protocol/options-documents.ts';
-import { commandNames } from '../protocol/options.ts';
+import { configSchema, settingsPage } from '../protocol/options/documents.ts';
+import { commandNames } from '../protocol/options/options.ts';
 import { guide } from './guide.ts';
 import { pictures } from './guide-pictures.ts';
 import { keptIn } from './kept-studies.ts';

@@ -8,7 +8,7 @@ import { cpus } from 'node:os';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import type { ExitScore, Spread, SweptGroup } from '../protocol/events.ts';
-import { parseOptions } from '../protocol/options.ts';
+import { parseOptions } from '../protocol/options/options.ts';
 import type { TaskScores } from '../protocol/tasks.ts';
 import { tuningFlops } from '../backend/evaluation/report/cost.ts';
 import { groupsOf, spreadOf, sweptGroup, type Group } from '../backend/evaluation/report/groups.ts';

@@ -1,6 +1,6 @@
 /** What a checkpoint keeps of a calibration, and reading it. Knows no runtime. */
 import type { Brought, Figure } from '../../protocol/brought.ts';
-import type { Promised } from '../../protocol/options-promise.ts';
+import type { Promised } from '../../protocol/options/promise.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { shorten } from '../formats/safetensors.ts';
 import { bad, isCount, isShare, record } from './fields.ts';

@@ -4,7 +4,7 @@
  * Descriptions of earlier versions have absolute paths, which stay as they are.
  */
 import * as path from 'node:path';
-import { shippedModel } from '../../protocol/options-groups.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
 import { packageRoot } from '../system/installed.ts';
 
 type Tuning = Readonly<Record<string, unknown>>;

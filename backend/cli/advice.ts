@@ -4,8 +4,8 @@
  */
 import { busyText } from '../../protocol/brought.ts';
 import type { CalibratedEvent, ExitScore, SweepRow } from '../../protocol/events.ts';
-import { autoPlacesText } from '../../protocol/options-notations.ts';
-import { shownPromise } from '../../protocol/options-promise.ts';
+import { autoPlacesText } from '../../protocol/options/notations.ts';
+import { shownPromise } from '../../protocol/options/promise.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { figures, percent } from './table.ts';
 

@@ -1,7 +1,7 @@
 /** The model and exits of a command that does not name both: the exits' own model, else those last used in this folder. */
 import path from 'node:path';
-import { checkpointOptions, shippedModel } from '../../protocol/options-groups.ts';
-import type { OptionTable } from '../../protocol/options.ts';
+import { checkpointOptions, shippedModel } from '../../protocol/options/groups.ts';
+import type { OptionTable } from '../../protocol/options/options.ts';
 import { shown } from '../../protocol/shown.ts';
 import { modelOfExits } from '../recipes/opening/exits-model.ts';
 import { lastUsed } from '../recipes/at-hand/last-used.ts';

@@ -1,7 +1,7 @@
 /** What a command is, and how one is made of a recipe and a way to draw its events. */
 import { userError, type UserError } from '../../protocol/errors.ts';
 import type { JobEvents, JobOptions } from '../../protocol/jobs.ts';
-import type { Option } from '../../protocol/options-kinds.ts';
+import type { Option } from '../../protocol/options/kinds.ts';
 import {
   flagOrigin,
   optionTables,
@@ -9,7 +9,7 @@ import {
   type CommandName,
   type CommandOptions,
   type OptionTable,
-} from '../../protocol/options.ts';
+} from '../../protocol/options/options.ts';
 import { runInWorker } from '../worker/engine.ts';
 import { rememberUsed, type LastUsed } from '../recipes/at-hand/last-used.ts';
 import { chosenFiles } from './chosen.ts';

@@ -2,10 +2,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
-import { decodingOptions } from '../../protocol/options-decoding.ts';
-import type { Option } from '../../protocol/options-kinds.ts';
-import { taskOptions } from '../../protocol/options-tasks.ts';
-import { flagName, type CommandOptions } from '../../protocol/options.ts';
+import { decodingOptions } from '../../protocol/options/decoding.ts';
+import type { Option } from '../../protocol/options/kinds.ts';
+import { taskOptions } from '../../protocol/options/tasks.ts';
+import { flagName, type CommandOptions } from '../../protocol/options/options.ts';
 import { rememberUsed, type LastUsed } from '../recipes/at-hand/last-used.ts';
 import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import { showCalibrate } from './calibrate.ts';

@@ -1,8 +1,8 @@
 /** Scripts with which shells complete commands, options and their values: made of the option tables. Pure. */
 import { userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
-import type { Option } from '../../protocol/options-kinds.ts';
-import { changingFlag } from '../../protocol/options.ts';
+import type { Option } from '../../protocol/options/kinds.ts';
+import { changingFlag } from '../../protocol/options/options.ts';
 import { quoted } from '../../protocol/shell-word.ts';
 import type { Command } from './command.ts';
 import type { CommonFlag } from './flags.ts';

@@ -1,7 +1,7 @@
 /** `--config FILE.json`: the options of one command under their names, as docs/schemas/ describes them. */
 import { readFileSync } from 'node:fs';
 import { userError } from '../../protocol/errors.ts';
-import { configOrigin, flagOrigin, type Origin } from '../../protocol/options.ts';
+import { configOrigin, flagOrigin, type Origin } from '../../protocol/options/options.ts';
 
 /** Options in the file, unchecked; a `$schema` key is let through. Throws a UserError that names the file. */
 export function readConfig(file: string): Record<string, unknown> {

@@ -1,8 +1,8 @@
-/** Words of a command line → a record of options, by the command's table. Values are read and checked by protocol/options.ts. */
+/** Words of a command line → a record of options, by the command's table. Values are read and checked by protocol/options/options.ts. */
 import { userError } from '../../protocol/errors.ts';
 import { nearest } from '../../protocol/nearest.ts';
-import type { Option } from '../../protocol/options-kinds.ts';
-import { flagName, type OptionTable } from '../../protocol/options.ts';
+import type { Option } from '../../protocol/options/kinds.ts';
+import { flagName, type OptionTable } from '../../protocol/options/options.ts';
 
 /** `usual`: the options that most need; `all`: the advanced ones, too. */
 export type HelpLevel = 'usual' | 'all';

@@ -1,7 +1,7 @@
 /** Help texts, made from the option tables. */
-import { changingFlag, type OptionTable } from '../../protocol/options.ts';
-import { settingGroups } from '../../protocol/options-groups.ts';
-import type { Option } from '../../protocol/options-kinds.ts';
+import { changingFlag, type OptionTable } from '../../protocol/options/options.ts';
+import { settingGroups } from '../../protocol/options/groups.ts';
+import type { Option } from '../../protocol/options/kinds.ts';
 import { plural } from '../../protocol/plural.ts';
 import { commonFlags, type CommonFlag, type HelpLevel } from './flags.ts';
 import { textWidth } from './table.ts';

@@ -1,6 +1,6 @@
 /** `--json`: results on standard output, one object a line; progress stays on standard error. */
 import type { JobEvents } from '../../protocol/jobs.ts';
-import type { CommandName } from '../../protocol/options.ts';
+import type { CommandName } from '../../protocol/options/options.ts';
 import { jsonLine, shownRecord } from '../../protocol/shown.ts';
 import { openProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { broughtText } from '../../protocol/brought.ts';
 import { bytesText } from '../../protocol/bytes-text.ts';
-import { shippedModel } from '../../protocol/options-groups.ts';
-import { promiseText } from '../../protocol/options-promise.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
+import { promiseText } from '../../protocol/options/promise.ts';
 import { plural } from '../../protocol/plural.ts';
 import { jsonLine, shown } from '../../protocol/shown.ts';
 import { exitsAtHand, modelsAtHand, type ExitsAtHand, type ModelAtHand } from '../recipes/at-hand/at-hand.ts';

@@ -1,7 +1,7 @@
 /** How the next command is written: with what this one was given, so that it runs as printed. */
 import path from 'node:path';
-import { shippedModel } from '../../protocol/options-groups.ts';
-import { optionTables } from '../../protocol/options.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
+import { optionTables } from '../../protocol/options/options.ts';
 import { quoted } from '../../protocol/shell-word.ts';
 import { firstPrompt } from '../recipes/writing/first-prompt.ts';
 import { commandOf, thisInstallation } from '../recipes/installation.ts';

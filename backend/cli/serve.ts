@@ -1,5 +1,5 @@
 /** `early-exit serve`: shows the server's address and model, until it is stopped. */
-import type { ServeOptions } from '../../protocol/options.ts';
+import type { ServeOptions } from '../../protocol/options/options.ts';
 import type { ServedModel, ServeEvent } from '../../protocol/serving.ts';
 import { jsonLine, shown, shownRecord } from '../../protocol/shown.ts';
 import { lineOf } from '../server/http/log.ts';

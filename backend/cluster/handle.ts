@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { describeError, userError } from '../../protocol/errors.ts';
-import { parsePlace } from '../../protocol/options-place.ts';
+import { parsePlace } from '../../protocol/options/place.ts';
 import { list, oneOf, readMessage, record, simple, text, type Shape } from '../../protocol/shapes.ts';
 import { openRangeFile, statOf, writeFileAtomically } from '../system/files.ts';
 import { processShape, type ProcessIdentity } from '../system/processes.ts';

@@ -4,8 +4,8 @@
  */
 import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import type { TuneOptions } from '../../protocol/options.ts';
-import type { Mesh } from '../../protocol/options-place.ts';
+import type { TuneOptions } from '../../protocol/options/options.ts';
+import type { Mesh } from '../../protocol/options/place.ts';
 import { jobFile, jobFolder, type BaseModel } from '../checkpoint/checkpoint.ts';
 import { exitParameters, frozenParameters, type ParameterShapes } from '../exits/parameters.ts';
 import { architectures, exitCut, hasBranch } from '../exits/architectures.ts';

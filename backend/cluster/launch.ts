@@ -8,7 +8,7 @@ import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { userError } from '../../protocol/errors.ts';
 import type { PhaseEvent } from '../../protocol/events.ts';
-import { placeText, ranksOf, type Mesh, type Place } from '../../protocol/options-place.ts';
+import { placeText, ranksOf, type Mesh, type Place } from '../../protocol/options/place.ts';
 import { shown } from '../../protocol/shown.ts';
 import { isCheckpoint, jobFolder } from '../checkpoint/checkpoint.ts';
 import { openRangeFile, statOf, writeFileAtomically } from '../system/files.ts';

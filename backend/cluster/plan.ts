@@ -8,7 +8,7 @@ import { userError } from '../../protocol/errors.ts';
 import { plural } from '../../protocol/plural.ts';
 import { expectedParameters, modelSize, sizeOf } from '../model/expected-parameters.ts';
 import type { ModelSpec } from '../model/spec.ts';
-import { meshText, ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import { meshText, ranksOf, type Mesh } from '../../protocol/options/place.ts';
 import type { ParameterMemory, Traffic } from './reported.ts';
 
 export interface PlannedRun {

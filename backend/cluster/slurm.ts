@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { userError } from '../../protocol/errors.ts';
-import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import { ranksOf, type Mesh } from '../../protocol/options/place.ts';
 import { shown } from '../../protocol/shown.ts';
 import { programPath } from '../devices/programs.ts';
 import { packageName } from './job.ts';

@@ -4,7 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import path from 'node:path';
 import { userError } from '../../protocol/errors.ts';
-import { ranksOf, type Mesh } from '../../protocol/options-place.ts';
+import { ranksOf, type Mesh } from '../../protocol/options/place.ts';
 import { programPath } from '../devices/programs.ts';
 import { openForWriting } from '../system/files.ts';
 import { identityOf, type ProcessIdentity } from '../system/processes.ts';

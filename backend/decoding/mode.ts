@@ -4,8 +4,8 @@
  */
 import { broughtText } from '../../protocol/brought.ts';
 import { userError } from '../../protocol/errors.ts';
-import { thresholdOf } from '../../protocol/options-notations.ts';
-import type { GenerateOptions } from '../../protocol/options.ts';
+import { thresholdOf } from '../../protocol/options/notations.ts';
+import type { GenerateOptions } from '../../protocol/options/options.ts';
 import { policies } from '../../protocol/policies.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import { usedExits } from '../checkpoint/calibration.ts';

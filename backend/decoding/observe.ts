@@ -6,7 +6,7 @@ import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import { newHints, type Hint } from '../data/hints.ts';
 import { agreementWith, type HintAgreement } from './hints.ts';
 import { openKvCache } from './kv-cache.ts';
-import { mostRegret } from '../../protocol/options-promise.ts';
+import { mostRegret } from '../../protocol/options/promise.ts';
 import { regretIn, regretOf } from './regret.ts';
 
 /** One token of the full model, and each exit's prediction at its position, in the order of the model's exits. */

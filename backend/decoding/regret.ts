@@ -1,5 +1,5 @@
 /** Regret: what a token that was written in another mode loses under the full model, in nats. */
-import { mostRegret } from '../../protocol/options-promise.ts';
+import { mostRegret } from '../../protocol/options/promise.ts';
 import type { Readout, StagedModel } from '../runtime/staged-model.ts';
 import type { KvCache } from './kv-cache.ts';
 

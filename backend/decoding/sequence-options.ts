@@ -1,6 +1,6 @@
 /** How a text is written, out of the options of a generation and the model that is open. */
 import { userError } from '../../protocol/errors.ts';
-import type { GenerateOptions } from '../../protocol/options.ts';
+import type { GenerateOptions } from '../../protocol/options/options.ts';
 import type { Mode } from '../../protocol/trace.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import { gatesOf } from '../checkpoint/gates.ts';

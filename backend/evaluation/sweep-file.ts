@@ -2,7 +2,7 @@
  * The trials of a sweep, from its file: every combination of the listed values, those of the first seed first. Pure except for reading it.
  */
 import { userError } from '../../protocol/errors.ts';
-import { configOrigin, optionTables, parseOptions } from '../../protocol/options.ts';
+import { configOrigin, optionTables, parseOptions } from '../../protocol/options/options.ts';
 import { anyRecord, list, partial, readMessage, simple, table } from '../../protocol/shapes.ts';
 import { readText } from '../system/files.ts';
 

@@ -1,7 +1,7 @@
 /**
  * An exit architecture as one record: its cut, its trained parameters and their initial values, its formula over `Ops`, and how it becomes
  * a plain model and is imported again. Definitions as in EE-LLM; `lens` after the Tuned Lens (arXiv 2303.08112). A new one is a record
- * here, its name and help in `protocol/options-notations.ts`, and its formula in `distributed/early_exit_distributed/exits.py`.
+ * here, its name and help in `protocol/options/notations.ts`, and its formula in `distributed/early_exit_distributed/exits.py`.
  */
 import { layerPath, mlpHalf, settle, type Stream } from '../model/layer.ts';
 import type { Ops } from '../model/ops.ts';

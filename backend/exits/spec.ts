@@ -1,5 +1,5 @@
 /** An exit as data: its place in the stream, its architecture and its head (EE-Tuning, section 3). */
-import { architectures, type Architecture } from '../../protocol/options-notations.ts';
+import { architectures, type Architecture } from '../../protocol/options/notations.ts';
 import type { ModelSpec } from '../model/spec.ts';
 
 export type ExitArchitecture = Architecture;

@@ -2,7 +2,7 @@
 import { userError } from '../../protocol/errors.ts';
 import type { CompleteEvent } from '../../protocol/events.ts';
 import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';
-import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import { parseOptions, settingOrigin } from '../../protocol/options/options.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/completion.ts';
 import { modelBase } from '../../protocol/models.ts';
 import type { RecipeOptions } from '../../protocol/server.ts';

@@ -1,6 +1,6 @@
 /** The doctor for an editor: its findings, and the remedies. */
 import type { Finding } from '../../protocol/events.ts';
-import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import { parseOptions, settingOrigin } from '../../protocol/options/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import type { Answering } from './models.ts';

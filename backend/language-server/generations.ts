@@ -3,7 +3,7 @@ import { describeError, userError } from '../../protocol/errors.ts';
 import type { GenerateEvent, GenerateReadyEvent } from '../../protocol/events.ts';
 import { headOf, roundOpinion, roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { modelBase } from '../../protocol/models.ts';
-import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options.ts';
+import { parseOptions, settingOrigin, type GenerateOptions } from '../../protocol/options/options.ts';
 import type { GenerateParams, GenerationEnd } from '../../protocol/server.ts';
 import type { ExitOpinion, TokenRecord } from '../../protocol/trace.ts';
 import type { Engine } from '../worker/engine.ts';

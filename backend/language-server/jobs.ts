@@ -1,6 +1,6 @@
 /** What an editor does to exits beside tuning: calibrating, evaluating, export, import and report, each as the command does it. */
 import type { JobEvents } from '../../protocol/jobs.ts';
-import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import { parseOptions, settingOrigin } from '../../protocol/options/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import { absolutePatterns } from '../data/documents.ts';
 import type { Engine } from '../worker/engine.ts';

@@ -1,6 +1,6 @@
 /** A server for other programs, as an editor starts and stops it: one at a time, in the session of its model. */
 import { describeError, userError } from '../../protocol/errors.ts';
-import { parseOptions, settingOrigin } from '../../protocol/options.ts';
+import { parseOptions, settingOrigin } from '../../protocol/options/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
 import { startServing, type RunningServer } from '../server/serve.ts';

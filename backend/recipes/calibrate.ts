@@ -1,8 +1,8 @@
 /** Calibrates the exits of a checkpoint on text that tuning kept apart. */
 import { userError } from '../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../protocol/events.ts';
-import type { CalibrateOptions } from '../../protocol/options.ts';
-import { usualPromise } from '../../protocol/options-groups.ts';
+import type { CalibrateOptions } from '../../protocol/options/options.ts';
+import { usualPromise } from '../../protocol/options/groups.ts';
 import { chooseDevice } from '../devices/devices.ts';
 import { needsOf } from '../devices/fit.ts';
 import { placeOn } from '../devices/fallback.ts';

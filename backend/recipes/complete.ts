@@ -3,10 +3,10 @@
  * within a token, and the computed part of its prompt stays in the cache.
  */
 import type { CompleteEvent } from '../../protocol/events.ts';
-import type { GenerateOptions } from '../../protocol/options.ts';
+import type { GenerateOptions } from '../../protocol/options/options.ts';
 import type { CompleteOptions, CompletionLimits, Gap } from '../../protocol/completion.ts';
 import { hasWholeLine, hasWholePart, newLength, textOfTokens } from '../../protocol/suggestion.ts';
-import { mostCandidates } from '../../protocol/options-decoding.ts';
+import { mostCandidates } from '../../protocol/options/decoding.ts';
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { FimTokenizer } from '../data/fim.ts';
 import type { BatchRequest } from '../decoding/batch.ts';

@@ -2,7 +2,7 @@
 import { arch, availableParallelism, cpus, platform } from 'node:os';
 import { bytesText } from '../../protocol/bytes-text.ts';
 import type { DoctorEvent, Finding } from '../../protocol/events.ts';
-import type { DoctorOptions } from '../../protocol/options.ts';
+import type { DoctorOptions } from '../../protocol/options/options.ts';
 import { chooseDevice, chooseExitDevice, machine, type Probes } from '../devices/devices.ts';
 import { installGpu } from '../devices/gpu-install.ts';
 import {

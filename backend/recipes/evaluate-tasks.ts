@@ -5,7 +5,7 @@ import { plural } from '../../protocol/plural.ts';
 import { fullDepth } from '../../protocol/tasks.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { EvaluateEvent, Phase, ProgressEvent, WarningEvent } from '../../protocol/events.ts';
-import type { EvaluateOptions } from '../../protocol/options.ts';
+import type { EvaluateOptions } from '../../protocol/options/options.ts';
 import { addFile } from '../checkpoint/hash.ts';
 import { infoFile, memoryFile, parametersFile } from '../formats/our-folders.ts';
 import { openSession, type Session } from '../decoding/session.ts';

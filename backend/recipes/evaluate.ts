@@ -1,7 +1,7 @@
 /** Scores the exits of a checkpoint on text, and what each threshold would save. */
 import { plural } from '../../protocol/plural.ts';
 import type { EvaluateEvent } from '../../protocol/events.ts';
-import type { EvaluateOptions } from '../../protocol/options.ts';
+import type { EvaluateOptions } from '../../protocol/options/options.ts';
 import { openHeldOut } from '../evaluation/scores.ts';
 import { sweep } from '../evaluation/by-threshold.ts';
 import { exitCut } from '../exits/architectures.ts';

@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { ExportEvent } from '../../protocol/events.ts';
-import type { ExportOptions } from '../../protocol/options.ts';
+import type { ExportOptions } from '../../protocol/options/options.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import { plainCard } from '../export/card.ts';
 import { formatOf } from '../export/families.ts';

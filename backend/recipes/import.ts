@@ -5,7 +5,7 @@
 import { basename } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { ExportEvent } from '../../protocol/events.ts';
-import type { ImportOptions } from '../../protocol/options.ts';
+import type { ImportOptions } from '../../protocol/options/options.ts';
 import type { BaseModel } from '../checkpoint/checkpoint.ts';
 import { createCheckpoint } from '../checkpoint/writer.ts';
 import { exitParameters } from '../exits/parameters.ts';

@@ -2,9 +2,9 @@
 import { resolve } from 'node:path';
 import { userError } from '../../protocol/errors.ts';
 import type { TuneEvent } from '../../protocol/events.ts';
-import { placeExits } from '../../protocol/options-notations.ts';
-import { meshText, ranksOf } from '../../protocol/options-place.ts';
-import type { TuneOptions } from '../../protocol/options.ts';
+import { placeExits } from '../../protocol/options/notations.ts';
+import { meshText, ranksOf } from '../../protocol/options/place.ts';
+import type { TuneOptions } from '../../protocol/options/options.ts';
 import { chooseMesh, planOn, requireRunnable, usableBytes, type PlannedRun } from '../cluster/plan.ts';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ExitSpec, HeadSpec } from '../exits/spec.ts';

@@ -3,7 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { plural } from '../../protocol/plural.ts';
 import { userError } from '../../protocol/errors.ts';
 import type { ReportEvent } from '../../protocol/events.ts';
-import type { ReportOptions } from '../../protocol/options.ts';
+import type { ReportOptions } from '../../protocol/options/options.ts';
 import { tableOf, type Figure } from '../evaluation/report/figure.ts';
 import { csv, latex, markdown } from '../evaluation/report/formats.ts';
 import { page, sectionsOf } from '../evaluation/report/page.ts';

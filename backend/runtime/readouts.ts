@@ -1,6 +1,6 @@
 /** Readouts out of what ggml's graphs give: the best classes, their logits and probabilities. Knows classes and tokens, no model. */
 import { userError } from '../../protocol/errors.ts';
-import { mostCandidates } from '../../protocol/options-decoding.ts';
+import { mostCandidates } from '../../protocol/options/decoding.ts';
 import { shortlistOf, type ExitSpec } from '../exits/spec.ts';
 import type { BuiltGraph } from '../ggml/graph.ts';
 import type { Readout } from './staged-model.ts';

@@ -1,7 +1,7 @@
 /** A server with its model: what the command line and the editor start. */
 import { readFileSync } from 'node:fs';
 import { userError } from '../../protocol/errors.ts';
-import type { ServeOptions } from '../../protocol/options.ts';
+import type { ServeOptions } from '../../protocol/options/options.ts';
 import type { RequestRecord, ServeEvent } from '../../protocol/serving.ts';
 import { servedGeneration, servedName } from '../recipes/serving/options.ts';
 import { createEngine, type Engine, type Job } from '../worker/engine.ts';

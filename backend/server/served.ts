@@ -1,5 +1,5 @@
 /** What every endpoint is given: the model, its name, and the server's options. */
-import type { GenerateOptions } from '../../protocol/options.ts';
+import type { GenerateOptions } from '../../protocol/options/options.ts';
 import type { ServedModel } from '../../protocol/serving.ts';
 
 export interface Served {

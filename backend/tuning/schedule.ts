@@ -1,5 +1,5 @@
 /** How the learning rate and the exits' weights change over a run. Pure functions of how far the run is. */
-import type { ExitWeights } from '../../protocol/options-notations.ts';
+import type { ExitWeights } from '../../protocol/options/notations.ts';
 
 /**
  * The given learning rate. By default it falls with the model's width: a step of AdamW moves every weight by about the rate, so the more

@@ -1,7 +1,7 @@
 /** The commands around a generation: generate at the cursor, stop, and save the trace. */
 import * as vscode from 'vscode';
 import { serialiseTrace } from '../../protocol/exittrace.ts';
-import { completionOptions } from '../../protocol/options-completions.ts';
+import { completionOptions } from '../../protocol/options/completions.ts';
 import type { GenerateResult, RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
 import { placeOf } from '../completions/place.ts';

@@ -4,7 +4,7 @@
  */
 import * as vscode from 'vscode';
 import { bytesText } from '../../protocol/bytes-text.ts';
-import { shippedModel } from '../../protocol/options-groups.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
 import { betterModels, fetchMinutes, type Recommended } from '../../protocol/models.ts';
 import type { App } from '../app.ts';
 import { offer } from '../messages.ts';

@@ -1,6 +1,6 @@
 /** Model and exits as one choice: which exits belong to which model, and what a text in the pick names. Knows no `vscode`. */
 import { isHubId, modelBase } from '../../protocol/models.ts';
-import { shippedModel } from '../../protocol/options-groups.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
 import type { ExitsSummary, ModelSummary } from '../../protocol/server.ts';
 
 /** A model of the list: found below the folders, or chosen by its path or hub id from elsewhere. */

@@ -1,7 +1,7 @@
 /** Model and exits as one choice in the settings: choosing either keeps the other fitting. */
 import * as vscode from 'vscode';
 import { modelBase } from '../../protocol/models.ts';
-import { shippedModel } from '../../protocol/options-groups.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { ExitsSummary, StudySummary } from '../../protocol/server.ts';
 import type { App } from '../app.ts';

@@ -1,10 +1,10 @@
 /** `Tune Early Exits`: asks for what the settings leave open, starts a run and opens its curves. */
 import path from 'node:path';
 import * as vscode from 'vscode';
-import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../../protocol/options-groups.ts';
+import { dataOptions, exitsOptions, placeOptions, shippedModel, tuningOptions } from '../../protocol/options/groups.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
-import { architectures, autoPlacesText, usualArchitecture } from '../../protocol/options-notations.ts';
+import { architectures, autoPlacesText, usualArchitecture } from '../../protocol/options/notations.ts';
 import type { App } from '../app.ts';
 import { modelTitle } from '../models/choices.ts';
 import { freeExitsFolder, modelInFolder } from '../settings/folder-paths.ts';

@@ -1,7 +1,7 @@
 /** Paths that options of an editor name are a folder's: the backend runs elsewhere. Knows no `vscode`. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { shippedModel } from '../../protocol/options-groups.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
 import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
 
 /** The model in the folder if that path exists there, else unchanged: the one that ships, or an id of the hub. */

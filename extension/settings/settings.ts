@@ -1,7 +1,7 @@
 /** Typed settings: the values of `earlyExit.*` for a recipe and for the display, and their errors. */
 import * as vscode from 'vscode';
-import { backendOptions, completionOptions, displayOptions } from '../../protocol/options-groups.ts';
-import type { Option } from '../../protocol/options-kinds.ts';
+import { backendOptions, completionOptions, displayOptions } from '../../protocol/options/groups.ts';
+import type { Option } from '../../protocol/options/kinds.ts';
 import {
   optionTables,
   parseOptions,
@@ -10,7 +10,7 @@ import {
   type CommandName,
   type OptionTable,
   type OptionValues,
-} from '../../protocol/options.ts';
+} from '../../protocol/options/options.ts';
 import { describeError, userError } from '../../protocol/errors.ts';
 import type { DisplayOptions, RecipeOptions } from '../../protocol/server.ts';
 import { restrictedSettings } from './restricted-settings.ts';

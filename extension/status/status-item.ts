@@ -1,7 +1,7 @@
 /** One status item: backend, model, device and what it does; a click offers restart, logs and doctor. */
 import * as vscode from 'vscode';
 import { modelBase } from '../../protocol/models.ts';
-import { decodingOptions } from '../../protocol/options-decoding.ts';
+import { decodingOptions } from '../../protocol/options/decoding.ts';
 import * as protocol from '../../protocol/server.ts';
 import { doneShare } from '../../protocol/run-clock.ts';
 import type { Status } from '../../protocol/server.ts';

@@ -4,7 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { follow, isWhole, pythonWithTorch, sameMetrics, shortRun, tinyModel, tuned } from './ranks.ts';
 
@@ -52,7 +52,7 @@ describe.skipIf(python === null || !isWhole)('a job of PyTorch', () => {
   it('ends at once, with no process left, before there is anything to keep', async () => {
     const controller = new AbortController();
     // Its fit takes long enough to be met.
-    const fit = { data: ['protocol/*.ts', 'backend/**/*.ts'], initialise: 'fit', fitTokens: 1_000_000 };
+    const fit = { data: ['protocol/**/*.ts', 'backend/**/*.ts'], initialise: 'fit', fitTokens: 1_000_000 };
     const given = { ...options, ...fit, out: out('early'), on: 'torchrun', mesh: 'dp=2' };
     const running = (async (): Promise<void> => {
       for await (const event of tuneElsewhere(parseOptions('tune', given), controller.signal))

@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Mesh } from '../../protocol/options-place.ts';
+import type { Mesh } from '../../protocol/options/place.ts';
 import { tensorOps } from '../../backend/autodiff/ops.ts';
 import { openCheckpoint, type Checkpoint } from '../../backend/checkpoint/checkpoint.ts';
 import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/reported.ts';

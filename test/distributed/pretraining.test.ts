@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import type { ExitScore, TuneEvent } from '../../protocol/events.ts';
 import { readInfo } from '../../backend/checkpoint/checkpoint.ts';
 import { readEvent, type FinishedEvent, type RankEvent } from '../../backend/cluster/reported.ts';

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'vitest';
 import type { TuneEvent } from '../../protocol/events.ts';
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import { recipes } from '../../backend/recipes/index.ts';
 import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { fixtures } from '../support/golden.ts';

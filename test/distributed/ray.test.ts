@@ -6,7 +6,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import { newRayJobId, submitRayJob } from '../../backend/cluster/ray.ts';
 import { tuneElsewhere } from '../../backend/recipes/training/elsewhere.ts';
 import { follow, isWhole, pythonWithTorch, sameMetrics, shortRun, tinyModel, tuned } from './ranks.ts';

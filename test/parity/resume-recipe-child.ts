@@ -1,5 +1,5 @@
 /** Tunes with options from the command line, as JSON; prints the step after each. A test kills it. */
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import { recipes } from '../../backend/recipes/index.ts';
 
 const options = parseOptions('tune', JSON.parse(process.argv[2]!) as Record<string, unknown>);

@@ -14,7 +14,7 @@ afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 function sitting(name: string, options: Record<string, unknown>, steps: number, delay: number): Promise<boolean> {
   const given = {
     model: 'models/typescript-5m',
-    data: ['protocol/*.ts'],
+    data: ['protocol/**/*.ts'],
     exits: '4:mlp,8:lens',
     shortlist: 200,
     sequenceLength: 64,

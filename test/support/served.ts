@@ -6,7 +6,7 @@ import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { identify } from '../../backend/recipes/opening/opened.ts';
 import { startServing, type RunningServer } from '../../backend/server/serve.ts';
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import type { RequestRecord } from '../../protocol/serving.ts';
 import { shippedModel } from './golden.ts';
 import { copiedExits } from './models.ts';

@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { serialiseTrace } from '../../protocol/exittrace.ts';
-import { flagName } from '../../protocol/options.ts';
+import { flagName } from '../../protocol/options/options.ts';
 import { readEntries, stringEntry, writeEntries } from './mutations/gguf.ts';
 import { root, runProgram, type Program } from './program.ts';
 

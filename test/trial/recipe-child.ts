@@ -1,6 +1,6 @@
 /** A process that runs recipes, or reads a trace as the language server does, and says how each ended. It may die of one. */
 import { readFileSync } from 'node:fs';
-import { parseOptions } from '../../protocol/options.ts';
+import { parseOptions } from '../../protocol/options/options.ts';
 import { UserError, describeError } from '../../protocol/errors.ts';
 import { shown } from '../../protocol/shown.ts';
 import { recipes } from '../../backend/recipes/index.ts';

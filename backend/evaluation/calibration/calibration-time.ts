@@ -1,5 +1,5 @@
 /** How long a calibration takes, from times measured on the machine. Pure. */
-import { usualPromise } from '../../../protocol/options-groups.ts';
+import { usualPromise } from '../../../protocol/options/groups.ts';
 import { fewestTokens } from './calibration.ts';
 import { choosingContext, newTokens, timedBatch, type CalibrationRequest } from './calibration-texts.ts';
 import { allowedLoss, fewestJudged, type Guarantee } from './promise.ts';

@@ -3,7 +3,7 @@
  * Schuster et al. 2022). Pure: uses only the exits' predictions, and the costs of stages and readouts.
  */
 import { logOdds, raised } from '../../decoding/hints.ts';
-import type { Promised } from '../../../protocol/options-promise.ts';
+import type { Promised } from '../../../protocol/options/promise.ts';
 import type { Figure } from '../../../protocol/brought.ts';
 import { fitLogistic, type Prior, type Row } from './logistic.ts';
 import { mean } from '../tasks/statistics.ts';

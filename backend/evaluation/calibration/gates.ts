@@ -1,5 +1,5 @@
 /** Gates for thresholds that keep a promise: fitted on the tokens that chose the thresholds, and tested on those that tested them. */
-import type { Promised } from '../../../protocol/options-promise.ts';
+import type { Promised } from '../../../protocol/options/promise.ts';
 import { fitGate, opens, type Gate } from '../../decoding/gate.ts';
 import {
   halvesOf,

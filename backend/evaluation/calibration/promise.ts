@@ -1,6 +1,6 @@
 /** The statistics of a promise: the loss of a token under it, and the probability that text keeps it only by luck. Pure. */
 import type { Brought, Figure } from '../../../protocol/brought.ts';
-import { mostRegret, type Promised } from '../../../protocol/options-promise.ts';
+import { mostRegret, type Promised } from '../../../protocol/options/promise.ts';
 
 export interface Guarantee {
   readonly promise: Promised;

@@ -1,6 +1,6 @@
 /** Whether thresholds pay, by the clock: ways of decoding write the same texts side by side, until it is clear which is faster. */
 import type { Figure } from '../../../protocol/brought.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { Calibration } from '../../checkpoint/checkpoint.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import type { BatchRequest } from '../../decoding/batch.ts';

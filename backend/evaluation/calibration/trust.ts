@@ -2,7 +2,7 @@
 import { chanceBy, type Trust, type TrustByExit, type TrustWeights } from '../../decoding/trust.ts';
 import type { Position } from '../../decoding/observe.ts';
 import { trustOf } from '../../exits/trust.ts';
-import { mostRegret, type Promised } from '../../../protocol/options-promise.ts';
+import { mostRegret, type Promised } from '../../../protocol/options/promise.ts';
 import type { ExitObservations } from './gates.ts';
 import { fitLogistic } from './logistic.ts';
 import { lossOf } from './promise.ts';

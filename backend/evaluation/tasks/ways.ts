@@ -1,6 +1,6 @@
 /** Ways of writing the same answers: full depth, lossless, as calibrated, and leaving at a threshold. */
-import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options.ts';
-import type { WayRequest } from '../../../protocol/options-tasks.ts';
+import { parseOptions, type EvaluateOptions, type GenerateOptions } from '../../../protocol/options/options.ts';
+import type { WayRequest } from '../../../protocol/options/tasks.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
 import type { Mode } from '../../../protocol/trace.ts';
 import { usedExits } from '../../checkpoint/calibration.ts';

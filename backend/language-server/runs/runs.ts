@@ -3,7 +3,7 @@
  * again with `resume`. So a run outlives its server: the next server continues from the checkpoint.
  */
 import { describeError, userError } from '../../../protocol/errors.ts';
-import { lengthOf, parseOptions, settingOrigin, type TuneOptions } from '../../../protocol/options.ts';
+import { lengthOf, parseOptions, settingOrigin, type TuneOptions } from '../../../protocol/options/options.ts';
 import * as clocks from '../../../protocol/run-clock.ts';
 import type { RecipeOptions, RunEvent, RunSummary } from '../../../protocol/server.ts';
 import { absolutePatterns } from '../../data/documents.ts';

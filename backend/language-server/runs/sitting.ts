@@ -1,7 +1,7 @@
 /** One part of a run in one process: its job from its text to its end, and what the events change in its summary. */
 import { describeError, UserError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
 import type { RunSummary } from '../../../protocol/server.ts';
 import type { Engine } from '../../worker/engine.ts';
 import { progressOf } from '../run-texts.ts';

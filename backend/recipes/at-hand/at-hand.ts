@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
-import { shippedModel } from '../../../protocol/options-groups.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
 import { openCheckpoint, type Calibration } from '../../checkpoint/checkpoint.ts';
 import { hasState, readPosition } from '../../checkpoint/state.ts';
 import { cachedModels, placesHere } from '../../hub/model-caches.ts';

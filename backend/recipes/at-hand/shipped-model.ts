@@ -1,7 +1,7 @@
 /** The model that ships in the package. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { shippedModel } from '../../../protocol/options-groups.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
 import { packageRoot } from '../installation.ts';
 
 /**

@@ -4,7 +4,7 @@
  */
 import { UserError } from '../../../protocol/errors.ts';
 import type { ExportEvent } from '../../../protocol/events.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { checkVocabulary, loadTokenizer } from '../../data/tokenizer.ts';
 import { observeExits } from '../../decoding/observe.ts';
 import { placeOn, placeStagedModel } from '../../devices/fallback.ts';

@@ -4,7 +4,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { CalibratedEvent, CalibrateEvent } from '../../../protocol/events.ts';
-import { sweepThresholds } from '../../../protocol/options-tasks.ts';
+import { sweepThresholds } from '../../../protocol/options/tasks.ts';
 import { saveCalibration } from '../../checkpoint/checkpoint.ts';
 import { infoFile } from '../../formats/our-folders.ts';
 import { storedGate } from '../../checkpoint/gates.ts';

@@ -1,8 +1,8 @@
 /** The short calibration at the end of a tuning run, on its own held-out text, in the remaining time. */
 import { UserError, describeError } from '../../../protocol/errors.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
-import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
-import { promiseText } from '../../../protocol/options-promise.ts';
+import { parseOptions, type TuneOptions } from '../../../protocol/options/options.ts';
+import { promiseText } from '../../../protocol/options/promise.ts';
 import type { TimeLimit } from '../../evaluation/calibration/calibration-texts.ts';
 import { calibrate } from '../calibrate.ts';
 

@@ -1,6 +1,6 @@
 /** The frozen model as recipes use it on whole windows: its states, kept on disk, and the scorers of exits. */
 import { join } from 'node:path';
-import type { EvaluateOptions, GenerateOptions } from '../../../protocol/options.ts';
+import type { EvaluateOptions, GenerateOptions } from '../../../protocol/options/options.ts';
 import type { OpenScorer } from '../../evaluation/scores.ts';
 import { exitCut } from '../../exits/architectures.ts';
 import type { ExitSpec } from '../../exits/spec.ts';

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import type { JobOptions } from '../../../protocol/jobs.ts';
-import type { GenerateOptions } from '../../../protocol/options.ts';
+import type { GenerateOptions } from '../../../protocol/options/options.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import { newPace } from '../../decoding/pace.ts';
 import { openSession, type Session } from '../../decoding/session.ts';

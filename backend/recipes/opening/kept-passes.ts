@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import type { GenerateOptions } from '../../../protocol/options.ts';
+import type { GenerateOptions } from '../../../protocol/options/options.ts';
 import { measurePasses } from '../../decoding/costs.ts';
 import type { PassRatios, PassTable } from '../../decoding/pace.ts';
 import { fileIdentity, writeFileAtomically } from '../../system/files.ts';

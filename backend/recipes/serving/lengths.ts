@@ -1,6 +1,6 @@
 /** How long texts may become in the memory that is given for what they have computed. */
 import { userError } from '../../../protocol/errors.ts';
-import type { ServeOptions } from '../../../protocol/options.ts';
+import type { ServeOptions } from '../../../protocol/options/options.ts';
 import { positionBytes, type StagedModel } from '../../runtime/staged-model.ts';
 
 /** Positions that slots have room for: this many, or twice, four times … as many. */

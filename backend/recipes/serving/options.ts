@@ -1,6 +1,6 @@
 /** The decoding options of a request's text, from the request or else from the server. */
 import { modelName } from '../../model/open.ts';
-import { parseOptions, type GenerateOptions, type ServeOptions } from '../../../protocol/options.ts';
+import { parseOptions, type GenerateOptions, type ServeOptions } from '../../../protocol/options/options.ts';
 
 /** How clients call the served model. */
 export const servedName = ({ alias, model }: ServeOptions): string =>

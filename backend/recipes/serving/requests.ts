@@ -1,6 +1,6 @@
 /** The texts of a request as decoding takes them, and their records for the client. Knows no inbox. */
 import type { Sender, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../../protocol/serving.ts';
-import type { GenerateOptions, ServeOptions } from '../../../protocol/options.ts';
+import type { GenerateOptions, ServeOptions } from '../../../protocol/options/options.ts';
 import type { Steps } from '../../data/steps.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
 import type { BatchEvent, BatchRequest } from '../../decoding/batch.ts';

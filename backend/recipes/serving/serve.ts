@@ -5,7 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { UserError } from '../../../protocol/errors.ts';
 import { toErrorRecord, type Inbox } from '../../../protocol/jobs.ts';
-import type { ServeOptions } from '../../../protocol/options.ts';
+import type { ServeOptions } from '../../../protocol/options/options.ts';
 import type {
   Answers,
   Sender,

@@ -1,7 +1,7 @@
 /** A tuning run in any place: what is trained, in which folder, here or on PyTorch. */
 import type { TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
-import { shippedModel } from '../../../protocol/options-groups.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
 import { locateModel } from '../opening/model-location.ts';
 import { findText } from '../text.ts';
 

@@ -4,9 +4,9 @@
  */
 import path from 'node:path';
 import { userError } from '../../../protocol/errors.ts';
-import { meshText, type Mesh } from '../../../protocol/options-place.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
-import { shippedModel } from '../../../protocol/options-groups.ts';
+import { meshText, type Mesh } from '../../../protocol/options/place.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
 import {
   isCheckpoint,
   openCheckpoint,

@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { plural } from '../../../protocol/plural.ts';
 import type { TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
 import type { KeptMemory } from '../../checkpoint/memory.ts';
 import { initialiseExit } from '../../exits/initialise.ts';
 import { openFit } from '../../tuning/step-fit.ts';

@@ -2,11 +2,11 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { userError, type UserError } from '../../../protocol/errors.ts';
-import { configOrigin, flagName, lengthOf, parseOptions, type TuneOptions } from '../../../protocol/options.ts';
-import type { ExitsRequest, ExitWeights } from '../../../protocol/options-notations.ts';
-import { meshText, placeText } from '../../../protocol/options-place.ts';
-import { promiseText } from '../../../protocol/options-promise.ts';
-import { shippedModel } from '../../../protocol/options-groups.ts';
+import { configOrigin, flagName, lengthOf, parseOptions, type TuneOptions } from '../../../protocol/options/options.ts';
+import type { ExitsRequest, ExitWeights } from '../../../protocol/options/notations.ts';
+import { meshText, placeText } from '../../../protocol/options/place.ts';
+import { promiseText } from '../../../protocol/options/promise.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
 import { absolutePatterns } from '../../data/documents.ts';
 import { hubReferenceOf, parseHubReference } from '../../hub/hub.ts';
 import type { RunLimits, TrainingPosition } from '../../checkpoint/state.ts';

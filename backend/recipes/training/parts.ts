@@ -2,8 +2,8 @@
 import { bytesText } from '../../../protocol/bytes-text.ts';
 import { plural } from '../../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
-import { placeExits, type ExitPlace } from '../../../protocol/options-notations.ts';
-import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
+import { placeExits, type ExitPlace } from '../../../protocol/options/notations.ts';
+import { requireWeights, type TuneOptions } from '../../../protocol/options/options.ts';
 import type { TokenSets } from '../../data/packing.ts';
 import { openHeldOut, type HeldOut } from '../../evaluation/scores.ts';
 import { fittableCuts, layersBehind, memoryCuts } from '../../exits/memory.ts';

@@ -2,8 +2,8 @@
 import { setImmediate } from 'node:timers/promises';
 import type { MinutesEvent, TuneEvent } from '../../../protocol/events.ts';
 import { median } from '../../../protocol/median.ts';
-import { usualPromise } from '../../../protocol/options-groups.ts';
-import { lengthOf, type TuneOptions } from '../../../protocol/options.ts';
+import { usualPromise } from '../../../protocol/options/groups.ts';
+import { lengthOf, type TuneOptions } from '../../../protocol/options/options.ts';
 import { plural } from '../../../protocol/plural.ts';
 import { timedBatch, type TimeLimit } from '../../evaluation/calibration/calibration-texts.ts';
 import { calibrationNeed, type MachineTimes } from '../../evaluation/calibration/calibration-time.ts';

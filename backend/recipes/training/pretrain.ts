@@ -7,7 +7,7 @@ import { bytesText } from '../../../protocol/bytes-text.ts';
 import { userError } from '../../../protocol/errors.ts';
 import { plural } from '../../../protocol/plural.ts';
 import type { EvaluationEvent, ExitScore, TuneEvent } from '../../../protocol/events.ts';
-import { requireWeights, type TuneOptions } from '../../../protocol/options.ts';
+import { requireWeights, type TuneOptions } from '../../../protocol/options/options.ts';
 import { openCheckpoint, type Checkpoint, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
 import { parametersFile } from '../../formats/our-folders.ts';
 import { openBest, writeBest } from '../../checkpoint/continued.ts';

@@ -1,8 +1,8 @@
 /** Finds out about the machines on which the ranks of a run will be: how many ranks, and where they find the model. */
 import path from 'node:path';
 import { UserError, userError } from '../../../protocol/errors.ts';
-import { ranksOf, type Mesh } from '../../../protocol/options-place.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import { ranksOf, type Mesh } from '../../../protocol/options/place.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
 import { plural } from '../../../protocol/plural.ts';
 import { jobFolder } from '../../checkpoint/checkpoint.ts';
 import { packageName } from '../../cluster/job.ts';

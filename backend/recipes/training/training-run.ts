@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { userError, type UserError } from '../../../protocol/errors.ts';
 import { closeAll, type Close } from '../opening/closing.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
 import { openCheckpoint, type CheckpointInfo, type Progress, type StepState } from '../../checkpoint/checkpoint.ts';
 import { reserveFolder, type ReservedFolder } from '../../checkpoint/reserved-folder.ts';
 import { readPosition, type RunLimits, type TrainingPosition } from '../../checkpoint/state.ts';

@@ -2,7 +2,7 @@
 import { plural } from '../../../protocol/plural.ts';
 import { UserError, userError } from '../../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
-import type { TuneOptions } from '../../../protocol/options.ts';
+import type { TuneOptions } from '../../../protocol/options/options.ts';
 import { exitId } from '../../exits/spec.ts';
 import type { RunLimits, TrainingPosition } from '../../checkpoint/state.ts';
 import { createCheckpoint, type CheckpointWriter, type NewCheckpoint } from '../../checkpoint/writer.ts';

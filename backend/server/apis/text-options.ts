@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { userError } from '../../../protocol/errors.ts';
 import { shownValue } from '../../../protocol/foreign.ts';
 import { nearest } from '../../../protocol/nearest.ts';
-import { changeOptions, type GenerateOptions, type Origin } from '../../../protocol/options.ts';
+import { changeOptions, type GenerateOptions, type Origin } from '../../../protocol/options/options.ts';
 import type { LogitChanges } from '../../../protocol/serving.ts';
 import {
   badField,

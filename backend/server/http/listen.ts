@@ -2,7 +2,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { Server as NetServer, type AddressInfo } from 'node:net';
 import { userError } from '../../../protocol/errors.ts';
-import type { GenerateOptions } from '../../../protocol/options.ts';
+import type { GenerateOptions } from '../../../protocol/options/options.ts';
 import { isLoopback, type Guards } from './guards.ts';
 import type { Answered } from './log.ts';
 import { respond } from './respond.ts';

@@ -17,8 +17,8 @@ import { normState } from '../../../backend/features/features.ts';
 import { createCompiledStep } from '../../../backend/tuning/step.ts';
 import { rememberedTeaching } from '../../../backend/tuning/step-teacher.ts';
 import type { ObjectiveOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
-import { placeExits } from '../../../protocol/options-notations.ts';
-import { parseOptions, type TuneOptions } from '../../../protocol/options.ts';
+import { placeExits } from '../../../protocol/options/notations.ts';
+import { parseOptions, type TuneOptions } from '../../../protocol/options/options.ts';
 import type { Contestant } from '../measure.ts';
 
 export const exitsAt = (layers: readonly number[], architecture: ExitArchitecture, head: HeadSpec): ExitSpec[] =>

@@ -7,8 +7,8 @@ import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.t
 import { openModel } from '../../../backend/model/open.ts';
 import { gapPrompt } from '../../../backend/data/gap-prompt.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../../protocol/completion.ts';
-import { completionOptions } from '../../../protocol/options-completions.ts';
-import type { OptionValues } from '../../../protocol/options.ts';
+import { completionOptions } from '../../../protocol/options/completions.ts';
+import type { OptionValues } from '../../../protocol/options/options.ts';
 import { complete } from '../../../protocol/server.ts';
 import { build } from '../children.ts';
 import { startLanguageServer, type LanguageServer } from '../contestants/language-server.ts';

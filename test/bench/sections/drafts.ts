@@ -7,7 +7,7 @@ import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { chatPrompt } from '../chats.ts';
 import { sideBySide, type Writer } from '../contestants/side-by-side.ts';
 import { englishText, typescriptText } from '../material.ts';

@@ -10,7 +10,7 @@ import { openModel } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { writeTexts } from '../contestants/ours.ts';
 import { typescriptText } from '../material.ts';
 import { manyPrompts } from '../prompts.ts';

@@ -5,7 +5,7 @@ import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { closeGenerators } from '../../../backend/recipes/opening/generator.ts';
 import { startServing } from '../../../backend/server/serve.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { alternate, timed, type Measurement } from '../measure.ts';
 import { promptOf } from '../prompts.ts';
 import { both, rate, type Findings } from '../report.ts';

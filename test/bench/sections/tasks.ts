@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { parseOptions, type EvaluateOptions } from '../../../protocol/options.ts';
+import { parseOptions, type EvaluateOptions } from '../../../protocol/options/options.ts';
 import {
   pointsRange,
   pointsText,

@@ -1,8 +1,14 @@
 /** Command lines that no command takes, made of the tables of options: each is refused with a sentence, as wrong use. */
 import path from 'node:path';
 import type { Random } from '../../../backend/decoding/random.ts';
-import type { Option } from '../../../protocol/options-kinds.ts';
-import { commandNames, flagName, optionTables, type CommandName, type OptionTable } from '../../../protocol/options.ts';
+import type { Option } from '../../../protocol/options/kinds.ts';
+import {
+  commandNames,
+  flagName,
+  optionTables,
+  type CommandName,
+  type OptionTable,
+} from '../../../protocol/options/options.ts';
 import { judge } from '../judge.ts';
 import { shippedModel } from '../material.ts';
 import { runProgram } from '../program.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { afterCalibration, afterStart, afterTuning, type Advice, type Naming } from '../../../backend/cli/advice.ts';
 import { namingOf, shellWord } from '../../../backend/cli/naming.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { CalibratedEvent, ExitScore } from '../../../protocol/events.ts';
 
 const naming: Naming = {

@@ -11,7 +11,7 @@ import { failedTrials } from '../../../backend/cli/sweep.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { rememberUsed } from '../../../backend/recipes/at-hand/last-used.ts';
 import type { SweepEvent, TuneEvent } from '../../../protocol/events.ts';
-import { optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
+import { optionTables, parseOptions, type CommandName } from '../../../protocol/options/options.ts';
 import { bundled } from '../../support/bundled.ts';
 import { openScreen, plain, stream } from './screen.ts';
 

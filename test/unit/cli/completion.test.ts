@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { commands } from '../../../backend/cli/commands.ts';
 import { completionScript, shells } from '../../../backend/cli/completion.ts';
-import { flagName, optionTables } from '../../../protocol/options.ts';
+import { flagName, optionTables } from '../../../protocol/options/options.ts';
 import { file, temporaryFolder } from '../formats/fixtures.ts';
 
 const has = (program: string): boolean => spawnSync(program, ['-c', 'true']).status === 0;

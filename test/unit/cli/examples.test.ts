@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { commands } from '../../../backend/cli/commands.ts';
 import { shells } from '../../../backend/cli/completion.ts';
 import { parseFlags } from '../../../backend/cli/flags.ts';
-import { commandNames, optionTables, parseOptions, type CommandName } from '../../../protocol/options.ts';
+import { commandNames, optionTables, parseOptions, type CommandName } from '../../../protocol/options/options.ts';
 
 /** As a shell splits it, quotes gone. */
 const wordsOf = (line: string): string[] =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseFlags } from '../../../backend/cli/flags.ts';
 import { UserError } from '../../../protocol/errors.ts';
-import { optionTables } from '../../../protocol/options.ts';
+import { optionTables } from '../../../protocol/options/options.ts';
 
 const tune = (...words: string[]) => parseFlags('tune', optionTables.tune, words).given;
 const generate = (...words: string[]) => parseFlags('generate', optionTables.generate, words).given;

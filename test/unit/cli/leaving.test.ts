@@ -17,7 +17,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { importExits } from '../../../backend/recipes/import.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { bundled } from '../../support/bundled.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
@@ -94,7 +94,7 @@ describe.skipIf(process.platform === 'win32')('early-exit', () => {
     const child = start([
       'tune',
       '--data',
-      'protocol/*.ts',
+      'protocol/**/*.ts',
       '--minutes',
       '3',
       '--out',

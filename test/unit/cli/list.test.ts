@@ -7,7 +7,7 @@ import { listCommand, listText } from '../../../backend/cli/list.ts';
 import type { ExitsAtHand } from '../../../backend/recipes/at-hand/at-hand.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { rememberUsed } from '../../../backend/recipes/at-hand/last-used.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { openScreen, visible } from './screen.ts';
 
 const never = new AbortController().signal;

@@ -4,7 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { commandNames, optionTables, flagName } from '../../../protocol/options.ts';
+import { commandNames, optionTables, flagName } from '../../../protocol/options/options.ts';
 import { bundled } from '../../support/bundled.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
@@ -98,7 +98,7 @@ describe('early-exit', () => {
       'error start has no option --continue-pretraining. See early-exit start --help all.\n',
     ],
     [
-      ['evaluate', '--data', 'protocol/*.ts', '--ways', '0.9'],
+      ['evaluate', '--data', 'protocol/**/*.ts', '--ways', '0.9'],
       'error --ways is for judged tasks. Name them with --tasks, or leave it out.\n',
     ],
     [['serve', '--threshold', '5'], 'error --threshold must be from 0 to 1 under the policy confidence, not 5.\n'],

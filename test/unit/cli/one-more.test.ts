@@ -5,8 +5,8 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, type BuildOptions, type Plugin } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type * as Documents from '../../../protocol/options-documents.ts';
-import type { CommandName } from '../../../protocol/options.ts';
+import type * as Documents from '../../../protocol/options/documents.ts';
+import type { CommandName } from '../../../protocol/options/options.ts';
 
 const root = path.resolve(import.meta.dirname, '../../..');
 const caches = path.join(root, '.cache/test');
@@ -35,7 +35,7 @@ const added: Readonly<Record<string, string>> = {
 
 /** By file: lines that come before the one given. */
 const changed: Readonly<Record<string, readonly (readonly [before: string, lines: string])[]>> = {
-  'protocol/options-commands.ts': [
+  'protocol/options/commands.ts': [
     [
       '  doctor: { ...doctorOptions },',
       "  tally: { text: list({ default: [], variadic: true, placeholder: 'TEXT…', help: 'Texts to tally.' }) },",
@@ -96,7 +96,7 @@ beforeAll(async () => {
   const entryPoints = {
     cli: path.join(root, 'backend/cli/main.ts'),
     worker: path.join(root, 'backend/worker/entry.ts'),
-    documents: path.join(root, 'protocol/options-documents.ts'),
+    documents: path.join(root, 'protocol/options/documents.ts'),
   };
   await build({ ...forNode, entryPoints, outdir: out, bundle: true, logLevel: 'warning', plugins: [oneMore] });
 });

@@ -1,7 +1,7 @@
 /** What `early-exit serve` says, and when. */
 import { expect, test } from 'vitest';
 import { runServe } from '../../../backend/cli/serve.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { openScreen, visible } from './screen.ts';
 
 const never = new AbortController().signal;

@@ -9,7 +9,7 @@ import { readHandle, writeHandle, type JobHandle } from '../../../backend/cluste
 import { findJob, requireNoJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
 import { identityOf, type ProcessIdentity } from '../../../backend/system/processes.ts';
 import { describeError } from '../../../protocol/errors.ts';
-import type { Place } from '../../../protocol/options-place.ts';
+import type { Place } from '../../../protocol/options/place.ts';
 import { caught, temporaryFolder } from '../formats/fixtures.ts';
 import { finished } from './reports.ts';
 

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { bytesText } from '../../../protocol/bytes-text.ts';
 import type { PlannedEvent, TuneEvent } from '../../../protocol/events.ts';
 import { writeExits } from '../../../backend/checkpoint/writer.ts';

@@ -4,7 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeError } from '../../../protocol/errors.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { recipes } from '../../../backend/recipes/index.ts';
 import { textEntry, writeGguf, type GgufEntry } from '../../../backend/formats/gguf-writer.ts';
 import { fixtures, shippedModel } from '../../support/golden.ts';

@@ -10,7 +10,7 @@ import {
   policyText,
   samplingWarning,
 } from '../../../backend/decoding/mode.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { Mode } from '../../../protocol/trace.ts';
 
 const optionsOf = (given: Record<string, unknown> = {}) =>

@@ -1,6 +1,6 @@
 /** Prompts that stop at an exit: what its memory fills, that pieces change nothing, and that no other mode ever reads it. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { Calibration } from '../../../backend/checkpoint/calibration.ts';
 import { textDrafts } from '../../../backend/decoding/draft.ts';
 import { openKvCache } from '../../../backend/decoding/kv-cache.ts';

@@ -4,7 +4,7 @@ import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { cutName, finalCut } from '../../../backend/model/spec.ts';
 import type { Scores } from '../../../backend/runtime/open.ts';
 import { evenShare, openHeldOut, type Done, type OpenScorer } from '../../../backend/evaluation/scores.ts';
-import { sweepThresholds } from '../../../protocol/options-tasks.ts';
+import { sweepThresholds } from '../../../protocol/options/tasks.ts';
 import { sweep } from '../../../backend/evaluation/by-threshold.ts';
 import { featureSource } from '../../../backend/features/features.ts';
 import { fakeModel, fakeWindows, tinySpec } from '../tuning/fakes.ts';

@@ -1,7 +1,7 @@
 /** A sixth architecture and a fifth policy, added by the records that CONTRIBUTING names and nothing else. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { architectures as named, parseExits } from '../../../protocol/options-notations.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { architectures as named, parseExits } from '../../../protocol/options/notations.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { policies, type PolicyName } from '../../../protocol/policies.ts';
 import { policyOf } from '../../../backend/decoding/mode.ts';
 import { architectures } from '../../../backend/exits/architectures.ts';

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Option } from '../../../protocol/options-kinds.ts';
-import { optionTables, settingName } from '../../../protocol/options.ts';
+import type { Option } from '../../../protocol/options/kinds.ts';
+import { optionTables, settingName } from '../../../protocol/options/options.ts';
 import { texts } from '../../../scripts/texts.ts';
 import { commandKeys, commands } from '../../../extension/commands.ts';
 import { activationEvents, capabilities, contributions } from '../../../extension/contributions.ts';

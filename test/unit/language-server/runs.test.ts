@@ -18,7 +18,7 @@ import { snapshotText } from '../../../backend/language-server/runs/snapshot.ts'
 import { createRuns, type Runs } from '../../../backend/language-server/runs/runs.ts';
 import { resolveModel } from '../../../backend/recipes/at-hand/shipped-model.ts';
 import { userError } from '../../../protocol/errors.ts';
-import { shippedModel } from '../../../protocol/options-groups.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
 import { doneShare, secondsLeft } from '../../../protocol/run-clock.ts';
 import type { StepEvent } from '../../../protocol/events.ts';
 import type { RunEvent, RunSummary } from '../../../protocol/server.ts';

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Brought } from '../../../protocol/brought.ts';
 import type { CalibrateEvent, TuneEvent } from '../../../protocol/events.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { Mode, TokenRecord } from '../../../protocol/trace.ts';
 import { raised } from '../../../backend/decoding/hints.ts';
 import type { TimeLimit } from '../../../backend/evaluation/calibration/calibration-texts.ts';
@@ -21,7 +21,7 @@ import { memoryFile } from '../../../backend/formats/our-folders.ts';
 
 const model = 'models/typescript-5m';
 const { signal } = new AbortController();
-const text = { data: ['protocol/*.ts'], sequenceLength: 128, heldOutFraction: 0.3 };
+const text = { data: ['protocol/**/*.ts'], sequenceLength: 128, heldOutFraction: 0.3 };
 let root: string;
 let out: string;
 
@@ -63,7 +63,7 @@ const resultOf = (events: readonly CalibrateEvent[]): Extract<CalibrateEvent, { 
   events.find((event) => event.type === 'calibrated')!;
 
 /** Text that the exits were tuned on, long enough for them to prove themselves within it. */
-const known = fs.readFileSync('protocol/options-tuning.ts', 'utf8').slice(0, 900);
+const known = fs.readFileSync('protocol/options/tuning.ts', 'utf8').slice(0, 900);
 
 async function written(mode: Mode | 'auto' = 'fast'): Promise<TokenRecord[]> {
   const given = { mode, model, exits: out, prompt: [known, 'function sum('], maxTokens: 40, device: 'cpu' };
@@ -294,7 +294,7 @@ test('of chats it says so, for exits prove themselves in answers then', async ()
   fs.cpSync(out, exits, { recursive: true });
   const template = '{% for m in messages %}// {{ m.role }}\n{{ m.content }}<|endoftext|>{% endfor %}';
   fs.writeFileSync(path.join(chatty, 'chat_template.jinja'), template);
-  const texts = fs.readFileSync('protocol/options-tuning.ts', 'utf8').match(/[^]{1,300}/g)!;
+  const texts = fs.readFileSync('protocol/options/tuning.ts', 'utf8').match(/[^]{1,300}/g)!;
   const data = path.join(folder, 'chats.jsonl');
   const chats = texts.map((content) => ({ messages: [{ role: 'user', content: 'Go on.' }, { role: 'assistant', content }] })); // prettier-ignore
   fs.writeFileSync(data, chats.map((chat) => JSON.stringify(chat)).join('\n'));

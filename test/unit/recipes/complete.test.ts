@@ -12,7 +12,7 @@ import { generate } from '../../../backend/recipes/generate.ts';
 import { closeGenerators, openGenerator } from '../../../backend/recipes/opening/generator.ts';
 import type { CompleteEvent } from '../../../protocol/events.ts';
 import type { CompletionLimits } from '../../../protocol/completion.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { shippedModel } from '../../support/golden.ts';
 import { servedFiles } from '../../support/served.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { EvaluateEvent } from '../../../protocol/events.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import type * as Devices from '../../../backend/devices/devices.ts';
 import { readEvaluation } from '../../../backend/evaluation/tasks/record.ts';

@@ -12,7 +12,7 @@ import { exportExit } from '../../../backend/recipes/export.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { identify, readExits, type OpenedExits } from '../../../backend/recipes/opening/opened.ts';
 import type { ExportEvent } from '../../../protocol/events.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { shippedModel } from '../../support/golden.ts';
 import { hasLlama, openLlama } from '../../support/llama.ts';
 import { copiedExits } from '../../support/models.ts';

@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import type { GenerateEvent } from '../../../protocol/events.ts';
 import type { Gap } from '../../../protocol/completion.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { generate, timesFullDepth } from '../../../backend/recipes/generate.ts';
 import { closeGenerators } from '../../../backend/recipes/opening/generator.ts';
 import { lineTokens } from '../../../backend/recipes/writing/place-end.ts';

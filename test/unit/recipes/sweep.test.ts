@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SweepEvent, TuneEvent } from '../../../protocol/events.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
 import type { TrainingPosition } from '../../../backend/checkpoint/state.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
@@ -139,7 +139,13 @@ it('trains the model of the exits further where none is named', async () => {
 
 it('calibrates a trial that was stopped in its calibration, and calibrates it once', async () => {
   const promised = { promise: 'agreement=0.5', certainty: 0.9, calibrationTokens: 256 };
-  const options = { ...common, ...promised, data: [path.resolve('protocol/*.ts')], exits: '11', sequenceLength: 128 };
+  const options = {
+    ...common,
+    ...promised,
+    data: [path.resolve('protocol/**/*.ts')],
+    exits: '11',
+    sequenceLength: 128,
+  };
   const name = file({ options, trials: [{}] });
   const out = path.join(root, 'late.sweep');
   await events(name, out);

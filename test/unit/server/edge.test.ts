@@ -8,7 +8,7 @@ import { isLoopback } from '../../../backend/server/http/guards.ts';
 import { listen, type OpenServer, type ServerSettings } from '../../../backend/server/http/listen.ts';
 import { newNestingMeter } from '../../../backend/server/http/nesting.ts';
 import { openWriter, type Writer } from '../../../backend/server/writer.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { ServedModel, ServeEvent, ServeMessage } from '../../../protocol/serving.ts';
 
 const model: ServedModel = {

@@ -15,7 +15,7 @@ import { readJson } from '../../../backend/server/http/body.ts';
 import { startServing } from '../../../backend/server/serve.ts';
 import { openExitScorer, openFeatureModel } from '../../../backend/runtime/open.ts';
 import { finalCut } from '../../../backend/model/spec.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import { clientOf, metric, servedFiles, serveHere, type Answer } from '../../support/served.ts';
 

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { describe, expect, it, vi } from 'vitest';
 import { createEngine, runInWorker } from '../../../backend/worker/engine.ts';
 import { UserError } from '../../../protocol/errors.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 import { bundled } from '../../support/bundled.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';
 

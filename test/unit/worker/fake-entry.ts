@@ -5,7 +5,7 @@ import { serveHost } from '../../../backend/worker/thread.ts';
 import { userError } from '../../../protocol/errors.ts';
 import type { GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
 import type { RecipeTable } from '../../../protocol/jobs.ts';
-import { commandNames, type GenerateOptions, type TuneOptions } from '../../../protocol/options.ts';
+import { commandNames, type GenerateOptions, type TuneOptions } from '../../../protocol/options/options.ts';
 
 async function* tune(options: TuneOptions, signal: AbortSignal): AsyncGenerator<TuneEvent, void> {
   const detail = `thread ${threadId}`;

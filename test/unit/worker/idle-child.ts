@@ -1,6 +1,6 @@
 /** Runs a job, closes the engine with its idle thread, and says that it goes on. */
 import { createEngine, runIn } from '../../../backend/worker/engine.ts';
-import { parseOptions } from '../../../protocol/options.ts';
+import { parseOptions } from '../../../protocol/options/options.ts';
 
 // Both are bundled.
 const entry = new URL('fake-entry.js', import.meta.url);

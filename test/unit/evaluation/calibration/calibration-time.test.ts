@@ -9,7 +9,7 @@ import {
 import { noTimeLimit } from '../../../../backend/evaluation/calibration/calibration-texts.ts';
 import { fewestJudged } from '../../../../backend/evaluation/calibration/promise.ts';
 import { calibrationSeconds } from '../../../../backend/tuning/plan.ts';
-import { usualPromise } from '../../../../protocol/options-groups.ts';
+import { usualPromise } from '../../../../protocol/options/groups.ts';
 
 /** Of half a billion parameters on two quiet cores. */
 const times = { loading: 2, opening: 1, fullPass: 0.02, ofPrompt: 0.005, aToken: 0.013 };

@@ -10,7 +10,7 @@ import {
   type Costs,
   type ExitView,
 } from '../../../../backend/evaluation/calibration/calibration.ts';
-import type { Promised } from '../../../../protocol/options-promise.ts';
+import type { Promised } from '../../../../protocol/options/promise.ts';
 
 const costs: Costs = { stages: [4, 4, 4], deferred: [0.5, 0.5, 0.5], readings: [0.3, 0.3, 1] };
 const random = seededRandom(6);

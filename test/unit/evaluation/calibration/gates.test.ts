@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { seededRandom } from '../../../../backend/decoding/random.ts';
 import { outcomeOf, type Costs } from '../../../../backend/evaluation/calibration/calibration.ts';
-import type { Promised } from '../../../../protocol/options-promise.ts';
+import type { Promised } from '../../../../protocol/options/promise.ts';
 import { findGates, withGate, type ExitObservations } from '../../../../backend/evaluation/calibration/gates.ts';
 
 const costs: Costs = { stages: [4, 4, 4], deferred: [0.5, 0.5, 0.5], readings: [1, 0.1, 1] };

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { logOdds, raised, type HintAgreement, type HintWeights } from '../../../../backend/decoding/hints.ts';
 import { seededRandom } from '../../../../backend/decoding/random.ts';
 import { fitHints, withHints, type HintedView } from '../../../../backend/evaluation/calibration/hints.ts';
-import type { Promised } from '../../../../protocol/options-promise.ts';
+import type { Promised } from '../../../../protocol/options/promise.ts';
 
 const promise: Promised = { measure: 'agreement', limit: 0.99 };
 const truth: HintWeights = { agrees: 1, agreesClearly: 2.5, contradicts: -0.5, contradictsClearly: -1.5 };

@@ -10,7 +10,7 @@ import {
   verdictOf,
   type Guarantee,
 } from '../../../../backend/evaluation/calibration/promise.ts';
-import { parsePromise, type Promised } from '../../../../protocol/options-promise.ts';
+import { parsePromise, type Promised } from '../../../../protocol/options/promise.ts';
 
 describe('binomial tail', () => {
   test.each([

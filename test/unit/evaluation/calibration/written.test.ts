@@ -1,6 +1,6 @@
 /** Calibrations of a small model whose exits remember: what they choose is judged on text of other beginnings. */
 import { afterAll, expect, test } from 'vitest';
-import type { Promised } from '../../../../protocol/options-promise.ts';
+import type { Promised } from '../../../../protocol/options/promise.ts';
 import { observeExits } from '../../../../backend/decoding/observe.ts';
 import { seededRandom } from '../../../../backend/decoding/random.ts';
 import { openSession } from '../../../../backend/decoding/session.ts';

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { ReportEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { report } from '../../../../backend/recipes/report.ts';
 import { inTheme } from '../../../../extension/panels/report-theme.ts';
 import { csv, latex, markdown } from '../../../../backend/evaluation/report/formats.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from 'vitest';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import type { Mode } from '../../../../protocol/trace.ts';
 import type { Calibration } from '../../../../backend/checkpoint/calibration.ts';
 import type { OpenModel } from '../../../../backend/decoding/sequence-options.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { continuedText, measuredText } from '../../../../backend/recipes/calibrating/measured-text.ts';
 
 const tuning = { splitSeed: 7, heldOutFraction: 0.2 };

@@ -9,7 +9,7 @@ import { modelOfExits } from '../../../../backend/recipes/opening/exits-model.ts
 import { importExits } from '../../../../backend/recipes/import.ts';
 import { lastUsed, rememberUsed } from '../../../../backend/recipes/at-hand/last-used.ts';
 import { defaultDirectory } from '../../../../backend/recipes/training/options.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 
 const tiny = path.resolve('test/fixtures/golden/tiny/llama-untied');
 const never = new AbortController().signal;

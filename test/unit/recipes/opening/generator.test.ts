@@ -8,7 +8,7 @@ import type * as Placing from '../../../../backend/devices/fallback.ts';
 import { openGenerator, closeGenerators } from '../../../../backend/recipes/opening/generator.ts';
 import { tune } from '../../../../backend/recipes/training/tune.ts';
 import { generate } from '../../../../backend/recipes/generate.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { shippedModel } from '../../../support/golden.ts';
 
 const made = vi.hoisted(() => ({ isFull: false, disposed: 0 }));

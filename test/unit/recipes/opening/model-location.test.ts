@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { recipes } from '../../../../backend/recipes/index.ts';
 import { locateModel } from '../../../../backend/recipes/opening/model-location.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { temporaryFolder } from '../../formats/fixtures.ts';
 
 const never = new AbortController().signal;
@@ -26,7 +26,7 @@ describe('recipes', () => {
     ['calibrate', {}, 'There are no exits to calibrate.'],
     ['calibrate', { exits: 'models/typescript-5m/exits', data: ['protocol/none-*.ts'] }, /No file matches protocol/],
     ['evaluate', { exits: 'models/typescript-5m/exits', data: ['protocol/none-*.ts'] }, /No file matches protocol/],
-    ['evaluate', { exits: 'none.exits', data: ['protocol/*.ts'] }, /none.exits/],
+    ['evaluate', { exits: 'none.exits', data: ['protocol/**/*.ts'] }, /none.exits/],
   ] as const)('download nothing for %s with %j', async (name, given, message) => {
     vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:9');
     vi.stubEnv('EARLY_EXIT_CACHE', temporaryFolder());

@@ -7,7 +7,7 @@ import { exitParameters } from '../../../../backend/exits/parameters.ts';
 import type { ExitSpec } from '../../../../backend/exits/spec.ts';
 import { openGenerator, closeGenerators } from '../../../../backend/recipes/opening/generator.ts';
 import { identify, readExits } from '../../../../backend/recipes/opening/opened.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { shippedModel } from '../../../support/golden.ts';
 import { tinyModel } from '../../../support/models.ts';
 import { temporaryFolder } from '../../formats/fixtures.ts';

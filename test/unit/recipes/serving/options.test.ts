@@ -1,7 +1,7 @@
 /** What a server was given reaches the texts of its requests. */
 import { expect, test } from 'vitest';
 import { servedGeneration, servedName } from '../../../../backend/recipes/serving/options.ts';
-import { optionTables, type ServeOptions } from '../../../../protocol/options.ts';
+import { optionTables, type ServeOptions } from '../../../../protocol/options/options.ts';
 
 test('every option that serve shares with generate is taken over', () => {
   const shared = Object.keys(optionTables.serve).filter((name) => name in optionTables.generate);

@@ -10,7 +10,7 @@ import { serve } from '../../../../backend/recipes/serving/serve.ts';
 import { answer } from '../../../../backend/recipes/serving/texts.ts';
 import { closeGenerators, type Generator } from '../../../../backend/recipes/opening/generator.ts';
 import { openInbox } from '../../../../backend/worker/inbox.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import type { Question, ServeEvent, ServeMessage, WriteRequest } from '../../../../protocol/serving.ts';
 import { shippedModel } from '../../../support/golden.ts';
 

@@ -4,7 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TuneEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { recipes } from '../../../../backend/recipes/index.ts';
 import { shortRun, tinyModel, tuned } from '../../../distributed/ranks.ts';
 import { finished } from '../../cluster/reports.ts';

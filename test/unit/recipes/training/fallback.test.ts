@@ -4,7 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { TuneEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { tune } from '../../../../backend/recipes/training/tune.ts';
 import type * as Devices from '../../../../backend/devices/devices.ts';
 import type * as Placed from '../../../../backend/tuning/trainer-step.ts';
@@ -47,7 +47,7 @@ async function run(
 ): Promise<TuneEvent[]> {
   const options = parseOptions('tune', {
     model: 'models/typescript-5m',
-    data: ['protocol/*.ts'],
+    data: ['protocol/**/*.ts'],
     exits: '6',
     sequenceLength: 64,
     evaluationTokens: 512,

@@ -7,7 +7,7 @@ import { openCheckpoint, saveCalibration } from '../../../../backend/checkpoint/
 import { resumeCheckpoint } from '../../../../backend/checkpoint/writer.ts';
 import { importExits } from '../../../../backend/recipes/import.ts';
 import { keepLean, requireState } from '../../../../backend/recipes/training/lean.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 
 const never = new AbortController().signal;
 let root: string;

@@ -11,9 +11,9 @@ import {
   resumedOptions,
 } from '../../../../backend/recipes/training/options.ts';
 import type { RunLimits } from '../../../../backend/checkpoint/state.ts';
-import { parseOptions, type TuneOptions } from '../../../../protocol/options.ts';
-import { usualPromise } from '../../../../protocol/options-groups.ts';
-import { promiseText } from '../../../../protocol/options-promise.ts';
+import { parseOptions, type TuneOptions } from '../../../../protocol/options/options.ts';
+import { usualPromise } from '../../../../protocol/options/groups.ts';
+import { promiseText } from '../../../../protocol/options/promise.ts';
 
 const resumed = (run: Record<string, unknown>, now: Record<string, unknown>): TuneOptions => {
   const info = { tuning: optionsText(parseOptions('tune', run)) } as CheckpointInfo;

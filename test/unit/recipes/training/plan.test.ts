@@ -12,7 +12,7 @@ import { cutName, finalCut } from '../../../../backend/model/spec.ts';
 import { openModel } from '../../../../backend/model/open.ts';
 import { planMinutes } from '../../../../backend/tuning/plan.ts';
 import type { TuneEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 
 test('what opens a thing is not timed with what it costs from then on', async () => {
   const model = openModel('models/typescript-5m');

@@ -4,7 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ExitScore, TuneEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { readInfo } from '../../../../backend/checkpoint/checkpoint.ts';
 import { openModel } from '../../../../backend/model/open.ts';
 import type { ModelSpec } from '../../../../backend/model/spec.ts';

@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { UserError } from '../../../../protocol/errors.ts';
 import type { EvaluateEvent, TuneEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import { readPosition } from '../../../../backend/checkpoint/state.ts';
 import { openCheckpoint, readInfo } from '../../../../backend/checkpoint/checkpoint.ts';
 import { calibrate } from '../../../../backend/recipes/calibrate.ts';
@@ -31,7 +31,7 @@ const weights = (): string =>
     .digest('hex');
 const given = (more: Record<string, unknown> = {}): Record<string, unknown> => ({
   model,
-  data: ['protocol/*.ts'],
+  data: ['protocol/**/*.ts'],
   exits: '3:mlp,6,10:norm',
   sequenceLength: 128,
   heldOutFraction: 0.2,
@@ -195,7 +195,7 @@ describe('tune', () => {
     const before = process.cwd();
     const folder = fs.mkdtempSync(path.join(root, 'here-'));
     // A folder that was copied elsewhere names its text relative to where it lay.
-    const data = [path.resolve('protocol/*.ts')];
+    const data = [path.resolve('protocol/**/*.ts')];
     const options = { model: path.resolve(model), data, resume: true, steps: 1, device: 'cpu', exitDevice: 'cpu' };
     const goOn = () => collect(recipes.tune(parseOptions('tune', options), never));
     process.chdir(folder);
@@ -409,7 +409,7 @@ describe('tune refuses', () => {
   it('to go on with other text', async () => {
     const directory = path.join(root, 'moved.exits');
     fs.cpSync(out, directory, { recursive: true });
-    await refused({ out: directory, resume: true, data: ['protocol/o*.ts'] }, 'bad-data');
+    await refused({ out: directory, resume: true, data: ['protocol/s*.ts'] }, 'bad-data');
   });
   it('to go on with other options than its own', async () => {
     await refused({ out, resume: true, sequenceLength: 32 }, 'bad-argument');

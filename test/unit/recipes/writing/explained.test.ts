@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { generate } from '../../../../backend/recipes/generate.ts';
 import { closeGenerators } from '../../../../backend/recipes/opening/generator.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import type { ExitOpinion, TokenRecord } from '../../../../protocol/trace.ts';
 import { shippedModel } from '../../../support/golden.ts';
 

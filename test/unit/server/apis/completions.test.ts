@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { completions } from '../../../../backend/server/apis/completions.ts';
 import type { Served } from '../../../../backend/server/served.ts';
-import { parseOptions } from '../../../../protocol/options.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
 import type { TokenRecord } from '../../../../protocol/trace.ts';
 
 test('of alternatives with the same text, as parts of characters are, the likeliest has its log probability', () => {

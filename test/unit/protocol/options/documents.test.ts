@@ -1,11 +1,17 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { configSchema, settingsPage } from '../../../protocol/options-documents.ts';
-import { settingGroups } from '../../../protocol/options-groups.ts';
-import { commandNames, optionTables, parseOptions, settingName, type OptionTable } from '../../../protocol/options.ts';
+import { configSchema, settingsPage } from '../../../../protocol/options/documents.ts';
+import { settingGroups } from '../../../../protocol/options/groups.ts';
+import {
+  commandNames,
+  optionTables,
+  parseOptions,
+  settingName,
+  type OptionTable,
+} from '../../../../protocol/options/options.ts';
 
-const root = path.resolve(import.meta.dirname, '../../..');
+const root = path.resolve(import.meta.dirname, '../../../..');
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8');
 const stale = 'stale: run npm run docs';
 

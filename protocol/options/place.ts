@@ -1,5 +1,5 @@
 /** Tuning on PyTorch: the launcher, the mesh of ranks, and a plan of both. */
-import { notation, optionalInteger, optionalText } from './options-kinds.ts';
+import { notation, optionalInteger, optionalText } from './kinds.ts';
 
 /** The launcher of PyTorch. `hosts` are the machines that take part; none: this machine alone. */
 export type Place =

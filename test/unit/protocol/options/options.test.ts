@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { exitArchitectures } from '../../../backend/exits/spec.ts';
-import { UserError } from '../../../protocol/errors.ts';
-import { nearest } from '../../../protocol/nearest.ts';
+import { exitArchitectures } from '../../../../backend/exits/spec.ts';
+import { UserError } from '../../../../protocol/errors.ts';
+import { nearest } from '../../../../protocol/nearest.ts';
 import {
   architectures,
   parseThresholds,
   parseWeights,
   placeExits,
   thresholdOf,
-} from '../../../protocol/options-notations.ts';
-import { parsePromise } from '../../../protocol/options-promise.ts';
+} from '../../../../protocol/options/notations.ts';
+import { parsePromise } from '../../../../protocol/options/promise.ts';
 import {
   lengthOf,
   optionTables,
@@ -17,7 +17,7 @@ import {
   settingName,
   settingOrigin,
   type RunLength,
-} from '../../../protocol/options.ts';
+} from '../../../../protocol/options/options.ts';
 
 const refusal = (act: () => unknown): UserError => {
   try {

@@ -1,5 +1,5 @@
 /** Options of completions while you type. They are settings only: no command completes. */
-import { boolean, integer, list } from './options-kinds.ts';
+import { boolean, integer, list } from './kinds.ts';
 
 export const completionOptions = {
   enabled: boolean({ default: false, scope: 'window', help: 'Offer completions while you type.' }),

@@ -9,8 +9,8 @@ import {
   optionalInteger,
   optionalNumber,
   optionalText,
-} from './options-kinds.ts';
-import { parseWeights, weightsNotation, type ExitWeights } from './options-notations.ts';
+} from './kinds.ts';
+import { parseWeights, weightsNotation, type ExitWeights } from './notations.ts';
 
 export const dataOptions = {
   data: list({

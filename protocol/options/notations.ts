@@ -1,6 +1,6 @@
 /** Options with a notation of their own: exits and their layers, weights of their losses, thresholds. */
-import { userError } from './errors.ts';
-import { nearest } from './nearest.ts';
+import { userError } from '../errors.ts';
+import { nearest } from '../nearest.ts';
 
 /** What an exit computes; see docs/architecture.md. */
 export const architectures = {

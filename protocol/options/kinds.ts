@@ -2,7 +2,7 @@
  * Kinds of options: their values, how an unknown value (a flag, a JSON file, a setting) becomes a typed one, and the message if it does
  * not. Knows no option by name.
  */
-import { nearest } from './nearest.ts';
+import { nearest } from '../nearest.ts';
 
 /** VS Code's scope of a setting; null if an option is no setting. */
 export type SettingScope = 'window' | 'resource' | 'machine-overridable';

@@ -13,9 +13,9 @@ import {
   servedOptions,
   serverOptions,
   tuningOptions,
-} from './options-groups.ts';
-import { list, notation, oneOf, optionalText, text, type Option } from './options-kinds.ts';
-import { taskOptions } from './options-tasks.ts';
+} from './groups.ts';
+import { list, notation, oneOf, optionalText, text, type Option } from './kinds.ts';
+import { taskOptions } from './tasks.ts';
 
 const exportOptions = {
   exit: optionalText({ placeholder: 'EXIT', help: 'Which exit, such as 16 or 16:lens.' }),
@@ -109,7 +109,7 @@ export type OptionValues<Table extends OptionTable> = {
   readonly [Name in keyof Table]: Table[Name] extends Option<infer Value> ? Value : never;
 };
 
-/** Groups that several commands share are in options-groups.ts, and become settings there. */
+/** Groups that several commands share are in groups.ts, and become settings there. */
 export const optionTables = {
   tune: {
     ...modelOptions,

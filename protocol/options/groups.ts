@@ -1,6 +1,6 @@
 /** Every option once, by group. The group and the name make the setting: `earlyExit.tuning.learningRate`. */
-import { completionOptions } from './options-completions.ts';
-import { decodingOptions } from './options-decoding.ts';
+import { completionOptions } from './completions.ts';
+import { decodingOptions } from './decoding.ts';
 import {
   boolean,
   integer,
@@ -14,7 +14,7 @@ import {
   optionalText,
   text,
   type Option,
-} from './options-kinds.ts';
+} from './kinds.ts';
 import {
   architectures,
   autoPlacesText,
@@ -22,11 +22,11 @@ import {
   guessExits,
   parseExits,
   type ExitsRequest,
-} from './options-notations.ts';
-import { placeOptions } from './options-place.ts';
-import { parsePromise, promiseNotation, promiseText, type Promised } from './options-promise.ts';
-import { taskOptions } from './options-tasks.ts';
-import { dataOptions, tuningOptions } from './options-tuning.ts';
+} from './notations.ts';
+import { placeOptions } from './place.ts';
+import { parsePromise, promiseNotation, promiseText, type Promised } from './promise.ts';
+import { taskOptions } from './tasks.ts';
+import { dataOptions, tuningOptions } from './tuning.ts';
 
 export { completionOptions, dataOptions, decodingOptions, placeOptions, tuningOptions };
 

@@ -2,9 +2,9 @@
  * The options of each command: tables made of the groups, the types they give, and the one function that turns an unknown
  * record (flags, a config file, settings) into typed options. Parsed here, trusted inside.
  */
-import { userError, type ErrorCode } from './errors.ts';
-import { shownValue } from './foreign.ts';
-import { nearest } from './nearest.ts';
+import { userError, type ErrorCode } from '../errors.ts';
+import { shownValue } from '../foreign.ts';
+import { nearest } from '../nearest.ts';
 import {
   optionTables,
   type CommandName,
@@ -12,14 +12,14 @@ import {
   type GenerateOptions,
   type OptionTable,
   type TuneOptions,
-} from './options-commands.ts';
-import { settingGroups } from './options-groups.ts';
-import type { Option } from './options-kinds.ts';
-import type { ExitWeights } from './options-notations.ts';
-import { plural } from './plural.ts';
-import { policies } from './policies.ts';
+} from './commands.ts';
+import { settingGroups } from './groups.ts';
+import type { Option } from './kinds.ts';
+import type { ExitWeights } from './notations.ts';
+import { plural } from '../plural.ts';
+import { policies } from '../policies.ts';
 
-export * from './options-commands.ts';
+export * from './commands.ts';
 
 /** The options that each preset of `tune` sets, unless they are given; its minutes, see `lengthOf`. */
 export const presets = {

@@ -1,6 +1,6 @@
 /** Places and meshes as people write them. */
 import { describe, expect, it } from 'vitest';
-import { meshText, parseMesh, parsePlace, placeText } from '../../../protocol/options-place.ts';
+import { meshText, parseMesh, parsePlace, placeText } from '../../../../protocol/options/place.ts';
 
 describe('a place', () => {
   it.each(['here', 'torchrun', 'torchrun:gpu-1,10.0.0.2,node.local', 'ray:http://127.0.0.1:8265', 'slurm'])(

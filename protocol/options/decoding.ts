@@ -1,7 +1,7 @@
 /** Options of decoding, once each. */
-import { boolean, integer, list, notation, number, oneOf, optionalText } from './options-kinds.ts';
-import { parseThresholds, thresholdsNotation, type Thresholds } from './options-notations.ts';
-import { policyHelp, usualThresholds } from './policies.ts';
+import { boolean, integer, list, notation, number, oneOf, optionalText } from './kinds.ts';
+import { parseThresholds, thresholdsNotation, type Thresholds } from './notations.ts';
+import { policyHelp, usualThresholds } from '../policies.ts';
 
 /** Most candidates in a readout of an exit, without the defer class of a shortlist, which is no token. */
 export const mostCandidates = 5;

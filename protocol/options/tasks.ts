@@ -1,5 +1,5 @@
 /** Options of evaluation on judged tasks. */
-import { boolean, integer, list, notation, number, optionalInteger, optionalText } from './options-kinds.ts';
+import { boolean, integer, list, notation, number, optionalInteger, optionalText } from './kinds.ts';
 
 /** How answers are written, beside full depth. */
 export type WayRequest =
