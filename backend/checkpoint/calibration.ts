@@ -34,7 +34,7 @@ export const usedExits = ({ thresholds, trust = {} }: Pick<Calibration, 'thresho
   ...new Set([...Object.keys(thresholds), ...Object.keys(trust)]),
 ];
 
-/** By how many nats the log-odds of an exit's prediction rise by how it stands to the hint of the text (decoding/hints.ts). */
+/** By how many nats the log-odds of an exit's prediction rise by how it stands to the hint of the text (decoding/leaving/hints.ts). */
 export interface HintWeights {
   readonly agrees: number;
   readonly agreesClearly: number;
@@ -42,7 +42,7 @@ export interface HintWeights {
   readonly contradictsClearly: number;
 }
 
-/** Of the log-odds that a clear hint is right, in nats (decoding/trust.ts). */
+/** Of the log-odds that a clear hint is right, in nats (decoding/leaving/trust.ts). */
 export interface TrustWeights {
   readonly always: number;
   /** Times what the stream says. */

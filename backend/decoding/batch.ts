@@ -6,10 +6,10 @@ import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Allowed } from '../data/allowed.ts';
 import type { Begun } from '../data/healing.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
-import { checkPrompt } from './check-prompt.ts';
-import { openKvCache } from './kv-cache.ts';
-import type { Pace } from './pace.ts';
-import { stoppingAt } from './prompt-exit.ts';
+import { checkPrompt } from './prompts/check-prompt.ts';
+import { openKvCache } from './cache/kv-cache.ts';
+import type { Pace } from './drafts/pace.ts';
+import { stoppingAt } from './prompts/prompt-exit.ts';
 import {
   beginReading,
   forgetUnread,
@@ -20,8 +20,8 @@ import {
   type Prompt,
   type PromptRead,
   type Reading,
-} from './prompt-reading.ts';
-import { openRows } from './rows.ts';
+} from './prompts/prompt-reading.ts';
+import { openRows } from './cache/rows.ts';
 import { newSequence } from './sequence.ts';
 import { forgetDrafts, writeNext, type Writing } from './writing.ts';
 

@@ -8,15 +8,15 @@ import type { Hint } from '../data/hints.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';
 import type { Choice, Draft } from './block.ts';
-import { opens } from './gate.ts';
-import { agreementWith, hinted } from './hints.ts';
-import type { KvCache } from './kv-cache.ts';
-import type { Pace } from './pace.ts';
-import { drawsFromLogits, lacks, pick } from './pick.ts';
-import { leaves } from './policy.ts';
-import { needsLogits, probabilityOf } from './sampler.ts';
+import { opens } from './leaving/gate.ts';
+import { agreementWith, hinted } from './leaving/hints.ts';
+import type { KvCache } from './cache/kv-cache.ts';
+import type { Pace } from './drafts/pace.ts';
+import { drawsFromLogits, lacks, pick } from './sampling/pick.ts';
+import { leaves } from './leaving/policy.ts';
+import { needsLogits, probabilityOf } from './sampling/sampler.ts';
 import type { Sequence } from './sequence.ts';
-import { chanceOfHint, isHeadRead, saidByHint } from './trust.ts';
+import { chanceOfHint, isHeadRead, saidByHint } from './leaving/trust.ts';
 
 /** What an exit predicts for one position, and whether the position may leave there. */
 interface Prediction {

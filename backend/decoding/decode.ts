@@ -6,7 +6,7 @@
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import type { Begun } from '../data/healing.ts';
 import type { BatchRequest, Ids } from './batch.ts';
-import { checkPrompt } from './check-prompt.ts';
+import { checkPrompt } from './prompts/check-prompt.ts';
 import type { SequenceOptions } from './sequence.ts';
 import type { Session } from './session.ts';
 

@@ -5,14 +5,14 @@ import type { Mode } from '../../protocol/trace.ts';
 import type { Calibration } from '../checkpoint/checkpoint.ts';
 import { gatesOf } from '../checkpoint/gates.ts';
 import type { DraftOptions } from './block.ts';
-import { hintsOf } from './hints.ts';
+import { hintsOf } from './leaving/hints.ts';
 import type { SequenceOptions } from './sequence.ts';
 import { exitId, type ExitSpec } from '../exits/spec.ts';
 import type { ModelSpec } from '../model/spec.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { TextCodec } from './text.ts';
-import { trustOfCalibration } from './trust.ts';
-import { enabledExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './mode.ts';
+import { trustOfCalibration } from './leaving/trust.ts';
+import { enabledExits, calibratedThresholds, modeOf, policyOf, promptLayerOf, remembersOf } from './leaving/mode.ts';
 
 /** An open model: its tokenizer, its exits and their calibration. */
 export interface OpenModel {

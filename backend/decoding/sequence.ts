@@ -6,14 +6,14 @@ import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
 import { newHints, type Hints } from '../data/hints.ts';
 import { lookupIndex, type LookupIndex } from '../data/lookup.ts';
 import type { Choice, DraftOptions } from './block.ts';
-import type { Gate } from './gate.ts';
-import type { HintWeights } from './hints.ts';
-import { opinionOf } from './opinions.ts';
-import type { Policy } from './policy.ts';
-import type { Probation } from './probation.ts';
-import { seededRandom, type Random } from './random.ts';
-import type { SamplingOptions } from './sampler.ts';
-import type { TrustByExit } from './trust.ts';
+import type { Gate } from './leaving/gate.ts';
+import type { HintWeights } from './leaving/hints.ts';
+import { opinionOf } from './leaving/opinions.ts';
+import type { Policy } from './leaving/policy.ts';
+import type { Probation } from './leaving/probation.ts';
+import { seededRandom, type Random } from './sampling/random.ts';
+import type { SamplingOptions } from './sampling/sampler.ts';
+import type { TrustByExit } from './leaving/trust.ts';
 import { firstEnd, stopStringEnd, type TextCodec, type TextEnd } from './text.ts';
 
 /** How a text is written: each of a batch has its own. */

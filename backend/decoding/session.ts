@@ -5,7 +5,7 @@
 import { giveWay } from '../runtime/give-way.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { openBatch, type Batch, type BatchEvent, type BatchRequest, type BatchShape } from './batch.ts';
-import { newPace, type Pace } from './pace.ts';
+import { newPace, type Pace } from './drafts/pace.ts';
 
 export interface Session {
   readonly model: StagedModel;

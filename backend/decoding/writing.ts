@@ -2,10 +2,10 @@
 import type { StagedModel } from '../runtime/staged-model.ts';
 import type { Choice, Draft } from './block.ts';
 import { choose } from './choose.ts';
-import { draft, learn } from './draft.ts';
-import { takeBack, type KvCache } from './kv-cache.ts';
-import type { Pace } from './pace.ts';
-import type { Row, Rows } from './rows.ts';
+import { draft, learn } from './drafts/draft.ts';
+import { takeBack, type KvCache } from './cache/kv-cache.ts';
+import type { Pace } from './drafts/pace.ts';
+import type { Row, Rows } from './cache/rows.ts';
 import { write, type Sequence, type Written } from './sequence.ts';
 
 export interface Writing<Request> {

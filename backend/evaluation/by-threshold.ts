@@ -1,7 +1,7 @@
 /** Estimates the saving and the cost of each threshold from the exits' predictions for held-out text; nothing is decoded. */
 import type { SweepRow } from '../../protocol/events.ts';
 import { sweepThresholds } from '../../protocol/options/tasks.ts';
-import { leaves, type Policy } from '../decoding/policy.ts';
+import { leaves, type Policy } from '../decoding/leaving/policy.ts';
 import type { ExitRecord } from './scores.ts';
 
 /**

@@ -18,7 +18,7 @@ import { explained, type WrittenText } from './writing/explained.ts';
 import { gapPrompt, withoutHealing } from '../data/gap-prompt.ts';
 import { openGenerator, type Generator } from './opening/generator.ts';
 import { readyEvent } from './reporting.ts';
-import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/mode.ts';
+import { broughtBy, modeOf, modeWarning, policyText, samplingWarning } from '../decoding/leaving/mode.ts';
 import { trunkLength } from '../runtime/staged-model.ts';
 import { lineTokens, placeEnd } from './writing/place-end.ts';
 import { draftingFrom, sequenceOptions } from '../decoding/sequence-options.ts';

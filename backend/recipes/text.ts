@@ -84,7 +84,7 @@ function setOf(sets: TokenSets, part: Part): TokenSet {
 /**
  * The `size` tokens that most windows have, most frequent first; ties go to the lower id. Plain counts do as well: of text of other packages
  * the lists leave out 3.8 and 3.9 % at 8,192 tokens, 9.7 and 9.3 % at 4,096. Of chats all tokens count, also those that are no targets: text
- * whose tokens the list lacks is of another kind (decoding/probation.ts). Null if the list would contain the whole vocabulary.
+ * whose tokens the list lacks is of another kind (decoding/leaving/probation.ts). Null if the list would contain the whole vocabulary.
  */
 export function frequentTokens(text: Windows, vocabulary: number, size: number): number[] | null {
   if (size >= vocabulary) return null;

@@ -1,7 +1,7 @@
 /** What an exit's memory fills, and what the tokens behind say then, against a reference of its own (fixtures/golden/memory/make.py). */
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { openKvCache, type KvCache } from '../../backend/decoding/kv-cache.ts';
+import { openKvCache, type KvCache } from '../../backend/decoding/cache/kv-cache.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import { trunkLength } from '../../backend/runtime/staged-model.ts';

@@ -1,9 +1,9 @@
 /** Drafts never change a text: in `fast`, too, every token leaves where it leaves without them, whatever gates say. */
 import { afterAll, expect, test } from 'vitest';
 import { loadTokenizer } from '../../backend/data/tokenizer.ts';
-import type { Gate } from '../../backend/decoding/gate.ts';
-import { seededRandom } from '../../backend/decoding/random.ts';
-import { greedy } from '../../backend/decoding/sampler.ts';
+import type { Gate } from '../../backend/decoding/leaving/gate.ts';
+import { seededRandom } from '../../backend/decoding/sampling/random.ts';
+import { greedy } from '../../backend/decoding/sampling/sampler.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openModel } from '../../backend/model/open.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';

@@ -1,8 +1,8 @@
 /** Drafted and verified text against plain decoding: the same tokens, and the same cache behind them. */
 import { describe, expect, test } from 'vitest';
-import { openKvCache } from '../../backend/decoding/kv-cache.ts';
-import { seededRandom } from '../../backend/decoding/random.ts';
-import { greedy } from '../../backend/decoding/sampler.ts';
+import { openKvCache } from '../../backend/decoding/cache/kv-cache.ts';
+import { seededRandom } from '../../backend/decoding/sampling/random.ts';
+import { greedy } from '../../backend/decoding/sampling/sampler.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { openStagedModel } from '../../backend/runtime/open.ts';
 import type { StagedModel } from '../../backend/runtime/staged-model.ts';

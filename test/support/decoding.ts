@@ -1,9 +1,9 @@
 /** Shorthands over decode() for tests. */
 import { decode, type DecodeRequest } from '../../backend/decoding/decode.ts';
-import { newPace, type Pace } from '../../backend/decoding/pace.ts';
+import { newPace, type Pace } from '../../backend/decoding/drafts/pace.ts';
 import { openSession, type Session } from '../../backend/decoding/session.ts';
-import { regretsOf, type JudgedText } from '../../backend/decoding/reread.ts';
-import { greedy } from '../../backend/decoding/sampler.ts';
+import { regretsOf, type JudgedText } from '../../backend/decoding/prompts/reread.ts';
+import { greedy } from '../../backend/decoding/sampling/sampler.ts';
 import { trunkLength, type StagedModel } from '../../backend/runtime/staged-model.ts';
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
 import { idCodec } from './models.ts';

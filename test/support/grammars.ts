@@ -3,7 +3,7 @@ import { finish } from '../../backend/data/steps.ts';
 import { compileRules } from '../../backend/grammar/code.ts';
 import type { Rules } from '../../backend/grammar/expression.ts';
 import { newStates, type State } from '../../backend/grammar/states.ts';
-import { seededRandom } from '../../backend/decoding/random.ts';
+import { seededRandom } from '../../backend/decoding/sampling/random.ts';
 
 /** Whether a whole text fits, and whether a beginning does. */
 export function fitting(rules: Rules): {

@@ -1,7 +1,7 @@
 /** Tiny models and untuned exits for tests of what stands on the engine. */
 import { join } from 'node:path';
 import { copiedMemory, memoryCuts, memoryPath } from '../../backend/exits/memory.ts';
-import { seededRandom } from '../../backend/decoding/random.ts';
+import { seededRandom } from '../../backend/decoding/sampling/random.ts';
 import type { ExitSpec } from '../../backend/exits/spec.ts';
 import { exitPath } from '../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../backend/model/open.ts';

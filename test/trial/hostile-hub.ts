@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
-import type { Random } from '../../backend/decoding/random.ts';
+import type { Random } from '../../backend/decoding/sampling/random.ts';
 import { below } from './trial.ts';
 
 export interface Misdeed {

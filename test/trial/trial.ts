@@ -2,7 +2,7 @@
  * What a trial is made of: kinds, each a numbered row of attempts. An attempt is a function of the seed, its kind and its number
  * alone, so that any one of them can be repeated.
  */
-import { seededRandom, type Random } from '../../backend/decoding/random.ts';
+import { seededRandom, type Random } from '../../backend/decoding/sampling/random.ts';
 import type { Program } from './program.ts';
 
 export type Verdict =

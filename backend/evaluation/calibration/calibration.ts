@@ -2,7 +2,7 @@
  * Thresholds with a promise, which new text keeps with the requested probability (learn-then-test; Angelopoulos et al. 2021, and CALM,
  * Schuster et al. 2022). Pure: uses only the exits' predictions, and the costs of stages and readouts.
  */
-import { logOdds, raised } from '../../decoding/hints.ts';
+import { logOdds, raised } from '../../decoding/leaving/hints.ts';
 import type { Promised } from '../../../protocol/options/promise.ts';
 import type { Figure } from '../../../protocol/brought.ts';
 import { fitLogistic, type Prior, type Row } from './logistic.ts';
@@ -145,7 +145,7 @@ interface Risk {
   readonly slope: number;
 }
 
-/** Predictions of which an exit is less sure do not count: no token leaves by them, and their regret may be unknown (decoding/observe.ts). */
+/** Predictions of which an exit is less sure do not count: no token leaves by them, and their regret may be unknown (decoding/leaving/observe.ts). */
 export const leastConfidence = 0.5;
 /** A confidence is taken at its word, as far as little text says otherwise. */
 const prior: Prior = { expected: [0, 1], spread: [1, 0.3] };
@@ -173,7 +173,7 @@ function surenessAt({ bias, slope }: Risk, loss: number): number {
   const sure = raised(0.5, (logOdds(1 - loss) - bias) / slope);
   return sure < mostSure ? sure : 1;
 }
-/** Log-odds end there (decoding/hints.ts). */
+/** Log-odds end there (decoding/leaving/hints.ts). */
 const mostSure = 1 - 1e-6;
 
 const named = (exits: readonly ExitView[], thresholds: ReadonlyMap<number, number>): Calibrated['thresholds'] =>

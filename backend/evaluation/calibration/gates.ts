@@ -1,6 +1,6 @@
 /** Gates for thresholds that keep a promise: fitted on the tokens that chose the thresholds, and tested on those that tested them. */
 import type { Promised } from '../../../protocol/options/promise.ts';
-import { fitGate, opens, type Gate } from '../../decoding/gate.ts';
+import { fitGate, opens, type Gate } from '../../decoding/leaving/gate.ts';
 import {
   halvesOf,
   leastChance,

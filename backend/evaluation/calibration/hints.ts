@@ -1,5 +1,5 @@
 /** Weights of the text's hints: fitted on the full model's own text, for each exit. */
-import { logOdds, raised, type HintAgreement, type HintWeights } from '../../decoding/hints.ts';
+import { logOdds, raised, type HintAgreement, type HintWeights } from '../../decoding/leaving/hints.ts';
 import type { Promised } from '../../../protocol/options/promise.ts';
 import { leastConfidence, type ExitView } from './calibration.ts';
 import { fitLogistic } from './logistic.ts';

@@ -5,9 +5,9 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { CalibrateEvent } from '../../../protocol/events.ts';
-import { openKvCache, type KvCache } from '../../decoding/kv-cache.ts';
-import { stoppingAt } from '../../decoding/prompt-exit.ts';
-import { regretsAt } from '../../decoding/regret.ts';
+import { openKvCache, type KvCache } from '../../decoding/cache/kv-cache.ts';
+import { stoppingAt } from '../../decoding/prompts/prompt-exit.ts';
+import { regretsAt } from '../../decoding/prompts/regret.ts';
 import type { Windows } from '../../features/features.ts';
 import type { Readout, StagedModel } from '../../runtime/staged-model.ts';
 import { mean } from '../tasks/statistics.ts';

@@ -1,6 +1,6 @@
 /** Views of leaving with clear hints of the text: chances fitted on the full model's own text, for each exit with a direction of trust. */
-import { chanceBy, type Trust, type TrustByExit, type TrustWeights } from '../../decoding/trust.ts';
-import type { Position } from '../../decoding/observe.ts';
+import { chanceBy, type Trust, type TrustByExit, type TrustWeights } from '../../decoding/leaving/trust.ts';
+import type { Position } from '../../decoding/leaving/observe.ts';
 import { trustOf } from '../../exits/trust.ts';
 import { mostRegret, type Promised } from '../../../protocol/options/promise.ts';
 import type { ExitObservations } from './gates.ts';

@@ -1,6 +1,6 @@
 /** Calibration tokens as each exit sees them: alone, with the text's hints, and with the hints that it trusts. Pure. */
-import type { MeasuredCosts } from '../../decoding/costs.ts';
-import type { Position } from '../../decoding/observe.ts';
+import type { MeasuredCosts } from '../../decoding/drafts/costs.ts';
+import type { Position } from '../../decoding/leaving/observe.ts';
 import type { ExitPoint } from '../../runtime/staged-model.ts';
 import type { Costs, ExitView } from './calibration.ts';
 import type { ExitObservations } from './gates.ts';

@@ -1,6 +1,6 @@
 /** Paired comparisons of two ways of decoding on the same tasks. Pure; knows no model. */
 import type { Verdict } from '../../../protocol/tasks.ts';
-import { seededRandom } from '../../decoding/random.ts';
+import { seededRandom } from '../../decoding/sampling/random.ts';
 import { binomialTail } from '../calibration/promise.ts';
 import type { Timed } from '../side-by-side.ts';
 

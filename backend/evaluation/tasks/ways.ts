@@ -4,8 +4,8 @@ import type { WayRequest } from '../../../protocol/options/tasks.ts';
 import { fullDepth } from '../../../protocol/tasks.ts';
 import type { Mode } from '../../../protocol/trace.ts';
 import { usedExits } from '../../checkpoint/calibration.ts';
-import { enabledExits, modeWarning } from '../../decoding/mode.ts';
-import { judgesPrompt } from '../../decoding/prompt-reading.ts';
+import { enabledExits, modeWarning } from '../../decoding/leaving/mode.ts';
+import { judgesPrompt } from '../../decoding/prompts/prompt-reading.ts';
 import { sequenceOptions, type OpenModel } from '../../decoding/sequence-options.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
 

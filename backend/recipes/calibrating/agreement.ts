@@ -6,7 +6,7 @@ import { UserError } from '../../../protocol/errors.ts';
 import type { ExportEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import { checkVocabulary, loadTokenizer } from '../../data/tokenizer.ts';
-import { observeExits } from '../../decoding/observe.ts';
+import { observeExits } from '../../decoding/leaving/observe.ts';
 import { placeOn, placeStagedModel } from '../../devices/fallback.ts';
 import { chooseDevice } from '../../devices/devices.ts';
 import { needsOf } from '../../devices/fit.ts';

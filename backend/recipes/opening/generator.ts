@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { JobOptions } from '../../../protocol/jobs.ts';
 import type { GenerateOptions } from '../../../protocol/options/options.ts';
 import type { Tokenizer } from '../../data/tokenizer.ts';
-import { newPace } from '../../decoding/pace.ts';
+import { newPace } from '../../decoding/drafts/pace.ts';
 import { openSession, type Session } from '../../decoding/session.ts';
 import type { ExitSpec } from '../../exits/spec.ts';
 import { statOf } from '../../system/files.ts';
@@ -19,7 +19,7 @@ import { positionsWithin, type StagedModel } from '../../runtime/staged-model.ts
 import type { Calibration } from '../../checkpoint/checkpoint.ts';
 import { infoFile, memoryFile, parametersFile } from '../../formats/our-folders.ts';
 import { runtimeOptions } from './backbone.ts';
-import { enabledExits, modeFromOptions, promptLayerOf } from '../../decoding/mode.ts';
+import { enabledExits, modeFromOptions, promptLayerOf } from '../../decoding/leaving/mode.ts';
 import { passesOf, passPlace, readPasses } from './kept-passes.ts';
 import { openWithTokenizer, readExits } from './opened.ts';
 

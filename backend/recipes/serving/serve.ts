@@ -17,13 +17,13 @@ import type {
   WriteRequest,
 } from '../../../protocol/serving.ts';
 import type { Steps } from '../../data/steps.ts';
-import { checkPrompt } from '../../decoding/check-prompt.ts';
+import { checkPrompt } from '../../decoding/prompts/check-prompt.ts';
 import { exitId } from '../../exits/spec.ts';
 import { inStreamOrder } from '../opening/backbone.ts';
 import { openDesk, type Desk, type Task } from './desk.ts';
 import { openGenerator, type Generator } from '../opening/generator.ts';
-import { modeWarning, promptLayerOf } from '../../decoding/mode.ts';
-import { stoppingAt } from '../../decoding/prompt-exit.ts';
+import { modeWarning, promptLayerOf } from '../../decoding/leaving/mode.ts';
+import { stoppingAt } from '../../decoding/prompts/prompt-exit.ts';
 import { sequenceOptions } from '../../decoding/sequence-options.ts';
 import { newGrammars } from './grammars.ts';
 import { oneByOne } from './one-by-one.ts';

@@ -5,7 +5,7 @@
 import type { GenerateEvent } from '../../../protocol/events.ts';
 import type { ExitOpinion, TokenRecord } from '../../../protocol/trace.ts';
 import type { Ids } from '../../decoding/batch.ts';
-import { rereading } from '../../decoding/reread.ts';
+import { rereading } from '../../decoding/prompts/reread.ts';
 import type { SequenceOptions } from '../../decoding/sequence.ts';
 import type { Session } from '../../decoding/session.ts';
 

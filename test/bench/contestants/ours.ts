@@ -1,7 +1,7 @@
 /** This project's decoding as a contestant. */
 import { decode, type DecodeEvent, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
-import { greedy } from '../../../backend/decoding/sampler.ts';
+import { greedy } from '../../../backend/decoding/sampling/sampler.ts';
 import type { TextCodec } from '../../../backend/decoding/text.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import type { Decoder } from './decoder.ts';

@@ -3,7 +3,7 @@
  * do not, in turn, and how many drafts were right.
  */
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { textDrafts } from '../../../backend/decoding/draft.ts';
+import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';

@@ -8,7 +8,7 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'nod
 import path from 'node:path';
 import { gapPrompt, withoutHealing } from '../../../backend/data/gap-prompt.ts';
 import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
-import { textDrafts } from '../../../backend/decoding/draft.ts';
+import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
 import { decode, type DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import { usedExits } from '../../../backend/checkpoint/calibration.ts';

@@ -4,8 +4,8 @@
  */
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import type { DraftOptions } from '../../../backend/decoding/block.ts';
-import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
+import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';

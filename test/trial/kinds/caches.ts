@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import * as protocol from '../../../protocol/server.ts';
 import { openClient } from '../language-client.ts';
 import { damageBytes } from '../mutations/bytes.ts';

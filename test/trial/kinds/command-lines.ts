@@ -1,6 +1,6 @@
 /** Command lines that no command takes, made of the tables of options: each is refused with a sentence, as wrong use. */
 import path from 'node:path';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import type { Option } from '../../../protocol/options/kinds.ts';
 import {
   commandNames,

@@ -1,7 +1,7 @@
 /** `tune` on a disk that gets full at any point; with room again it goes on to the bytes of a run that always had it. */
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { judge, leftovers } from '../judge.ts';
 import { differences, makeShippedExits, shippedTuning } from '../material.ts';
 import { mountMemory, noMount } from '../mounts.ts';

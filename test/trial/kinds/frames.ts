@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { startServer, within } from '../language-client.ts';
 import { damageBytes } from '../mutations/bytes.ts';
 import { alone, below, failed, held, pick, type Kind, type Verdict } from '../trial.ts';

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CancellationTokenSource } from 'vscode-languageserver/node';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import type { CompletionResult } from '../../../protocol/completion.ts';
 import * as protocol from '../../../protocol/server.ts';
 import { textOfTokens } from '../../../protocol/suggestion.ts';

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { ask, startServing, stopServing, type Answer, type Question, type Server } from '../http-client.ts';
 import { problemOfUnshown } from '../judge.ts';
 import { shippedModel, wordsOf } from '../material.ts';

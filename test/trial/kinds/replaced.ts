@@ -2,7 +2,7 @@
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { judge } from '../judge.ts';
 import { makeShippedExits, shippedExits, shippedModel, smallTuning, textFolder, wordsOf } from '../material.ts';
 import { damageBytes } from '../mutations/bytes.ts';

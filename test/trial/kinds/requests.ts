@@ -1,7 +1,7 @@
 /** Requests and notifications to the language server whose parameters are not what they should be. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import * as protocol from '../../../protocol/server.ts';
 import { problemOfUnshown } from '../judge.ts';
 import { openClient, type LanguageClient } from '../language-client.ts';

@@ -1,7 +1,7 @@
 /** One server that answers thousands of small requests, one after the other in several lanes: its memory stays where it is. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { ask, startServing, stopServing, type Question } from '../http-client.ts';
 import { shippedModel, wordsOf } from '../material.ts';
 import { memoryOf } from '../program.ts';

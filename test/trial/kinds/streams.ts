@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ChildProcess } from 'node:child_process';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { judge, leftovers } from '../judge.ts';
 import { shippedModel, smallTuning, textFolder, wordsOf } from '../material.ts';
 import { runProgram, type Ended } from '../program.ts';

@@ -1,5 +1,5 @@
 /** Damage to any file: what disks, networks and editors do to bytes. Half of it falls into the first 4 KB, where headers are. */
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { below, pick } from '../trial.ts';
 import { oneOf, type Mutation } from './mutation.ts';
 

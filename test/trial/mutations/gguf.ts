@@ -1,5 +1,5 @@
 /** Damage to a GGUF file: to single entries of its metadata, the rest kept whole, or to any byte. */
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { below, pick } from '../trial.ts';
 import { damageBytes } from './bytes.ts';
 import { hostileNumber, hostileText, oneOf, type Mutation } from './mutation.ts';

@@ -1,5 +1,5 @@
 /** Damage to JSON that leaves it JSON: values of other kinds and sizes, names that mean something, things missing and doubled. */
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { below, pick } from '../trial.ts';
 import { damageBytes } from './bytes.ts';
 import { hostileNumber, hostileText, oneOf, type Mutation } from './mutation.ts';

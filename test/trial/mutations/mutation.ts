@@ -1,5 +1,5 @@
 /** A mutation is a pure function of bytes and random numbers. */
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { pick, pickByWeight } from '../trial.ts';
 
 export type Mutation = (bytes: Buffer, random: Random) => Buffer;

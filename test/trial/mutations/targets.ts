@@ -1,6 +1,6 @@
 /** What is damaged: a file of a folder, and what the folder is then used for. */
 import path from 'node:path';
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { exitsFolder, families, ggufFolder, modelFolder, textFolder } from '../material.ts';
 import type { Task } from '../recipe-pool.ts';
 import { pick } from '../trial.ts';

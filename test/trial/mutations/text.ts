@@ -1,5 +1,5 @@
 /** Damage to texts of lines, and to chat templates, which are programs. */
-import type { Random } from '../../../backend/decoding/random.ts';
+import type { Random } from '../../../backend/decoding/sampling/random.ts';
 import { below, pick } from '../trial.ts';
 import { damageBytes } from './bytes.ts';
 import { damageValue } from './json.ts';

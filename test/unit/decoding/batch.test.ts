@@ -1,10 +1,10 @@
 /** Texts that join and leave a batch, against each alone. */
 import { afterAll, describe, expect, test } from 'vitest';
 import { openBatch, type Batch, type BatchRequest } from '../../../backend/decoding/batch.ts';
-import { textDrafts } from '../../../backend/decoding/draft.ts';
-import type { PromptScore } from '../../../backend/decoding/prompt-scores.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
-import { greedy, logProbabilities } from '../../../backend/decoding/sampler.ts';
+import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
+import type { PromptScore } from '../../../backend/decoding/prompts/prompt-scores.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
+import { greedy, logProbabilities } from '../../../backend/decoding/sampling/sampler.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';

@@ -1,12 +1,12 @@
 /** Early-exit decoding against full-depth and truncated models, and what ends a text. */
 import { describe, expect, test } from 'vitest';
 import { decode } from '../../../backend/decoding/decode.ts';
-import { newPace } from '../../../backend/decoding/pace.ts';
+import { newPace } from '../../../backend/decoding/drafts/pace.ts';
 import { repetitionEnd } from '../../../backend/decoding/repetition.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { exitCut } from '../../../backend/exits/architectures.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { greedy } from '../../../backend/decoding/sampler.ts';
+import { greedy } from '../../../backend/decoding/sampling/sampler.ts';
 import { openExitScorer, openFeatureModel, openStagedModel } from '../../../backend/runtime/open.ts';
 import { cutName } from '../../../backend/model/spec.ts';
 import { confidenceAt, decodeAll, idsOf, plainRequest } from '../../support/decoding.ts';

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { openBatch } from '../../../backend/decoding/batch.ts';
 import type { DecodeRequest } from '../../../backend/decoding/decode.ts';
-import { newPace } from '../../../backend/decoding/pace.ts';
+import { newPace } from '../../../backend/decoding/drafts/pace.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';

@@ -1,11 +1,11 @@
 /** Drafts of texts: what most often followed, in bounded time and memory; and that what loses is not drafted. */
 import { describe, expect, test } from 'vitest';
-import { draft, learn, textDrafts } from '../../../backend/decoding/draft.ts';
+import { draft, learn, textDrafts } from '../../../backend/decoding/drafts/draft.ts';
 import type { Choice } from '../../../backend/decoding/block.ts';
-import type { KvCache } from '../../../backend/decoding/kv-cache.ts';
+import type { KvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { longestMatch, lookupIndex } from '../../../backend/data/lookup.ts';
-import { newPace, type Pace } from '../../../backend/decoding/pace.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { newPace, type Pace } from '../../../backend/decoding/drafts/pace.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import type { Sequence } from '../../../backend/decoding/sequence.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 

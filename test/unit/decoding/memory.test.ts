@@ -1,8 +1,8 @@
 /** Texts of mode fast where memories fill what tokens skip: the same however they are drafted, looked at or batched. */
 import { describe, expect, test } from 'vitest';
-import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { regretsAt } from '../../../backend/decoding/regret.ts';
-import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
+import { regretsAt } from '../../../backend/decoding/prompts/regret.ts';
+import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { confidenceAt, decodeAll, eagerSession, idsOf, judgedIn, plainRequest } from '../../support/decoding.ts';

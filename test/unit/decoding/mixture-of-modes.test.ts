@@ -1,8 +1,8 @@
 /** Any mixture of modes in one session: texts at full depth have the bits of a model without exits, whatever else its rows have written. */
 import { describe, expect, test } from 'vitest';
 import type { DecodeRequest } from '../../../backend/decoding/decode.ts';
-import { textDrafts } from '../../../backend/decoding/draft.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';

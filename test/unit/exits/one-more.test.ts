@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { architectures as named, parseExits } from '../../../protocol/options/notations.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import { policies, type PolicyName } from '../../../protocol/policies.ts';
-import { policyOf } from '../../../backend/decoding/mode.ts';
+import { policyOf } from '../../../backend/decoding/leaving/mode.ts';
 import { architectures } from '../../../backend/exits/architectures.ts';
 import type { ExitArchitecture, ExitSpec } from '../../../backend/exits/spec.ts';
 import { plainModel } from '../../../backend/export/plain-model.ts';

@@ -20,7 +20,7 @@ import { openModel } from '../../../backend/model/open.ts';
 import type { ModelSpec } from '../../../backend/model/spec.ts';
 import type { ParameterValues } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import { partedLogits } from '../../support/decoding.ts';
 import { ggufTwin } from '../../support/gguf-twins.ts';
 import { maxDifference } from '../../support/golden.ts';

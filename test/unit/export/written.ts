@@ -10,7 +10,7 @@ import { openModel, type Model } from '../../../backend/model/open.ts';
 import type { ParameterValues } from '../../../backend/model/overlay.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { trunkLength } from '../../../backend/runtime/staged-model.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import { finalLogits } from '../../support/decoding.ts';
 import { copiedExits } from '../../support/models.ts';
 import { temporaryFolder } from '../formats/fixtures.ts';

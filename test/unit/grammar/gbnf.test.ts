@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
 import { inMask, type Allowed } from '../../../backend/data/allowed.ts';
 import { finish } from '../../../backend/data/steps.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import { compileRules } from '../../../backend/grammar/code.ts';
 import { openGrammar } from '../../../backend/grammar/constraint.ts';
 import { parseGbnf } from '../../../backend/grammar/gbnf.ts';

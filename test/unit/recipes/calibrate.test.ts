@@ -7,7 +7,7 @@ import type { Brought } from '../../../protocol/brought.ts';
 import type { CalibrateEvent, TuneEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import type { Mode, TokenRecord } from '../../../protocol/trace.ts';
-import { raised } from '../../../backend/decoding/hints.ts';
+import { raised } from '../../../backend/decoding/leaving/hints.ts';
 import type { TimeLimit } from '../../../backend/evaluation/calibration/calibration-texts.ts';
 import { calibrate } from '../../../backend/recipes/calibrate.ts';
 import { calibrateShort } from '../../../backend/recipes/calibrating/calibrate-short.ts';

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { openKvCache } from '../../../backend/decoding/kv-cache.ts';
+import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { openGgmlModel } from '../../../backend/runtime/ggml-model.ts';

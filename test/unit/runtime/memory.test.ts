@@ -1,7 +1,7 @@
 /** Stages that an exit's memory fills: against what the layers themselves compute, and what becomes of a row that is repaired. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { openKvCache, type KvCache } from '../../../backend/decoding/kv-cache.ts';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { openKvCache, type KvCache } from '../../../backend/decoding/cache/kv-cache.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../backend/runtime/open.ts';
 import { keyStep, trunkLength } from '../../../backend/runtime/staged-model.ts';

@@ -1,6 +1,6 @@
 /** Trust in the text: the direction that says whether a hint is right is found where there is one. */
 import { expect, test } from 'vitest';
-import { seededRandom } from '../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import { hintsBehind } from '../../../backend/data/hints.ts';
 import { trustOf } from '../../../backend/exits/trust.ts';
 import type { StepBatch } from '../../../backend/features/features.ts';

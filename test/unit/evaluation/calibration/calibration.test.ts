@@ -1,6 +1,6 @@
 /** Calibration on made-up exits whose truth is known. */
 import { expect, test } from 'vitest';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import {
   calibrate,
   fastestLosing,

@@ -1,6 +1,6 @@
 /** Gates on made-up exits: one is kept where it saves readings and breaks no promise. */
 import { expect, test } from 'vitest';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import { outcomeOf, type Costs } from '../../../../backend/evaluation/calibration/calibration.ts';
 import type { Promised } from '../../../../protocol/options/promise.ts';
 import { findGates, withGate, type ExitObservations } from '../../../../backend/evaluation/calibration/gates.ts';

@@ -1,7 +1,7 @@
 /** Weights of hints are found where they are known, and little text says little. */
 import { expect, test } from 'vitest';
-import { logOdds, raised, type HintAgreement, type HintWeights } from '../../../../backend/decoding/hints.ts';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { logOdds, raised, type HintAgreement, type HintWeights } from '../../../../backend/decoding/leaving/hints.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import { fitHints, withHints, type HintedView } from '../../../../backend/evaluation/calibration/hints.ts';
 import type { Promised } from '../../../../protocol/options/promise.ts';
 

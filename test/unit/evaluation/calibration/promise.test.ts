@@ -1,6 +1,6 @@
 /** Tests of promises against what is known: exact tails, and texts that keep or break a promise by chance alone. */
 import { describe, expect, test } from 'vitest';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import {
   binomialTail,
   chanceOf,

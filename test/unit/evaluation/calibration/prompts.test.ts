@@ -7,7 +7,7 @@ import {
   regretsBehind,
 } from '../../../../backend/evaluation/calibration/prompts.ts';
 import { mean } from '../../../../backend/evaluation/tasks/statistics.ts';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import type { ExitSpec } from '../../../../backend/exits/spec.ts';
 import { openStagedModel } from '../../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../../backend/runtime/staged-model.ts';

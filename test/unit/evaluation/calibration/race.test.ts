@@ -1,6 +1,6 @@
 /** When a race may end: ratios of paired times with their errors. */
 import { expect, test } from 'vitest';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import { isClear, ratioOf, steadyTexts } from '../../../../backend/evaluation/calibration/race.ts';
 
 test('a ratio is that of the totals; texts that differ in length add no error to it', () => {

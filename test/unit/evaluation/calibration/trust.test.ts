@@ -1,8 +1,8 @@
 /** Leaving with hints, as exits of their own: chances that are true are found, and rules come back as they were. */
 import { expect, test } from 'vitest';
-import type { Position } from '../../../../backend/decoding/observe.ts';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
-import { chanceBy } from '../../../../backend/decoding/trust.ts';
+import type { Position } from '../../../../backend/decoding/leaving/observe.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
+import { chanceBy } from '../../../../backend/decoding/leaving/trust.ts';
 import { byHint, fitTrust, ruleOf, thresholdsOfViews } from '../../../../backend/evaluation/calibration/trust.ts';
 import { trustOf } from '../../../../backend/exits/trust.ts';
 

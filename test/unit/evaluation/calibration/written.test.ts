@@ -1,8 +1,8 @@
 /** Calibrations of a small model whose exits remember: what they choose is judged on text of other beginnings. */
 import { afterAll, expect, test } from 'vitest';
 import type { Promised } from '../../../../protocol/options/promise.ts';
-import { observeExits } from '../../../../backend/decoding/observe.ts';
-import { seededRandom } from '../../../../backend/decoding/random.ts';
+import { observeExits } from '../../../../backend/decoding/leaving/observe.ts';
+import { seededRandom } from '../../../../backend/decoding/sampling/random.ts';
 import { openSession } from '../../../../backend/decoding/session.ts';
 import type { Priced } from '../../../../backend/evaluation/calibration/calibration.ts';
 import type { ExitObservations } from '../../../../backend/evaluation/calibration/gates.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openSession } from '../../../../backend/decoding/session.ts';
-import { textDrafts } from '../../../../backend/decoding/draft.ts';
+import { textDrafts } from '../../../../backend/decoding/drafts/draft.ts';
 import { keepPasses, passesOf, readPasses } from '../../../../backend/recipes/opening/kept-passes.ts';
 import { openStagedModel } from '../../../../backend/runtime/open.ts';
 import type { Slots } from '../../../../backend/runtime/staged-model.ts';
