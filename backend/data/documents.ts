@@ -38,8 +38,9 @@ export function readDocuments(patterns: readonly string[], options: DocumentOpti
   const included = patterns.filter((pattern) => !pattern.startsWith('!'));
   if (included.length === 0) throw userError('bad-argument', 'There is no data.', 'Name files, folders or globs.');
   const leftOut = new Map<string, string>();
-  const found = included.flatMap((pattern) => match(pattern, directory, excluded, leftOut));
-  const files = [...new Set(found)].sort(byCodeUnits);
+  const links = new Map<string, string>();
+  const found = included.flatMap((pattern) => match(pattern, directory, excluded, leftOut, links));
+  const files = eachOnce([...new Set(found)].sort(byCodeUnits), links);
   const onSkip = options.onSkip ?? (() => undefined);
   return {
     files,
@@ -88,12 +89,16 @@ const slashes = (path: string): string => (sep === '\\' ? path.replaceAll('\\', 
 const globSlashes = (glob: string): string => (/^(\w:)?\//.test(glob) ? glob : slashes(glob));
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Folders that cannot be read or were written go into `leftOut`, with the reason. */
+/**
+ * Folders that cannot be read or were written go into `leftOut`, with the reason, and what links to files lead to into `links`: they count as
+ * files.
+ */
 function match(
   pattern: string,
   directory: string,
   excluded: readonly string[],
   leftOut: Map<string, string>,
+  links: Map<string, string>,
 ): string[] {
   const path = resolve(directory, pattern);
   const stat = statOf(path);
@@ -110,14 +115,17 @@ function match(
     ...anywhere(excluded),
   ];
   const denied = new Map<string, unknown>();
-  const onLink = (link: string): void => void leftOut.set(link, 'it is a link to no file');
+  const onLink = (link: string, file: string | null): void => {
+    if (file === null) leftOut.set(link, 'it is a link to no file');
+    else links.set(resolve(link), file);
+  };
   const found = globSync(`${below}${glob}`, {
     cwd,
     absolute: true,
     ignore: [...skipped.map((each) => `${below}${each}`), ...withAllBelow(exclusions)],
     followSymbolicLinks: false,
     expandDirectories: false,
-    fs: { readdirSync: listing(cwd, onLink, (folder, error) => void denied.set(resolve(folder), error)) },
+    fs: { readdirSync: listing(onLink, (folder, error) => void denied.set(resolve(folder), error)) },
   });
   for (const [folder, error] of denied) {
     if (found.length === 0) throw fileError(error, 'read', folder);
@@ -182,13 +190,25 @@ function fromItsFolder(glob: string, directory: string): [root: string, glob: st
   return [resolve(directory, beginning.replace(/\\(.)/g, '$1')), glob.slice(beginning.length)];
 }
 
+/** Without links to files that are there under their own name or by an earlier link. */
+function eachOnce(files: readonly string[], links: ReadonlyMap<string, string>): readonly string[] {
+  if (links.size === 0) return files;
+  const seen = new Set(files.filter((file) => !links.has(file)).map((file) => realpathSync(file)));
+  return files.filter((file) => {
+    const target = links.get(file);
+    if (target === undefined) return true;
+    const isNew = !seen.has(target);
+    seen.add(target);
+    return isNew;
+  });
+}
+
 /**
- * `readdirSync` with the reason of a failure, which a glob would ignore. Links to files outside `root` count as files; those within are read
- * under their own name. Links to folders are not followed, since they may lead in a circle.
+ * `readdirSync` with the reason of a failure, which a glob would ignore. Links to files count as files; those to folders are not followed,
+ * since they may lead in a circle.
  */
 function listing(
-  root: string,
-  onLink: (link: string) => void,
+  onLink: (link: string, file: string | null) => void,
   onError: (folder: string, error: unknown) => void,
 ): typeof readdirSync {
   const list = (folder: string): Dirent[] => {
@@ -197,8 +217,8 @@ function listing(
         if (!entry.isSymbolicLink()) return entry;
         const link = join(folder, entry.name);
         const file = linkedFile(link);
-        if (file === null) onLink(link);
-        return file === null || isWithin(file, realpathSync(root)) ? entry : asFile(entry);
+        onLink(link, file);
+        return file === null ? entry : asFile(entry);
       });
     } catch (error) {
       onError(folder, error);

@@ -72,6 +72,10 @@ describe('readDocuments', () => {
       expect(names([pattern], folder, (file) => skipped.push(file))).toEqual(['a.ts', 'src/c.ts']);
       expect(skipped.sort()).toEqual(['circle.ts', 'deep', 'lost.ts'].map((name) => join(folder, name)));
     }
+    // What they lead to may lie in the same project and not be matched itself.
+    expect(names(['a*.ts'], folder)).toEqual(['a.ts', 'again.ts']);
+    link('a.ts', 'twin.ts');
+    expect(names(['*.ts', '!src/**'], folder)).toEqual(['a.ts', 'again.ts']);
   });
 
   it('skips builds below a project that lies in a build, however the glob is written', () => {
