@@ -163,7 +163,7 @@ function groupPass(
     return tensor;
   };
   const weights = input(targetWeights(batch), [positions, 1]);
-  const lists = plan.distils ? plan.lists.map((list) => input(Int32Array.from(list), [list.length])) : [];
+  const lists = plan.lists.map((list) => input(Int32Array.from(list), [list.length]));
   const exits = group.map((planned): ExitTensors => ({
     exit: planned.exit,
     features: input(featuresOf(batch, planned), [...size, featuresOf(batch, planned).length / positions]),
@@ -171,7 +171,7 @@ function groupPass(
     frozen: select(frozen, planned.frozen),
     targets: input(targetPairs(targetClasses(batch, planned), chunk), [positions, 2]),
     weights,
-    shortlist: planned.list === null ? null : (lists[planned.list] ?? null),
+    shortlist: planned.list === null ? null : lists[planned.list]!,
   }));
   const final = taught && {
     state: input(finalOf(batch), [...size, spec.hidden]),

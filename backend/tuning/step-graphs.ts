@@ -51,9 +51,9 @@ export function describePass(
   const kinds = group.map((planned, i) => {
     inputs[`features${i}`] = { shape: [batch, tokens, cutWidth(spec, exitCut(planned.exit))] };
     inputs[`targets${i}`] = { shape: [positions, 2], dtype: 'int32' };
-    if (plan.distils && planned.list !== null) {
+    if (planned.list !== null) {
       inputs[`shortlist${planned.list}`] = { shape: [plan.lists[planned.list]!.length], dtype: 'int32' };
-      inputs[`shares${planned.list}`] = { shape: [positions, 2] };
+      if (plan.distils) inputs[`shares${planned.list}`] = { shape: [positions, 2] };
     }
     for (const { name, shape } of planned.parameters) inputs[graphName(planned, i, name)] = { shape };
     for (const name of planned.frozen) inputs[graphName(planned, i, name)] = { shape: model.shape(name) };
@@ -80,9 +80,9 @@ export function passFeeds(
   for (const [i, planned] of group.entries()) {
     feed(`features${i}`, featuresOf(padded, planned));
     feed(`targets${i}`, targetPairs(targetClasses(padded, planned), chunk));
-    if (taught && planned.list !== null) {
+    if (planned.list !== null) {
       feed(`shortlist${planned.list}`, Int32Array.from(plan.lists[planned.list]!));
-      feed(`shares${planned.list}`, taught.shares[planned.list]!);
+      if (taught) feed(`shares${planned.list}`, taught.shares[planned.list]!);
     }
     for (const name of [...namesOf(planned), ...planned.frozen]) feed(graphName(planned, i, name), values(name));
   }
@@ -108,8 +108,8 @@ export function recordPass(
       shortlist: tensors[`shortlist${planned.list}`] ?? null,
     }));
     const shares = plan.lists.flatMap((_, list): [tf.Tensor, tf.Tensor][] => {
-      const shortlist = tensors[`shortlist${list}`];
-      return shortlist ? [[shortlist, tensors[`shares${list}`]!]] : [];
+      const [shortlist, taught] = [tensors[`shortlist${list}`], tensors[`shares${list}`]];
+      return shortlist && taught ? [[shortlist, taught]] : [];
     });
     const final = plan.distils ? { state: tensors['final']!, shares: new Map(shares) } : null;
     const result = groupGradients(spec, exits, final, objective, chunk);

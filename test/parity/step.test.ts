@@ -3,6 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { exitId } from '../../backend/exits/spec.ts';
+import type { StepOptions } from '../../backend/tuning/step.ts';
 import { maxDifference } from '../support/golden.ts';
 import {
   allExits,
@@ -72,4 +73,20 @@ describe.each(kinds)('%s', (family) => {
     }
     for (const step of steps) await step.dispose();
   });
+});
+
+test('the defer class counts as no probability of a token, whether exits are distilled or not', async () => {
+  const model = tiny('gpt2');
+  const exits = allExits.map((exit) => ({ ...exit, layer: Math.min(exit.layer, model.spec.layers.length) }));
+  const batch = randomBatch(model, exits, 2, 11);
+  const dynamic = { crossEntropy: 1, distillation: 0, weighting: 'dynamic' } as const;
+  for (const open of [(options: StepOptions) => compiled(options, 2, 11), eager]) {
+    const [plain, distilled] = [
+      await open(optionsOf(model, exits, dynamic)),
+      await open(optionsOf(model, exits, { ...dynamic, distillation: 1e-7 })),
+    ];
+    const [a, b] = [await plain.update(batch, settingsOf(exits)), await distilled.update(batch, settingsOf(exits))];
+    for (const id of exits.map(exitId)) expect(a.losses.get(id)).toBeCloseTo(b.losses.get(id)!, 4);
+    for (const step of [plain, distilled]) await step.dispose();
+  }
 });

@@ -40,8 +40,13 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
   try {
     const events = run(placed, signal);
     const written = options.tensorboard && out !== null;
-    yield* written ? (await import('./tensorboard.ts')).forTensorboard(events, out) : events;
-    if (out !== null && !signal.aborted) yield* keepLean(out, options.keepState);
+    let isTuned = false;
+    for await (const event of written ? (await import('./tensorboard.ts')).forTensorboard(events, out) : events) {
+      isTuned ||= event.type === 'tuned';
+      yield event;
+    }
+    // A job that is still to be submitted needs the state of the run before it.
+    if (out !== null && isTuned && !signal.aborted) yield* keepLean(out, options.keepState);
   } catch (error) {
     // A job that Slurm has still learns what it can.
     const isLost = options.on.kind !== 'slurm' && (out === null || !isCheckpoint(out));

@@ -60,10 +60,13 @@ const learnExits: Learner = async function* (sitting, signal) {
   const run =
     earlier || !folder
       ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, further, signal)
-      : yield* begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal);
+      : yield* withWarnings(
+          begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal),
+          parts.warnings,
+        );
   if (options.distillation === 0) await parts.releaseWhole();
   const worked = (): number => before + elapsed();
-  const ended = yield* follow(parts, options, run, limits, worked, signal);
+  const ended = yield* withWarnings(follow(parts, options, run, limits, worked, signal), parts.warnings);
   const { model, data } = options;
   return {
     ...ended,
@@ -135,7 +138,6 @@ async function* follow(
       checkpoint.close();
       await step.dispose();
     }
-    for (const message of parts.warnings()) yield { type: 'warning', message };
     if (result) {
       const { position, stopped } = result;
       if (position.step === from.step && !stopped) yield noUpdate(position);
@@ -150,6 +152,32 @@ async function* follow(
     }
     const { directory } = checkpoint;
     run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', run.position.end ?? null, signal);
+  }
+}
+
+/** Events, before each of which comes what there is to warn of by then; also before a failure. */
+async function* withWarnings<Result>(
+  events: AsyncGenerator<TuneEvent, Result>,
+  warnings: () => string[],
+): AsyncGenerator<TuneEvent, Result> {
+  const collected = (): TuneEvent[] => warnings().map((message) => ({ type: 'warning', message }));
+  let isOver = false;
+  try {
+    for (;;) {
+      const next = await events.next();
+      yield* collected();
+      if (next.done) {
+        isOver = true;
+        return next.value;
+      }
+      yield next.value;
+    }
+  } catch (error) {
+    isOver = true;
+    yield* collected();
+    throw error;
+  } finally {
+    if (!isOver) await events.return(undefined as never);
   }
 }
 
