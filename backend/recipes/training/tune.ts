@@ -60,13 +60,12 @@ const learnExits: Learner = async function* (sitting, signal) {
   const run =
     earlier || !folder
       ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, further, signal)
-      : yield* withWarnings(
-          begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal),
-          parts.warnings,
+      : yield* withWarnings(begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal), () =>
+          parts.warnings(),
         );
   if (options.distillation === 0) await parts.releaseWhole();
   const worked = (): number => before + elapsed();
-  const ended = yield* withWarnings(follow(parts, options, run, limits, worked, signal), parts.warnings);
+  const ended = yield* withWarnings(follow(parts, options, run, limits, worked, signal), () => parts.warnings());
   const { model, data } = options;
   return {
     ...ended,
