@@ -91,11 +91,12 @@ export function beginReading<Request extends Prompt>(
   const needs = { checked, leastRead, ...(from !== undefined && { readFrom: from }) };
   const row = rows.take(beginning, scope, Math.min(prompt.length + maxTokens, contextLength), needs);
   if (isAnew) row.checks = [];
-  // One that is read again as it is, to be explained, has no further tokens to be compared.
+  // A text that is only read again, to be explained, keeps what was compared.
   if (isAnew || (!judgesPrompt(request) && maxTokens > 0)) row.checkedFrom = Infinity;
   const known = cache.position(rows.at(row));
   cache.enter(rows.at(row), prompt.slice(known));
-  // A row that was made exact again is run anew from where a memory had filled it; all of one that became so long that its angles change.
+  // Fewer than are known: a row that was made exact again runs from where a memory had filled it, and one whose angles change by its new
+  // length runs from its start.
   const remembered = cache.finished(rows.at(row));
   row.ids = [...prompt];
   const scorer = scores === null ? null : newPromptScorer(prompt, scores, codec);

@@ -38,14 +38,15 @@ export async function* tuneAnywhere(options: TuneOptions, signal: AbortSignal): 
         ? (await import('./pretrain.ts')).pretrain
         : (await import('./tune.ts')).tune;
   try {
-    const events = run(placed, signal);
+    const tuning = run(placed, signal);
     const written = options.tensorboard && out !== null;
+    const events = written ? (await import('./tensorboard.ts')).forTensorboard(tuning, out) : tuning;
     let isTuned = false;
-    for await (const event of written ? (await import('./tensorboard.ts')).forTensorboard(events, out) : events) {
+    for await (const event of events) {
       isTuned ||= event.type === 'tuned';
       yield event;
     }
-    // A job that is still to be submitted needs the state of the run before it.
+    // A job that is still to be submitted begins with the state of the run before it.
     if (out !== null && isTuned && !signal.aborted) yield* keepLean(out, options.keepState);
   } catch (error) {
     // A job that Slurm has still learns what it can.

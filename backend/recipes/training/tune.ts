@@ -33,6 +33,7 @@ import {
 import { endOf, furtherEnd, optionsText, resumedEnd } from './options.ts';
 import { heldOutReading, numbersOf, openParts, type TuneParts } from './parts.ts';
 import { calibrationLimit } from './plan.ts';
+import { withWarnings } from './warnings.ts';
 
 /**
  * @throws UserError for a model, text, device or folder that cannot be used; the signal's reason if it was aborted before anything was
@@ -57,15 +58,15 @@ const learnExits: Learner = async function* (sitting, signal) {
   const limits = { ...endFor(parts.windows.count), seconds: seconds && seconds - calibrating };
   if (seconds === null) yield* warnUncalibrated(options);
   const further = earlier && furtherEnd(given, earlier.position, parts.windows.count);
+  const warned = <Result>(events: AsyncGenerator<TuneEvent, Result>): AsyncGenerator<TuneEvent, Result> =>
+    withWarnings(events, () => parts.warnings());
   const run =
     earlier || !folder
       ? await goOn(parts, options, earlier ?? readEarlier(directory), given.exitDevice, further, signal)
-      : yield* withWarnings(begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal), () =>
-          parts.warnings(),
-        );
+      : yield* warned(begin(parts, options, directory, folder, limits.seconds ?? Infinity, elapsed, signal));
   if (options.distillation === 0) await parts.releaseWhole();
   const worked = (): number => before + elapsed();
-  const ended = yield* withWarnings(follow(parts, options, run, limits, worked, signal), () => parts.warnings());
+  const ended = yield* warned(follow(parts, options, run, limits, worked, signal));
   const { model, data } = options;
   return {
     ...ended,
@@ -151,32 +152,6 @@ async function* follow(
     }
     const { directory } = checkpoint;
     run = await goOn(parts, options, { directory, info: openInfo(directory) }, 'cpu', run.position.end ?? null, signal);
-  }
-}
-
-/** Events, before each of which comes what there is to warn of by then; also before a failure. */
-async function* withWarnings<Result>(
-  events: AsyncGenerator<TuneEvent, Result>,
-  warnings: () => string[],
-): AsyncGenerator<TuneEvent, Result> {
-  const collected = (): TuneEvent[] => warnings().map((message) => ({ type: 'warning', message }));
-  let isOver = false;
-  try {
-    for (;;) {
-      const next = await events.next();
-      yield* collected();
-      if (next.done) {
-        isOver = true;
-        return next.value;
-      }
-      yield next.value;
-    }
-  } catch (error) {
-    isOver = true;
-    yield* collected();
-    throw error;
-  } finally {
-    if (!isOver) await events.return(undefined as never);
   }
 }
 

@@ -9,6 +9,8 @@ import {
   type Check,
   type Probation,
 } from '../../../../backend/decoding/leaving/probation.ts';
+import type { BatchRequest } from '../../../../backend/decoding/batch.ts';
+import { rereading } from '../../../../backend/decoding/prompts/reread.ts';
 import { checksOf } from '../../../../backend/decoding/prompts/prompt-checks.ts';
 import { openKvCache } from '../../../../backend/decoding/cache/kv-cache.ts';
 import { openSession, type Session } from '../../../../backend/decoding/session.ts';
@@ -393,6 +395,21 @@ test('an exit that agreed within the prompt decides at once, also where the prom
   const inPieces = await decodeAll(pieces, plainRequest([long], 20, leaving));
   expect(summary(again.tokens)).toEqual(summary(first.tokens));
   expect(summary(inPieces.tokens)).toEqual(summary(first.tokens));
+});
+
+test('what was compared of a prompt is still known once its text was explained', async () => {
+  const session = openSession(await openStagedModel(tinyModel(), exitsAt(layers.length)));
+  const how = plainRequest([], 20, leaving);
+  const remembered = async (request: BatchRequest): Promise<number[]> => {
+    const found: number[] = [];
+    for await (const event of session.write([request])) if (event.type === 'prompt') found.push(event.remembered);
+    return found;
+  };
+  const text: BatchRequest = { ...how, prompt: long, number: 0, scores: null };
+  expect(await remembered(text)).toEqual([0]);
+  const again = rereading(how, 1, long);
+  expect(await remembered({ ...again, opinionsFrom: long.length - 1, candidates: 1 })).toEqual([long.length]);
+  expect(await remembered(text)).toEqual([long.length]);
 });
 
 test.each([256, 25])(

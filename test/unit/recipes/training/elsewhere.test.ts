@@ -5,7 +5,9 @@ import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TuneEvent } from '../../../../protocol/events.ts';
 import { parseOptions } from '../../../../protocol/options/options.ts';
+import { saveCalibration } from '../../../../backend/checkpoint/checkpoint.ts';
 import { recipes } from '../../../../backend/recipes/index.ts';
+import { requireState } from '../../../../backend/recipes/training/lean.ts';
 import { shortRun, tinyModel, tuned } from '../../../distributed/ranks.ts';
 import { finished } from '../../cluster/reports.ts';
 
@@ -51,6 +53,16 @@ describe('a run on PyTorch', () => {
     const given = { out: out('here'), resume: true, on: 'slurm', steps: 1, data: ['protocol/shapes.ts'] };
     await expect(tuned(given)).rejects.toThrow('The text is not the text that the run in');
     expect(fs.existsSync(jobOf('here'))).toBe(false);
+  });
+
+  it('keeps the state of finished exits until its job has begun with it', async () => {
+    fs.cpSync(out('here'), out('finished'), { recursive: true });
+    const promise = { measure: 'agreement', limit: 0.99 } as const;
+    const found = { promise, brought: null, fastest: 'full', deferred: 'exact', thresholds: {}, gates: {} } as const;
+    saveCalibration(out('finished'), { step: 1, ...found });
+    await tuned({ out: out('finished'), resume: true, on: 'slurm', steps: 1 });
+    expect(fs.existsSync(path.join(jobOf('finished'), 'job.sh'))).toBe(true);
+    expect(() => requireState(out('finished'))).not.toThrow();
   });
 
   it('says at the end that its fit has made no memories', async () => {
