@@ -75,8 +75,8 @@ function openSettings(message: string): Action[] {
   return [{ title: vscode.l10n.t('Open Settings'), act }];
 }
 
-/** Code of a `UserError` that came over the connection. */
-function codeOf(error: unknown): unknown {
+/** Code of a `UserError` that came over the connection; null for other errors. */
+export function codeOf(error: unknown): unknown {
   const data = error instanceof Error && 'data' in error ? error.data : null;
   return typeof data === 'object' && data !== null && 'code' in data ? data.code : null;
 }

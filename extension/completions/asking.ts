@@ -8,8 +8,9 @@ import type { Trace } from '../../protocol/exittrace.ts';
 import * as protocol from '../../protocol/server.ts';
 import { behindCharacters, shownTokens, textOfTokens, type Around } from '../../protocol/suggestion.ts';
 import type { App } from '../app.ts';
+import { codeOf } from '../messages.ts';
 import { chosenModel } from '../models/model-and-exits.ts';
-import { completionRequest } from './request.ts';
+import { completionRequest, forgetRequests } from './request.ts';
 import type { CompletionSettings } from '../settings/settings.ts';
 import { chunksBeside, type Chunk } from './chunks.ts';
 import { oneAtATime, type SharedRequest } from './one-at-a-time.ts';
@@ -70,7 +71,11 @@ export function createAsking(
     const options = await completionRequest(app, document.uri);
     if (token.isCancellationRequested) return null;
     const model = chosenModel(document.uri);
-    const result = await app.backend.send(protocol.complete, { gap, limits, options }, token);
+    const sent = app.backend.send(protocol.complete, { gap, limits, options }, token);
+    const result = await sent.catch((error: unknown) => {
+      if (staleCodes.has(codeOf(error))) forgetRequests(app);
+      throw error;
+    });
     if (!token.isCancellationRequested) answered(result, model);
     return result;
   };
@@ -135,6 +140,9 @@ export function createAsking(
     },
   };
 }
+
+/** Errors of exits or a model that were deleted, renamed or replaced: the next request looks for those that are there now. */
+const staleCodes: ReadonlySet<unknown> = new Set(['not-found', 'wrong-base-model', 'bad-checkpoint']);
 
 const atOf = ({ document, around }: Place): At => ({ uri: document.uri.toString(), ...around });
 

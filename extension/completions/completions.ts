@@ -29,6 +29,8 @@ const ALTERNATIVES = 3;
 /** After this time without activity, the prompt with visited files is computed ahead. */
 const READ_AHEAD_MILLISECONDS = 2_000;
 
+const schemes = ['file', 'untitled'];
+
 export function createCompletions(
   app: App,
   settings: () => CompletionSettings,
@@ -59,7 +61,7 @@ export function createCompletions(
   const provider: vscode.InlineCompletionItemProvider = {
     async provideInlineCompletionItems(document, position, context, token) {
       const now = settings();
-      if (!now.enabled || isGenerating() || !isLanguageOn(now.languages, document.languageId)) return [];
+      if (!isOfferedIn(document, now) || isGenerating()) return [];
       const isInvoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
       const moment = momentOf(document, position);
       const byHand = shown.isByHand(moment, isInvoked);
@@ -117,15 +119,17 @@ export function createCompletions(
   let timer: NodeJS.Timeout | undefined;
   const readAhead = (): void => {
     const editor = vscode.window.activeTextEditor;
-    if (!editor || !settings().enabled || isGenerating() || app.backend.state() !== 'running') return;
-    asking.readAhead(
-      placeOf(editor.document, editor.selection.active, { selectedCompletionInfo: undefined }, settings()),
-    );
+    const now = settings();
+    if (!editor || !isOfferedIn(editor.document, now) || isGenerating() || app.backend.state() !== 'running') return;
+    asking.readAhead(placeOf(editor.document, editor.selection.active, { selectedCompletionInfo: undefined }, now));
   };
   subscriptions.push(
     changed,
     taken,
-    vscode.languages.registerInlineCompletionItemProvider([{ scheme: 'file' }, { scheme: 'untitled' }], provider),
+    vscode.languages.registerInlineCompletionItemProvider(
+      schemes.map((scheme) => ({ scheme })),
+      provider,
+    ),
     vscode.commands.registerCommand(
       'earlyExit.completionAccepted',
       async (uri: string, offset: number, trace: Trace) => {
@@ -146,6 +150,9 @@ export function createCompletions(
   );
   return { note: () => note, onChange: changed.event, onTaken: taken.event, hide: () => shown.hide() };
 }
+
+const isOfferedIn = ({ uri, languageId }: vscode.TextDocument, { enabled, languages }: CompletionSettings): boolean =>
+  enabled && schemes.includes(uri.scheme) && isLanguageOn(languages, languageId);
 
 async function showExits(app: App, uri: string, offset: number, trace: Trace): Promise<void> {
   const document = vscode.workspace.textDocuments.find((open) => open.uri.toString() === uri);

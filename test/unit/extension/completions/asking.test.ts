@@ -8,7 +8,11 @@ import type { Place } from '../../../../extension/completions/place.ts';
 import type { CompletionSettings } from '../../../../extension/settings/settings.ts';
 import { CancellationTokenSource } from '../../../support/vscode.ts';
 
-vi.mock('../../../../extension/completions/request.ts', () => ({ completionRequest: async () => ({}) }));
+const forgetRequests = vi.hoisted(() => vi.fn());
+vi.mock('../../../../extension/completions/request.ts', () => ({
+  completionRequest: async () => ({}),
+  forgetRequests,
+}));
 
 const limits = { prefixTokens: 100, suffixTokens: 50, chunkTokens: 0, maxTokens: 64, maxMilliseconds: 500 };
 
@@ -84,4 +88,18 @@ it.each<[string, Answers]>([
   ['has lines', { '  ': ['a();\n  b();\n  c', 'cancelled'], '  a();\n  b();': ['c();', 'block-end'] }],
 ])('a suggestion that %s stays as it is', async (_how, answers) => {
   expect(await workingAhead(answers)).toMatchObject({ grown: 0 });
+});
+
+it('the next request looks for exits again if those of this one are gone, but not if it failed otherwise', async () => {
+  const failingWith = async (code: string): Promise<void> => {
+    const asking = askingOf(async () => {
+      throw Object.assign(new Error('It failed.'), { data: { code } });
+    });
+    const asked = asking.ask(placeAt('a', 'b'), 1, new CancellationTokenSource().token);
+    await expect(asked).rejects.toThrow('It failed.');
+  };
+  await failingWith('out-of-memory');
+  expect(forgetRequests).not.toHaveBeenCalled();
+  await failingWith('not-found');
+  expect(forgetRequests).toHaveBeenCalledOnce();
 });
