@@ -4,7 +4,12 @@ import { expect, it, vi } from 'vitest';
 import type { App } from '../../../../extension/app.ts';
 import { createCompletions } from '../../../../extension/completions/completions.ts';
 import type { CompletionSettings } from '../../../../extension/settings/settings.ts';
-import { CancellationTokenSource, inlineProviders, InlineCompletionTriggerKind, window } from '../../../support/vscode.ts';
+import {
+  CancellationTokenSource,
+  inlineProviders,
+  InlineCompletionTriggerKind,
+  window,
+} from '../../../support/vscode.ts';
 
 vi.mock('../../../../extension/completions/request.ts', () => ({ completionRequest: async () => ({}) }));
 const visits = vi.hoisted(() => ({ changed: (): void => undefined }));
