@@ -25,8 +25,9 @@ export function offer(show: Show, message: string, actions: readonly Action[]): 
 /** An editor makes links of `[text](command:…)` in a message: text of others makes none. */
 const harmless = (message: string): string => shown(message).replaceAll('](', '] (');
 
-/** Shows an error. `followBackend` reports once, for all that waited, that the backend ended or could not start. */
+/** Shows an error, unless it is that the user stopped something. `followBackend` reports once, for all that waited, that the backend ended or could not start. */
 export function showFailure({ backend }: { readonly backend: Backend }, error: unknown): void {
+  if (error instanceof vscode.CancellationError) return;
   const message = describeError(error);
   backend.log.error(error instanceof Error && error.stack !== undefined ? error.stack : message);
   const isShown = backend.state() === 'failed' && message === backend.failure();

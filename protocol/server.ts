@@ -312,6 +312,11 @@ export const downloadModel = request<{ reference: string }, { path: string }>(
   record({ reference: text }),
 );
 export const downloadProgressed = notification<DownloadProgress>('earlyExit/models/download/progress');
+/** Where a model is on this machine: a path, or a model of the hub in a cache; null if it is not here. Nothing is downloaded. */
+export const findModel = request<{ model: string }, { path: string | null }>(
+  'earlyExit/models/find',
+  record({ model: text }),
+);
 /** The newest exits below some folders that were tuned for these very weights, by their hash; null without any. */
 export const findExitsOf = request<{ folders: string[]; model: string }, { directory: string | null }>(
   'earlyExit/exits/of',

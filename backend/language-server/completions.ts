@@ -4,9 +4,10 @@ import type { CompleteEvent } from '../../protocol/events.ts';
 import { emptyTrace, roundToken, type Trace } from '../../protocol/exittrace.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options/options.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../protocol/completion.ts';
-import { modelBase } from '../../protocol/models.ts';
+import { isHubId, modelBase } from '../../protocol/models.ts';
 import type { RecipeOptions } from '../../protocol/server.ts';
 import type { Engine } from '../worker/engine.ts';
+import { localModel } from '../hub/hub.ts';
 import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import { ruleOf, type GenerationReport } from './generations.ts';
 
@@ -16,7 +17,7 @@ export interface CompletionParams {
   readonly options: RecipeOptions;
 }
 
-/** Ends with nothing once the signal fires. Throws what the engine throws. */
+/** Ends with nothing once the signal fires. Downloads no model. Throws what the engine throws, and `not-found` for a model that is not here. */
 export async function complete(
   engine: Engine,
   { gap, limits, options }: CompletionParams,
@@ -26,6 +27,12 @@ export async function complete(
   const generate = parseOptions('generate', options, settingOrigin);
   if (signal.aborted) throw userError('cancelled', 'Cancelled.');
   const model = resolveModel(generate.model);
+  if (isHubId(model) && localModel(model) === null)
+    throw userError(
+      'not-found',
+      `${model} is not on this machine.`,
+      'Choose it with Choose Model, which downloads it.',
+    );
   const job = engine.start('complete', { model, generate, gap, limits });
   const cancel = (): void => job.cancel();
   signal.addEventListener('abort', cancel);

@@ -37,6 +37,7 @@ export function answerModels({ answer, notify, warn }: Answering): void {
     const path = await modelHere(reference, { onProgress, onWarning: warn, signal: signalOf(token) });
     return { path };
   });
+  answer(protocol.findModel, async ({ model }) => ({ path: localModel(resolveModel(model)) }));
   answer(protocol.findExitsOf, async ({ folders, model }) => {
     const path = localModel(resolveModel(model));
     // A model that is not here has no exits here.

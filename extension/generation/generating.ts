@@ -5,11 +5,12 @@ import { completionOptions } from '../../protocol/options/completions.ts';
 import type { GenerateResult, RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
 import { placeOf } from '../completions/place.ts';
-import { currentScope } from '../settings/folders.ts';
+import { currentScope, inTrustedFolder } from '../settings/folders.ts';
 import type { GeneratedText } from './generated-text.ts';
 import type { Source } from './generations.ts';
 import { showFailure } from '../messages.ts';
 import { exitsInUse } from '../models/model-and-exits.ts';
+import { requireModel } from '../models/models-at-hand.ts';
 import { recipeSettings } from '../settings/settings.ts';
 
 let current: vscode.CancellationTokenSource | null = null;
@@ -107,9 +108,14 @@ export function stopGeneration(): void {
   current?.cancel();
 }
 
-/** Settings for a generation; without named exits, the newest that were tuned for the model here. */
+/**
+ * Settings for a generation; without named exits, the newest that were tuned for the model here. A model that is not here is downloaded.
+ * @throws CancellationError if the user stopped the download.
+ */
 export async function generateOptions(app: App, scope = currentScope()): Promise<RecipeOptions> {
   const options = await withoutGpu(app, recipeSettings('generate', scope));
+  const { model } = inTrustedFolder(options, scope);
+  if (typeof model === 'string') await requireModel(app, model);
   const exits = await exitsInUse(app, scope);
   return exits === null ? options : { ...options, exits };
 }

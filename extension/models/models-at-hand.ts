@@ -1,7 +1,14 @@
 /** The models on this machine, those recommended for it and those of the hub, as items of a pick; and a download with its progress. */
 import * as vscode from 'vscode';
 import { bytesText } from '../../protocol/bytes-text.ts';
-import { fetchMinutes, fitsMemory, recommendedFor, type HubChoice, type MachineModel } from '../../protocol/models.ts';
+import {
+  fetchMinutes,
+  fitsMemory,
+  isHubId,
+  recommendedFor,
+  type HubChoice,
+  type MachineModel,
+} from '../../protocol/models.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { App } from '../app.ts';
 import { showPick } from './pick.ts';
@@ -92,6 +99,16 @@ const choiceItem = ({ reference, bytes, type }: HubChoice): vscode.QuickPickItem
   description: [bytesText(bytes), type].filter((text) => text !== '').join(' · '),
   reference,
 });
+
+/**
+ * Downloads a model of the hub that is not on this machine, with its progress.
+ * @throws CancellationError if the user stopped it.
+ */
+export async function requireModel(app: App, model: string): Promise<void> {
+  if (!isHubId(model)) return;
+  const { path } = await app.backend.send(protocol.findModel, { model });
+  if (path === null && !(await download(app, model))) throw new vscode.CancellationError();
+}
 
 /** Downloads a model with its progress. False if it was stopped; the part stays for the next time. */
 export async function download(app: App, reference: string): Promise<boolean> {

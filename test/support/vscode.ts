@@ -29,6 +29,8 @@ export class CancellationTokenSource {
   }
 }
 
+export class CancellationError extends Error {}
+
 export class Disposable {
   constructor(readonly dispose: () => void) {}
 }
@@ -86,7 +88,18 @@ export const workspace = {
 /** What was said, without what could be picked. */
 export const messages: string[] = [];
 const say = async (message: string): Promise<undefined> => void messages.push(message);
+export const ProgressLocation = { Notification: 15 } as const;
+/** Notifications with progress: each a title, and a button that stops the work. */
+export const progresses: { readonly title: string; readonly source: CancellationTokenSource }[] = [];
 export const window = {
+  async withProgress<T>(
+    { title }: { title: string },
+    work: (progress: unknown, token: unknown) => Promise<T>,
+  ): Promise<T> {
+    const source = new CancellationTokenSource();
+    progresses.push({ title, source });
+    return work({ report: () => undefined }, source.token);
+  },
   showInformationMessage: say,
   showWarningMessage: say,
   showErrorMessage: say,

@@ -64,3 +64,18 @@ it('cancels its job, and says so', async () => {
   await expect(complete(engine, params, report, stopped.signal)).rejects.toMatchObject({ code: 'cancelled' });
   expect(jobs[0]!.cancelled).toBe(true);
 });
+
+it('downloads no model', async () => {
+  const engine = fakeEngine();
+  const asked = complete(
+    engine,
+    { ...params, options: { model: 'owner/no-such-model-here' } },
+    report,
+    new AbortController().signal,
+  );
+  await expect(asked).rejects.toMatchObject({
+    code: 'not-found',
+    message: expect.stringContaining('owner/no-such-model-here is not on this machine'),
+  });
+  expect(engine.jobs).toEqual([]);
+});
