@@ -72,7 +72,8 @@ function chatProvider(app: App, changed: vscode.Event<void>): ChatProvider {
     },
     async provideLanguageModelChatResponse(model, messages, { modelOptions = {} }, progress, token) {
       const maxTokens = Number(modelOptions['maxTokens'] ?? ANSWER_TOKENS);
-      const options = { ...(await generateOptions(app)), model: model.id, chat: true, candidates: 0, maxTokens };
+      const asked = { model: model.id, chat: true, candidates: 0, maxTokens };
+      const options = await generateOptions(app, undefined, asked);
       const say = ({ text }: { text: string }): void => progress.report(new vscode.LanguageModelTextPart(text));
       await app.generations.generate('', options, say, token, turnsOf(messages));
     },

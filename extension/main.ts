@@ -332,7 +332,7 @@ function api(app: App): EarlyExitApi {
     onRunEvent: runs.onEvent,
     onRunChange: runChanged.event,
     generate: async (prompt, options = {}, onToken = () => {}, token) =>
-      app.generations.generate(prompt, { ...(await generateOptions(app)), ...options }, onToken, token),
+      app.generations.generate(prompt, await generateOptions(app, undefined, options), onToken, token),
     generateAtCursor: (options = {}) => generateAtCursor(app, options),
     status: () => backend.send(protocol.readStatus, {}),
   };

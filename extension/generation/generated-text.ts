@@ -14,7 +14,7 @@ export interface GeneratedText {
   readonly lineEnd: string;
   readonly span: Span;
   readonly trace: Trace;
-  /** Options that it was written with instead of the settings'. */
+  /** Options that it was written with and goes on with, whatever the settings are then: its model and exits, and others that were given. */
   readonly overrides?: RecipeOptions;
 }
 

@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import { serialiseTrace } from '../../protocol/exittrace.ts';
 import { completionOptions } from '../../protocol/options/completions.ts';
+import { shippedModel } from '../../protocol/options/groups.ts';
 import type { GenerateResult, RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
 import { placeOf } from '../completions/place.ts';
@@ -29,7 +30,7 @@ export async function generateAtCursor(app: App, overrides: RecipeOptions = {}):
   return intoEditor(app, editor, overrides, null);
 }
 
-/** Continues a generation at its end, with its own options. Returns null if the generation is gone or nothing was written. */
+/** Continues a generation at its end, with its own model, exits and other options. Returns null if the generation is gone or nothing was written. */
 export async function continueGeneration(app: App, id: string): Promise<GenerateResult | null> {
   const generated = app.generations.find(id);
   const editor = vscode.window.visibleTextEditors.find(({ document }) => document.uri.toString() === generated?.uri);
@@ -63,10 +64,11 @@ async function write(
   const selectionNow = selectionThen(editor);
   await vscode.commands.executeCommand('setContext', 'earlyExit.generating', true);
   try {
-    const options = { ...(await generateOptions(app, editor.document.uri)), ...overrides };
+    const options = await generateOptions(app, editor.document.uri, overrides);
     const selection = continued === null ? selectionNow() : endOf(app, editor.document, continued);
     if (selection === null || source.token.isCancellationRequested) return null;
-    const more = { continued, overrides };
+    const { model = shippedModel, exits = null } = options;
+    const more = { continued, overrides: { model, exits, ...overrides } };
     const place = placeOrPrompt(editor.document, selection);
     return await app.generations.intoEditor(editor, place, options, source.token, more);
   } catch (error) {
@@ -109,14 +111,19 @@ export function stopGeneration(): void {
 }
 
 /**
- * Settings for a generation; without named exits, the newest that were tuned for the model here. A model that is not here is downloaded.
+ * Options of a generation: those given, else the settings; without named exits, the newest that were tuned for the model here. A model that
+ * is not here is downloaded.
  * @throws CancellationError if the user stopped the download.
  */
-export async function generateOptions(app: App, scope = currentScope()): Promise<RecipeOptions> {
-  const options = await withoutGpu(app, recipeSettings('generate', scope));
+export async function generateOptions(
+  app: App,
+  scope = currentScope(),
+  overrides: RecipeOptions = {},
+): Promise<RecipeOptions> {
+  const options = await withoutGpu(app, { ...recipeSettings('generate', scope), ...overrides });
   const { model } = inTrustedFolder(options, scope);
   if (typeof model === 'string') await requireModel(app, model);
-  const exits = await exitsInUse(app, scope);
+  const exits = 'exits' in overrides ? null : await exitsInUse(app, scope);
   return exits === null ? options : { ...options, exits };
 }
 

@@ -27,8 +27,8 @@ export interface Source {
 
 export interface Generations {
   /**
-   * Streams into an editor at an offset, or as the end of a generation that is there (`continued`, its id). `overrides`: the options that
-   * are not from the settings. Resolves when all is inserted; null if nothing was, or the text was edited meanwhile.
+   * Streams into an editor at an offset, or as the end of a generation that is there (`continued`, its id). `overrides`: the options with
+   * which the text goes on, whatever the settings are then. Resolves when all is inserted; null if nothing was, or the text was edited meanwhile.
    */
   intoEditor(
     editor: vscode.TextEditor,

@@ -29,6 +29,14 @@ export class CancellationTokenSource {
   }
 }
 
+export class Selection {
+  readonly isEmpty = true;
+  constructor(
+    readonly anchor: unknown,
+    readonly active: unknown,
+  ) {}
+}
+
 export class CancellationError extends Error {}
 
 export class Disposable {
@@ -104,6 +112,7 @@ export const window = {
   showWarningMessage: say,
   showErrorMessage: say,
   activeTextEditor: undefined as { document: { uri: { path: string } } } | undefined,
+  visibleTextEditors: [] as unknown[],
 };
 export const commands = {
   executeCommand: async (): Promise<undefined> => undefined,
