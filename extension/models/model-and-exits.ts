@@ -61,11 +61,20 @@ export const listStudies = async (app: App): Promise<StudySummary[]> => {
   return folders.length === 0 ? [] : app.backend.send(protocol.listStudies, { folders });
 };
 
+/** The model for which exits were tuned: the chosen one, one in the folders, or the one of the run that wrote them; null if none is found. */
+export async function modelOfExits(app: App, exits: ExitsSummary, chosen: string): Promise<string | null> {
+  const found = await app.backend.send(protocol.listModels, { folders: trustedWorkspaceFolders() });
+  const model = modelFor(exits, chosen, withChosen(found, chosen));
+  if (model !== null) return model;
+  await app.runs.refresh();
+  const run = app.runs.list().find(({ directory }) => directory === exits.directory);
+  return run && belongsTo(exits, run.model) ? run.model : null;
+}
+
 /** Chooses exits and the model for which they were tuned. If that is not found, the user is asked for it. */
 export async function useExits(app: App, exits: ExitsSummary): Promise<void> {
   const current = chosenModel();
-  const found = await app.backend.send(protocol.listModels, { folders: trustedWorkspaceFolders() });
-  const model = modelFor(exits, current, withChosen(found, current));
+  const model = await modelOfExits(app, exits, current);
   if (model === null) {
     const message = vscode.l10n.t(
       '{0} was tuned for {1}, which is not among the models of this folder.',

@@ -8,13 +8,13 @@ import { optionTables } from '../../protocol/options/options.ts';
 import * as protocol from '../../protocol/server.ts';
 import type { ExitsSummary, JobKind, JobOutcome, RecipeOptions } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
-import { modelFor, modelTitle, withChosen } from '../models/choices.ts';
+import { modelTitle } from '../models/choices.ts';
 import { calibrationText, evaluationReport } from './exits-texts.ts';
 import { freeExitsFolder, freePath, modelInFolder } from '../settings/folder-paths.ts';
-import { currentFolder, folderOf, workspaceFolders } from '../settings/folders.ts';
+import { currentFolder, folderOf } from '../settings/folders.ts';
 import { withoutGpu } from '../generation/generating.ts';
 import { offer } from '../messages.ts';
-import { chosenModel, listExits, useExits } from '../models/model-and-exits.ts';
+import { chosenModel, listExits, modelOfExits, useExits } from '../models/model-and-exits.ts';
 import { showPick } from '../models/pick.ts';
 import { recipeSettings } from '../settings/settings.ts';
 import { requireTrust } from '../settings/workspace-trust.ts';
@@ -178,9 +178,8 @@ export async function withJobProgress<T>(
 
 /** The model for which exits were tuned, if it is found; else the chosen one, and the job reports the mismatch. */
 async function modelOf(app: App, exits: ExitsSummary): Promise<string> {
-  const current = chosenModel(folderOf(exits.directory)?.uri);
-  const found = await app.backend.send(protocol.listModels, { folders: workspaceFolders() });
-  return modelFor(exits, current, withChosen(found, current)) ?? current;
+  const chosen = chosenModel(folderOf(exits.directory)?.uri);
+  return (await modelOfExits(app, exits, chosen)) ?? chosen;
 }
 
 /** The text of the run that tuned exits, whose held-out part they are measured on; the settings' if no run here did. */
