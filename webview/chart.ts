@@ -27,6 +27,8 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
   let shape = '';
   let model: ChartModel = { view: 'gap', curves: [], references: [], range: [0, 1] };
   let drawing = false;
+  /** The step at which `moveCursor` put the cursor, where it stays as the scale changes; null once the pointer moves it. */
+  let pinned: number | null = null;
 
   const size = (): { width: number; height: number } => ({
     width: Math.max(80, target.clientWidth),
@@ -37,7 +39,7 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     const hooks: uPlot.Hooks.Arrays = {
       setCursor: [
         (self) => {
-          if (drawing) return;
+          if (drawing || pinned !== null) return;
           const { left } = self.cursor;
           events.cursor(left === undefined || left === null || left < 0 ? null : self.posToVal(left, 'x'));
         },
@@ -51,13 +53,19 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
           events.zoom([from, to]);
         },
       ],
-      draw: [(self) => drawReferences(self, model, looks.theme, texts().final)],
+      draw: [
+        (self) => {
+          drawReferences(self, model, looks.theme, texts().final);
+          if (pinned !== null) placeCursor(self, pinned);
+        },
+      ],
     };
     const built = new uPlot(
       plotOptions(() => model, looks, size(), hooks),
       tableOf(model.curves),
       target,
     );
+    built.over.addEventListener('mousemove', () => (pinned = null), { capture: true });
     built.over.addEventListener('wheel', zoomAround, { passive: false });
     built.over.addEventListener('dblclick', () => events.zoom(null));
     return built;
@@ -71,6 +79,13 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     const [from, to] = model.range;
     const center = plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, 'x');
     events.zoom([center - (center - from) * factor, center + (to - center) * factor]);
+  };
+
+  /** A step that is not in sight takes the cursor away. */
+  const placeCursor = (on: uPlot, step: number | null): void => {
+    const left = step === null ? -1 : on.valToPos(step, 'x');
+    const isSeen = left >= 0 && left <= on.over.clientWidth;
+    on.setCursor(isSeen ? { left, top: on.over.clientHeight / 2 } : { left: -10, top: -10 }, false);
   };
 
   return {
@@ -95,9 +110,8 @@ export function createChart(target: HTMLElement, texts: () => ChartTexts, events
     resize: () => plot?.setSize(size()),
     width: () => Math.round(plot?.over.clientWidth ?? target.clientWidth),
     moveCursor(step) {
-      if (!plot) return;
-      const left = step === null ? -10 : plot.valToPos(step, 'x');
-      plot.setCursor({ left, top: step === null ? -10 : plot.over.clientHeight / 2 }, false);
+      pinned = step;
+      if (plot) placeCursor(plot, step);
     },
   };
 }
