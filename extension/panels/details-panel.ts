@@ -39,7 +39,12 @@ export function createDetailsPanel(
   const reveal = async (token: number): Promise<void> => {
     const generated = generatedNow();
     const uri = generated ? vscode.Uri.parse(generated.uri) : origin && 'file' in origin ? origin.file : null;
-    if (!uri) return;
+    if (!uri) {
+      void vscode.window.showInformationMessage(
+        vscode.l10n.t('The text was edited or closed since: this trace no longer has a place in an editor.'),
+      );
+      return;
+    }
     const document = await vscode.workspace.openTextDocument(uri);
     const visible = vscode.window.visibleTextEditors.find((editor) => editor.document === document);
     await vscode.window.showTextDocument(document, {
