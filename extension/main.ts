@@ -109,9 +109,10 @@ export async function deactivate(): Promise<void> {
   backend = null;
 }
 
-/** A backend that starts takes up the runs that were interrupted. */
+/** A backend that starts takes up the runs that were interrupted; one that was started before the folder was trusted has not. */
 async function takeUpRuns({ context, backend }: App): Promise<void> {
-  if (vscode.workspace.isTrusted && (await hasInterruptedRun(runsFolder(context)))) await backend.start();
+  if (!vscode.workspace.isTrusted || !(await hasInterruptedRun(runsFolder(context)))) return;
+  await (backend.state() === 'running' ? backend.restart() : backend.start());
 }
 
 type Action = (...args: unknown[]) => unknown;
