@@ -55,15 +55,39 @@ export const entryCount = (cursor: Cursor): number => cursor.count('metadata ent
 /** Skips `entries` keys and values and remembers the positions of the values. The result reads from the cursor's file. */
 export function readMetadata(cursor: Cursor, entries: number): GgufMetadata {
   const { file } = cursor;
-  const values = new Map<string, number | boolean | Stored>();
-  const spans = new Map<string, { readonly start: number; readonly end: number }>();
-  for (let i = 0; i < entries; i++) {
-    const key = cursor.string(maxNameBytes);
-    if (values.has(key)) throw badGguf(file, `the key ${shorten(key)} occurs twice`);
-    const start = cursor.position();
-    values.set(key, passValue(cursor, cursor.u32(), key));
-    spans.set(key, { start, end: cursor.position() });
+  const found = noEntries();
+  for (let i = 0; i < entries; i++) readEntry(cursor, found);
+  return metadataOf(file, found);
+}
+
+/** The same of a file of which only the beginning is there: the entries that are there whole. */
+export function readFirstMetadata(cursor: Cursor, entries: number): GgufMetadata {
+  const { file } = cursor;
+  const found = noEntries();
+  try {
+    for (let i = 0; i < entries; i++) readEntry(cursor, found);
+  } catch {
+    // The next entry is not there whole, or not sound, which is said once the file is opened.
   }
+  return metadataOf(file, found);
+}
+
+interface Entries {
+  readonly values: Map<string, number | boolean | Stored>;
+  readonly spans: Map<string, { readonly start: number; readonly end: number }>;
+}
+
+const noEntries = (): Entries => ({ values: new Map(), spans: new Map() });
+
+function readEntry(cursor: Cursor, { values, spans }: Entries): void {
+  const key = cursor.string(maxNameBytes);
+  if (values.has(key)) throw badGguf(cursor.file, `the key ${shorten(key)} occurs twice`);
+  const start = cursor.position();
+  values.set(key, passValue(cursor, cursor.u32(), key));
+  spans.set(key, { start, end: cursor.position() });
+}
+
+function metadataOf(file: RangeFile, { values, spans }: Entries): GgufMetadata {
   return {
     get(key) {
       const value = values.get(key);

@@ -11,6 +11,7 @@ import {
   cursorOf,
   entryCount,
   maxNameBytes,
+  readFirstMetadata,
   readMetadata,
   type Cursor,
   type GgufMetadata,
@@ -48,6 +49,25 @@ export function openGguf(path: string): GgufFile {
   }
 }
 
+/**
+ * Reads metadata of a GGUF file of which only the beginning is there: the entries that are there whole. Null if it does not begin like a
+ * GGUF file.
+ */
+export function readGgufBeginning<Result>(path: string, read: (metadata: GgufMetadata) => Result): Result | null {
+  const file = openRangeFile(path);
+  try {
+    const cursor = cursorOf(file, 0);
+    if (!isGguf(cursor.take(4))) return null;
+    checkVersion(file, cursor.u32());
+    cursor.skip(8); // the number of tensors
+    return read(readFirstMetadata(cursor, entryCount(cursor)));
+  } finally {
+    file.close();
+  }
+}
+
+const isGguf = (start: Uint8Array): boolean => Buffer.from(start.subarray(0, 4)).toString('latin1') === 'GGUF';
+
 interface Part {
   readonly file: RangeFile;
   readonly metadata: GgufMetadata;
@@ -75,7 +95,7 @@ const minTensorBytes = 24;
 
 function readHeader(file: RangeFile): { metadata: GgufMetadata; tensors: TensorInfo[] } {
   const start = file.read(0, Math.min(file.size, 512));
-  if (Buffer.from(start.subarray(0, 4)).toString('latin1') !== 'GGUF')
+  if (!isGguf(start))
     throw userError(
       'bad-weights',
       `${file.path} is ${foreignKind(start) ?? 'something else'}, not a GGUF file.`,

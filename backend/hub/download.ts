@@ -22,7 +22,12 @@ export interface Download {
   readonly signal?: AbortSignal;
   /** Bytes of this file on disk. */
   readonly onBytes: (bytes: number) => void;
+  /** Looks at the part once the first bytes of the file are there: what it throws ends the download, and the part is removed. */
+  readonly inspect?: (part: string) => void;
 }
+
+/** So much of a file is there when it is looked at: a GGUF file's own settings, ahead of its vocabulary, are the first kilobytes. */
+const beginningBytes = 2 ** 16;
 
 // A connection that breaks is taken up again at once, then more slowly; any progress starts the count anew.
 const maxAttempts = 5;
@@ -77,6 +82,7 @@ async function downloadAlone(download: Download): Promise<void> {
     try {
       await transfer(download, partial);
     } catch (error) {
+      if (error instanceof UserError && error.code === 'unsupported') rmSync(partial, { force: true });
       if (error instanceof UserError || signal?.aborted || isFinal(error))
         throw hubError(error, repository, endpoint, signal);
       failures = sizeOf(partial) > before ? 1 : failures + 1;
@@ -103,7 +109,7 @@ async function downloadAlone(download: Download): Promise<void> {
 }
 
 /** One connection, from the end of the part on. Returns when the server has sent everything. */
-async function transfer({ url, file, token, signal, onBytes }: Download, partial: string): Promise<void> {
+async function transfer({ url, file, token, signal, onBytes, inspect }: Download, partial: string): Promise<void> {
   const controller = new AbortController();
   const abort = (): void => controller.abort(signal?.reason);
   signal?.addEventListener('abort', abort);
@@ -126,6 +132,7 @@ async function transfer({ url, file, token, signal, onBytes }: Download, partial
     checkLength(response, file.size - from, url);
     descriptor = openPartial(partial, from, have);
     let size = from;
+    let isInspected = inspect === undefined;
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
       clearTimeout(timer);
       timer = setTimeout(abort, stallMs);
@@ -137,6 +144,10 @@ async function transfer({ url, file, token, signal, onBytes }: Download, partial
         throw fileError(error, 'write', partial);
       }
       onBytes(size);
+      if (!isInspected && size >= Math.min(beginningBytes, file.size)) {
+        isInspected = true;
+        inspect?.(partial);
+      }
     }
     fsyncSync(descriptor);
     if (size < file.size) throw new Error(`the connection closed after ${size} of ${file.size} bytes`);

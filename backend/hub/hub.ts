@@ -12,7 +12,7 @@ import { shown } from '../../protocol/shown.ts';
 import { fileError, makeFolder, readText, writeFileAtomically } from '../system/files.ts';
 import { userCache, type Environment } from '../system/user-cache.ts';
 import { bytesHere, downloadFile, hubError } from './download.ts';
-import { isBesideWeights, selectFiles, type HubFile } from './files.ts';
+import { isBesideWeights, isLaterPart, selectFiles, type HubFile } from './files.ts';
 import { huggingFaceHome, huggingFaceHub } from './hugging-face.ts';
 import { hasAllParts, hasAllShards } from './complete-downloads.ts';
 
@@ -25,6 +25,8 @@ export interface ResolveOptions {
   readonly onWarning?: (message: string) => void;
   /** Looks at a directory before its weights come: what it throws ends the download. */
   readonly inspect?: (folder: string) => void;
+  /** Looks at the part of a GGUF file that has come first; `file` is what it will be called. What it throws ends the download. */
+  readonly inspectGguf?: (part: string, file: string) => void;
   readonly signal?: AbortSignal;
   /** HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and XDG_CACHE_HOME are looked at. */
   readonly environment?: Environment;
@@ -179,15 +181,18 @@ async function download(
       options.inspect?.(folder);
       isInspected = true;
     }
+    const path = join(folder, file.path);
+    const isGguf = file.path.endsWith('.gguf') && !isLaterPart(file.path);
     await downloadFile({
       url: `${endpoint}/${hub.repository}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`,
-      path: join(folder, file.path),
+      path,
       file,
       repository: hub.repository,
       endpoint,
       token,
       ...(signal && { signal }),
       onBytes: (bytes) => onProgress?.(done + bytes, total, file.path),
+      ...(isGguf && { inspect: (part) => options.inspectGguf?.(part, path) }),
     });
     done += file.size;
     if (file.sha256 === null && file.blob === null)

@@ -113,21 +113,7 @@ export interface GgufFacts {
 
 /** @throws UserError for an unknown architecture or missing metadata. */
 export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['source'] } {
-  const declared = facts.metadata.get('general.architecture');
-  const name = typeof declared === 'string' ? declared : '';
-  const architecture = architectures.get(name);
-  if (!architecture) {
-    const keys = [...facts.metadata.keys()].filter((key) => key.startsWith(`${name}.`));
-    const words = keys.map((key) => key.slice(name.length + 1).replaceAll('.', '_'));
-    throw unknownFamily(facts.file, 'GGUF architecture', name, words, [...architectures.keys()]);
-  }
-  for (const [key, other] of Object.entries(architecture.others ?? {}))
-    if (facts.metadata.get(`${name}.${key}`))
-      throw userError(
-        'unsupported',
-        `${facts.file}: the GGUF architecture "${name}" with "${key}" is ${other}, which is not supported.`,
-        'Choose another model.',
-      );
+  const { name, architecture } = ggufArchitecture(facts);
   const words = new Config(facts.file, configWords(name, facts));
   const family = (words.has('num_experts') && architecture.mixture) || architecture.family;
   const read = family.spec(words);
@@ -135,6 +121,29 @@ export function ggufModel(facts: GgufFacts): { spec: ModelSpec; source: Family['
     spec: corrected(architecture, read, facts),
     source: (parameter, spec) => ggufSource(architecture, parameter, spec),
   };
+}
+
+/** @throws UserError `unsupported` for an architecture that no family reads. */
+export function ggufArchitecture({ file, metadata }: Pick<GgufFacts, 'file' | 'metadata'>): {
+  readonly name: string;
+  readonly architecture: GgufFamily;
+} {
+  const declared = metadata.get('general.architecture');
+  const name = typeof declared === 'string' ? declared : '';
+  const architecture = architectures.get(name);
+  if (!architecture) {
+    const keys = [...metadata.keys()].filter((key) => key.startsWith(`${name}.`));
+    const words = keys.map((key) => key.slice(name.length + 1).replaceAll('.', '_'));
+    throw unknownFamily(file, 'GGUF architecture', name, words, [...architectures.keys()]);
+  }
+  for (const [key, other] of Object.entries(architecture.others ?? {}))
+    if (metadata.get(`${name}.${key}`))
+      throw userError(
+        'unsupported',
+        `${file}: the GGUF architecture "${name}" with "${key}" is ${other}, which is not supported.`,
+        'Choose another model.',
+      );
+  return { name, architecture };
 }
 
 function configWords(name: string, { metadata, hasTensor, vocabulary, vector }: GgufFacts): Record<string, unknown> {

@@ -1,8 +1,10 @@
 /** The location of a model that an option names: a path as it is, a hub id after its download. */
 import type { ProgressEvent, WarningEvent } from '../../../protocol/events.ts';
 import { loadTokenizer } from '../../data/tokenizer.ts';
+import { readGgufBeginning } from '../../formats/gguf.ts';
 import { localModel, resolveModel, type ResolveOptions } from '../../hub/hub.ts';
 import { configuredModel } from '../../model/configured.ts';
+import { ggufArchitecture } from '../../model/families/gguf.ts';
 import { reporting } from '../reporting.ts';
 
 /**
@@ -25,11 +27,20 @@ export async function* locateModel(
 }
 
 /** The path of a model, downloaded if need be: one of a kind that is not supported is refused before its weights come. */
-export const modelHere = (reference: string, options: Omit<ResolveOptions, 'inspect'>): Promise<string> =>
+export const modelHere = (
+  reference: string,
+  options: Omit<ResolveOptions, 'inspect' | 'inspectGguf'>,
+): Promise<string> =>
   resolveModel(reference, {
     ...options,
     inspect(folder) {
       configuredModel(folder);
       loadTokenizer(folder);
+    },
+    inspectGguf(part, file) {
+      readGgufBeginning(part, (metadata) => {
+        // The first entry, in what current programs write.
+        if (metadata.get('general.architecture') !== undefined) ggufArchitecture({ file, metadata });
+      });
     },
   });

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { openGguf } from '../../../backend/formats/gguf.ts';
+import { openGguf, readGgufBeginning } from '../../../backend/formats/gguf.ts';
 import { caught, file, gguf, temporaryFolder, text, u32, u64, type GgufParts } from './fixtures.ts';
 
 const tensor = (name: string, dimensions: (number | bigint)[], offset: number | bigint, type = 0) => ({
@@ -233,5 +233,32 @@ describe('a model in parts', () => {
     ],
   ])('refuses %s', (_, parts, message) => {
     expect(caught(() => openGguf(write(...parts)[0]!).close()).message).toMatch(message);
+  });
+});
+
+describe('readGgufBeginning', () => {
+  const whole = gguf({
+    entries: [
+      ['general.architecture', 8, text('llama')],
+      ['llama.block_count', 4, u32(2)],
+      ['long', 8, text('a'.repeat(1000))],
+    ],
+    tensors: [tensor('w', [2], 0)],
+    data: new Uint8Array(8),
+  });
+  const keysOf = (bytes: Uint8Array): string[] | null =>
+    readGgufBeginning(file(temporaryFolder(), 'part', bytes), (metadata) => {
+      expect(metadata.get('general.architecture') ?? 'llama').toBe('llama');
+      return [...metadata.keys()];
+    });
+
+  it('reads the entries that are there whole', () => {
+    expect(keysOf(whole)).toEqual(['general.architecture', 'llama.block_count', 'long']);
+    expect(keysOf(whole.subarray(0, 500))).toEqual(['general.architecture', 'llama.block_count']);
+    expect(keysOf(whole.subarray(0, 70))).toEqual(['general.architecture']);
+  });
+
+  it('is null for what does not begin like a GGUF file', () => {
+    expect(keysOf(Buffer.from('<html>not a model</html>'))).toBeNull();
   });
 });

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { hubAccess, parseHubReference, resolveModel } from '../../../backend/hub/hub.ts';
 import { UserError } from '../../../protocol/errors.ts';
@@ -250,6 +250,23 @@ describe('resolveModel', () => {
     const inspect = vi.fn();
     const path = await resolveModel('owner/name', { ...server, inspect });
     expect(inspect.mock.calls).toEqual([[path]]);
+  });
+
+  it('shows the beginning of a GGUF file, and downloads no more of one that is refused', async () => {
+    const server = await hub({ files: { 'm.gguf': weights } });
+    let there = 0;
+    const refuse = (part: string, file: string): never => {
+      there = statSync(part).size;
+      throw new UserError('unsupported', `not ${basename(file)}`);
+    };
+    const refusal = await refused(resolveModel('owner/name', { ...server, inspectGguf: refuse }));
+    expect(refusal.message).toBe('not m.gguf');
+    expect(there).toBeGreaterThanOrEqual(2 ** 16);
+    expect(files(server.cacheDirectory)).toEqual([]);
+    const inspectGguf = vi.fn();
+    const path = await resolveModel('owner/name', { ...server, inspectGguf });
+    expect(inspectGguf.mock.calls).toEqual([[`${path}.partial`, path]]);
+    expect(readFileSync(path)).toEqual(weights);
   });
 
   it.each([

@@ -1,10 +1,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { recipes } from '../../../../backend/recipes/index.ts';
-import { locateModel } from '../../../../backend/recipes/opening/model-location.ts';
+import { locateModel, modelHere } from '../../../../backend/recipes/opening/model-location.ts';
 import { parseOptions } from '../../../../protocol/options/options.ts';
-import { temporaryFolder } from '../../formats/fixtures.ts';
+import { gguf, temporaryFolder, text, u32, u64, type GgufParts } from '../../formats/fixtures.ts';
 
 const never = new AbortController().signal;
 
@@ -18,6 +18,40 @@ describe('locateModel', () => {
 
   it('refuses what is neither a path nor a hub id', async () => {
     await expect(locateModel('./none', never).next()).rejects.toMatchObject({ name: 'UserError', code: 'not-found' });
+  });
+});
+
+describe('modelHere', () => {
+  it('refuses a GGUF file that no family reads by its first bytes, whose name it says', async () => {
+    const entries: GgufParts['entries'] = [
+      ['general.architecture', 8, text('mamba')],
+      ['mamba.ssm.state_size', 4, u32(16)],
+      ['tokenizer.ggml.tokens', 9, Buffer.concat([u32(8), u64(2), text('a'.repeat(2 ** 20)), text('b')])],
+    ];
+    const weights = gguf({ entries, data: new Uint8Array(2 ** 23) });
+    const commit = 'a'.repeat(40);
+    let sent = 0;
+    const hub = createServer((request, response) => {
+      const path = new URL(request.url!, 'http://host').pathname;
+      if (path === '/api/models/owner/name/revision/main') return response.end(JSON.stringify({ id: '', sha: commit }));
+      if (path.startsWith('/api/'))
+        return response.end(JSON.stringify([{ type: 'file', path: 'm.gguf', size: weights.length, oid: '' }]));
+      response.setHeader('content-length', weights.length);
+      for (let at = 0; at < weights.length; at += 2 ** 16) response.write(weights.subarray(at, at + 2 ** 16));
+      return response.end(() => (sent = weights.length));
+    });
+    await new Promise<void>((resolve) => hub.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      hub.closeAllConnections();
+      hub.close();
+    });
+    vi.stubEnv('HF_ENDPOINT', `http://127.0.0.1:${(hub.address() as AddressInfo).port}`);
+    vi.stubEnv('EARLY_EXIT_CACHE', temporaryFolder());
+    const asked = modelHere('owner/name', {});
+    await expect(asked).rejects.toThrow(
+      /m\.gguf: the GGUF architecture "mamba" is not supported: it has state-space layers/,
+    );
+    expect(sent).toBe(0);
   });
 });
 
