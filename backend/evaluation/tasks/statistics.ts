@@ -37,9 +37,10 @@ export interface Difference extends Interval {
 /**
  * Two tasks more, one lost and one won, keep the interval of few differences from being too short: without any, resamples would all
  * agree. Bonett and Price 2012 add them to paired proportions; Agresti and Min 2005 add half as much of each, which gives a shorter interval.
+ * Resamples are drawn by place, so differences are sorted: the order in which answers were written does not matter.
  */
 export function pairedDifference(scores: readonly number[], other: readonly number[]): Difference {
-  const differences = scores.map((score, i) => score - other[i]!);
+  const differences = scores.map((score, i) => score - other[i]!).sort((a, b) => a - b);
   const lost = differences.filter((each) => each < 0).length;
   const won = differences.filter((each) => each > 0).length;
   const p = Math.min(1, 2 * binomialTail(lost + won, Math.min(lost, won), 0.5));

@@ -41,6 +41,16 @@ describe('a paired difference', () => {
     expect(many.low).toBeGreaterThan(-0.0045);
     expect(many.low).toBeLessThan(-0.0015);
   });
+  it('does not depend on the order of the tasks', () => {
+    const [full, fast] = [scores(20, 13), scores(20, 9)];
+    const order = full.map((_, i) => (7 * i + 3) % 20);
+    const shuffled = [fast, full].map((each) => order.map((i) => each[i]!)) as [number[], number[]];
+    expect(pairedDifference(...shuffled)).toEqual(pairedDifference(fast, full));
+    // Sums of these depend on the order in their last bits.
+    const shares = [0.1, 0.7, 0.2, 0.3, 0.6];
+    const none = shares.map(() => 0);
+    expect(pairedDifference(shares.toReversed(), none)).toEqual(pairedDifference(shares, none));
+  });
   it('is worse where all of the interval is', () => {
     const { low, high } = pairedDifference(scores(500, 250), scores(500, 350));
     expect(verdictOf({ low, high }, 0.02)).toBe('worse');
