@@ -92,7 +92,7 @@ async function main(): Promise<number> {
       .then((code) => (code === 0 ? null : `ended with code ${code}`))
       .catch((error: unknown) => String(error));
     const closing = { name: closingTest, error: orphans, milliseconds: 0, notes: [] };
-    const results = await report(session.name, control, failure, Date.now() - start, closing);
+    const results = await report(session.name, control, failure, Date.now() - start, closing, values.test === undefined);
     all.push({ suite: session.name, results });
   }
   await run.end();
@@ -235,13 +235,15 @@ async function report(
   failure: string | null,
   time: number,
   closing: Result,
+  mustHaveTests: boolean,
 ): Promise<Result[]> {
   const file = path.join(control, 'results.json');
   const { results } = existsSync(file)
     ? (JSON.parse(await readFile(file, 'utf8')) as { results: Result[] })
     : { results: [] };
-  if (failure !== null && results.every((result) => result.error === null)) {
-    results.push({ name: 'the session as a whole', error: failure, milliseconds: time, notes: [] });
+  const problem = failure ?? (results.length === 0 && mustHaveTests ? 'it ran no test' : null);
+  if (problem !== null && results.every((result) => result.error === null)) {
+    results.push({ name: 'the session as a whole', error: problem, milliseconds: time, notes: [] });
   }
   results.push(closing);
   console.log(`${suite} (${(time / 1000).toFixed(1)} s)`);
