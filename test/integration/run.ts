@@ -92,7 +92,14 @@ async function main(): Promise<number> {
       .then((code) => (code === 0 ? null : `ended with code ${code}`))
       .catch((error: unknown) => String(error));
     const closing = { name: closingTest, error: orphans, milliseconds: 0, notes: [] };
-    const results = await report(session.name, control, failure, Date.now() - start, closing, values.test === undefined);
+    const results = await report(
+      session.name,
+      control,
+      failure,
+      Date.now() - start,
+      closing,
+      values.test === undefined,
+    );
     all.push({ suite: session.name, results });
   }
   await run.end();
