@@ -40,19 +40,29 @@ export function programOf(task: Task, answer: string): { readonly text: string; 
 
 /** An answer in a chat is a block of code, which repeats the prompt's last function, and perhaps what is before it, or continues from it. */
 function wholeCode({ prompt, language }: Extract<Task, { form: 'code' }>, answer: string): string {
-  const [, block] = /```[\w+-]*\n([^]*?)(?:```|$)/.exec(answer) ?? [];
+  const [, block] = fence.exec(answer) ?? [];
   if (block === undefined) return prompt + answer;
-  const named = [...prompt.matchAll(declarations)];
+  const named = declarationsIn(prompt);
   const [last] = named.slice(-1);
-  const declared = new Set([...block.matchAll(declarations)].map(([, name]) => name));
-  if (last === undefined || !declared.has(last[1])) return prompt + block;
+  const declared = new Set(declarationsIn(block).map(({ name }) => name));
+  if (last === undefined || !declared.has(last.name)) return prompt + block;
   // JavaScript refuses a constant that is declared twice, so a block that repeats another name is taken to repeat all of the prompt.
-  const repeatsAll = language === 'javascript' && named.some((each) => each !== last && declared.has(each[1]));
+  const repeatsAll = language === 'javascript' && named.some((each) => each !== last && declared.has(each.name));
   return repeatsAll ? block : prompt.slice(0, last.index) + block;
 }
 
-/** What begins a line with a name, with the decorators before it. */
-const declarations = /^(?:@.*\n)*(?:export )?(?:async )?(?:def|function|class|const|let)\s+(\w+)/gm;
+/** A block of code. Behind other words its fence has one word at most: what follows the end of inline code is no fence. */
+const fence = /(?:(?:^|\n)[ \t]*```[^\n`]*|```[\w+-]*)\r?\n([^]*?)(?:```|$)/;
+
+/** What begins a line with a name, or with names in braces or brackets, with the decorators before it. */
+const declarations = /^(?:@.*\n)*(?:export )?(?:async )?(?:def|function\*?|class|const|let|var)\s+([\w$]+|[{[][^=]*)/gm;
+
+/** Names in braces or brackets are one name, however they are laid out. */
+const declarationsIn = (code: string): { readonly name: string; readonly index: number }[] =>
+  [...code.matchAll(declarations)].map(({ 1: name, index }) => ({
+    name: name!.replaceAll(/\s|,(?=\s*[\]}])/g, ''),
+    index,
+  }));
 
 /** Of a form that runs no code. */
 export function scoreOf(task: Task, answer: string): number {

@@ -122,6 +122,33 @@ it('takes the code out of the answer of a chat, with what the prompt has before 
   for (const block of [whole, two + whole]) expect(written(half, block)).toBe((two + whole).trimEnd());
 });
 
+/** A task whose prompt is begun code, with no tests. */
+const begunJavascript = (prompt: string) => ({ ...code, language: 'javascript', prompt, tests: '' }) as Task;
+
+it.each([
+  ['const { two, three } = require("x");', 'const {\n  two,\n  three,\n} = require("x");'],
+  ['const [two] = [2];', 'const [ two ] = [2];'],
+  ['let $two = 2;', 'let $two = 2;'],
+  ['function* two() {}', 'function* two() {}'],
+])('a block that declares what the prompt has declared repeats it: %j', (declared, again) => {
+  const block = `${again}\nfunction double(n) {}\n`;
+  const prompt = `${declared}\nfunction double(n) {\n`;
+  expect(programOf(begunJavascript(prompt), `\`\`\`\n${block}\`\`\``)!.text).toBe(`${block}\n`);
+  const alone = 'function double(n) {}\n';
+  expect(programOf(begunJavascript(prompt), `\`\`\`\n${alone}\`\`\``)!.text).toBe(`${declared}\n${alone}\n`);
+});
+
+it.each([
+  ['a title', '```ts title=x\n1;\n```'],
+  ['braces', '  ```js {1,2}\n1;\n```'],
+  ['words before it', 'Here: ```js\n1;\n```'],
+  ['ends of lines as on Windows', 'Here:\r\n```js\r\n1;\n```'],
+  ['inline code before it', 'With ```f``` and so on:\n```js\n1;\n```'],
+  ['no end', '```js title="a b"\n1;\n'],
+])('finds a block of code whose fence has %s', (_, answer) => {
+  expect(programOf(begunJavascript(''), answer)!.text).toBe('1;\n\n');
+});
+
 it.each([
   ['It is 3, or 4.', 4],
   ['#### -1,200', -1200],
