@@ -97,9 +97,12 @@ type Words = readonly string[];
 const asWritten = (text: string): string[] =>
   text
     .toLowerCase()
+    .normalize('NFC')
     .split(/\s+/)
     .filter((word) => word !== '');
-const withoutSigns = (text: string): string[] => asWritten(text.toLowerCase().replace(/[^\p{L}\p{N}\s]/gu, ' '));
+/** Marks belong to the letter before them, as vowels of Devanagari do; those of a sign go with it. */
+const withoutSigns = (text: string): string[] =>
+  asWritten(text.toLowerCase().replace(/[^\p{L}\p{N}\p{M}\s]\p{M}*/gu, ' '));
 const withoutArticles = (text: string): string[] =>
   withoutSigns(text).filter((word) => !['a', 'an', 'the'].includes(word));
 

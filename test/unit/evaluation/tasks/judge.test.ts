@@ -189,6 +189,18 @@ it.each(['A', 'the', '+', '!=', 'a +'])('%j can be right though it has no word',
   expect(scoreOf(within, `It is ${reference} here`)).toBe(1);
 });
 
+it('tells words apart by their marks, however these are encoded', () => {
+  const exact = (reference: string) =>
+    task({ form: 'text', prompt: '?', references: [reference], metric: 'exact' }, '');
+  // Vowels of Devanagari: without them both are the same consonants.
+  expect(scoreOf(exact('दिल'), 'दिल।')).toBe(1);
+  expect(scoreOf(exact('दिल'), 'दाल')).toBe(0);
+  expect(scoreOf(exact('caf\u00e9'), 'Cafe\u0301!')).toBe(1);
+  expect(scoreOf(exact('cafe'), 'Cafe\u0301')).toBe(0);
+  // A mark may also say how a sign is drawn.
+  expect(scoreOf(exact('Paris'), 'Paris \u2764\ufe0f')).toBe(1);
+});
+
 it('scores texts by what they have in common', () => {
   const [exact, contains, f1, rouge] = texts as [Task, Task, Task, Task];
   const answer = 'It was Ada Lovelace';
