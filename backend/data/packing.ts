@@ -19,6 +19,8 @@ export interface PackingOptions {
   /** Share of the documents that is held out, 0 for none. */
   readonly heldOutFraction: number;
   readonly seed: number;
+  /** Rows of the model's vocabulary; by default every token has one. Added tokens may have none, see `encodeText`. */
+  readonly vocabulary?: number;
   /** Bytes that all token files of the folder may take together, by default 8 GiB; those used longest ago are removed first. */
   readonly mostBytes?: number;
   /** Which sets are wanted; default both. */
@@ -45,7 +47,7 @@ export interface TokenSets {
  * Packs documents. Whether a document is held out depends on a seeded hash of its content, not on its name or on other documents. With few
  * documents the one with the smallest hash is held out, and of a single text its end is. Texts are joined by the end-of-text token. Of
  * conversations only the assistant's tokens are targets, and one that fits a window is not cut. Throws `bad-data` if a wanted set would be
- * empty, `cancelled` when aborted.
+ * empty or the model cannot read a text, `cancelled` when aborted.
  */
 export async function packDocuments(
   documents: Iterable<Document>,
@@ -112,7 +114,7 @@ async function write(
   path: (part: Part) => string,
 ): Promise<Map<Part, TokenSet>> {
   if (parts.length === 0) return new Map();
-  const padding = tokenizer.separatorId ?? 0;
+  const padding = separatorOf(tokenizer, options) ?? 0;
   const writers = new Map<Part, TokenWriter>();
   const finished = new Map<Part, TokenSet>();
   try {
@@ -121,7 +123,7 @@ async function write(
     for (const document of documents) {
       for (const [part, piece] of assign(document, survey, options)) {
         const writer = writers.get(part);
-        if (writer !== undefined) await appendDocument(writer, piece, tokenizer, options.signal);
+        if (writer !== undefined) await appendDocument(writer, piece, tokenizer, options);
       }
       done += 1;
       options.onProgress?.(done, survey.documents);
@@ -164,20 +166,55 @@ async function appendDocument(
   writer: TokenWriter,
   document: Document,
   tokenizer: Tokenizer,
-  signal?: AbortSignal,
+  options: PackingOptions,
 ): Promise<void> {
   if (document.kind === 'chat') {
-    const { ids, isAssistant } = await encodeNamed(tokenizer, document, signal);
+    const { ids, isAssistant } = await encodeNamed(tokenizer, document, options.signal);
+    requireRows(document.name, ids, tokenizer, options);
     writer.append(ids, { isTarget: isAssistant, together: true });
     return;
   }
-  const ids = tokenizer.encode(document.text);
-  const { separatorId, bosId } = tokenizer;
+  const ids = encodeText(document, tokenizer, options);
+  const { bosId } = tokenizer;
+  const separatorId = separatorOf(tokenizer, options);
   if (separatorId !== null && ids.at(-1) !== separatorId) ids.push(separatorId);
   // The beginning of a text is not predicted from the text before it.
   const opensWithBos = bosId !== null && bosId !== separatorId && ids[0] === bosId;
   writer.append(ids, opensWithBos ? { isTarget: ids.map((_, i) => i > 0) } : {});
 }
+
+/** Markers in a text are tokens, unless the model has no row for one of them: then they are plain text, as in a prompt. */
+function encodeText(
+  { name, text }: Extract<Document, { kind: 'text' }>,
+  tokenizer: Tokenizer,
+  options: PackingOptions,
+): number[] {
+  const ids = tokenizer.encode(text);
+  if (withoutRow(ids, options) === null) return ids;
+  const start = tokenizer.startId === null ? [] : [tokenizer.startId];
+  const plain = [...start, ...tokenizer.encodePlain(text)];
+  requireRows(name, plain, tokenizer, options);
+  return plain;
+}
+
+/** @throws UserError `bad-data` for a token that the model cannot read. */
+function requireRows(name: string, ids: readonly number[], tokenizer: Tokenizer, options: PackingOptions): void {
+  const id = withoutRow(ids, options);
+  if (id === null) return;
+  throw userError(
+    'bad-data',
+    `${name} has the token ${tokenizer.tokenText(id)}, which the model cannot read: its vocabulary ends before it.`,
+    'Take it out of the text, or leave the file out.',
+  );
+}
+
+/** The first token for which the model has no row; null if it has one for each. */
+const withoutRow = (ids: readonly number[], { vocabulary = Infinity }: PackingOptions): number | null =>
+  ids.find((id) => id >= vocabulary) ?? null;
+
+/** The token between documents, if there is one that the model can read. */
+const separatorOf = ({ separatorId }: Tokenizer, { vocabulary = Infinity }: PackingOptions): number | null =>
+  separatorId !== null && separatorId < vocabulary ? separatorId : null;
 
 async function encodeNamed(
   tokenizer: Tokenizer,
@@ -205,9 +242,11 @@ const score = (hash: Buffer, seed: number): number =>
 function identify(
   survey: Survey,
   tokenizer: Tokenizer,
-  { windowLength, heldOutFraction, seed }: PackingOptions,
+  { windowLength, heldOutFraction, seed, vocabulary = Infinity }: PackingOptions,
 ): string {
   const parts = [survey.digest, tokenizer.fingerprint(), windowLength, heldOutFraction, seed];
+  // It decides about ids only if some token has no row.
+  if (vocabulary < tokenizer.vocabularySize) parts.push(vocabulary);
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
 }
 

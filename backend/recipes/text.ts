@@ -33,7 +33,7 @@ export function findText(data: readonly string[]): FoundText {
   return { documents: readDocuments(data, { onSkip: (file, reason) => void skipped.set(file, reason) }), skipped };
 }
 
-/** @throws UserError if nothing can be read, or a wanted part would be empty. */
+/** `vocabulary`: see `PackingOptions`. @throws UserError if nothing can be read, or a wanted part would be empty. */
 export async function* readText(
   { documents, skipped }: FoundText,
   options: TextOptions,
@@ -41,6 +41,7 @@ export async function* readText(
   contextLength: number,
   parts: readonly Part[],
   signal: AbortSignal,
+  vocabulary = Infinity,
 ): AsyncGenerator<TextEvent, TokenSets> {
   yield { type: 'phase', phase: 'tokenize', detail: plural(documents.files.length, 'file') };
   const sets = yield* reporting('tokenize', 'documents', (onProgress) =>
@@ -49,6 +50,7 @@ export async function* readText(
       windowLength: Math.min(options.sequenceLength, contextLength),
       heldOutFraction: options.heldOutFraction,
       seed: options.splitSeed,
+      vocabulary,
       parts,
       onProgress,
       signal,

@@ -181,7 +181,8 @@ async function* prepare(
   if (remote.note !== null) yield { type: 'warning', message: remote.note };
   for (const message of begun ? continuedText(options, begun.tuning) : []) yield { type: 'warning', message };
   yield readyEvent(model, places, `PyTorch, ${meshText(mesh)}`);
-  const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
+  const { contextLength, vocabulary } = spec;
+  const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   if (earlier && earlier.position.data !== windows.hash) throw otherText(directory);

@@ -193,7 +193,8 @@ async function* openInputs(
   requireWeights(options.exitWeights, places.length);
   yield readyEvent(model, places, device.name);
 
-  const sets = yield* readText(found, options, tokenizer, spec.contextLength, ['train', 'heldOut'], signal);
+  const { contextLength, vocabulary } = spec;
+  const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = earlier ? places : withHeads(places, options, model, windows);

@@ -147,7 +147,8 @@ async function* openParts(
   const device = await chooseDevice({ ...options, device: 'cpu' }, needsOf(model, true), signal);
   yield readyEvent(model, exits, device.name);
   if (!earlier) for (const message of continuedText(options, start.tuning)) yield { type: 'warning', message };
-  const sets = yield* readText(found, options, tokenizer, model.spec.contextLength, ['train', 'heldOut'], signal);
+  const { contextLength, vocabulary } = model.spec;
+  const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
   atEnd(() => sets.close());
   const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);
   // No device can be lost during the run: it computes on the CPU.

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { Document } from '../../../backend/data/documents.ts';
 import { packDocuments, type PackingOptions } from '../../../backend/data/packing.ts';
 import { createTokenFile, openTokenFile, type TokenSet } from '../../../backend/data/token-file.ts';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
 import { windowOrder } from '../../../backend/data/window-order.ts';
 import { random } from '../../support/random.ts';
 import { caught, file, temporaryFolder } from '../formats/fixtures.ts';
@@ -157,6 +157,16 @@ describe('windowOrder', () => {
 });
 
 const tokenizer = loadTokenizer('models/typescript-5m');
+/** The same with further added tokens, special or not, from id 4,096 on. */
+function withMarkers(...markers: (readonly [content: string, special: boolean])[]): Tokenizer {
+  const folder = temporaryFolder();
+  const path = join(folder, 'tokenizer.json');
+  const json = JSON.parse(readFileSync('models/typescript-5m/tokenizer.json', 'utf8')) as { added_tokens: object[] };
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const added = markers.map(([content, special], i) => ({ id: 4096 + i, content, special, ...flags }));
+  writeFileSync(path, JSON.stringify({ ...json, added_tokens: [...json.added_tokens, ...added] }));
+  return loadTokenizer(folder);
+}
 const options = (more: Partial<PackingOptions> = {}): PackingOptions => ({
   directory: temporaryFolder(),
   windowLength: 16,
@@ -309,6 +319,67 @@ describe('packDocuments', () => {
     await expect(packDocuments([silent, silent], chatter, options({ heldOutFraction: 0 }))).rejects.toThrow(
       /nothing to learn from: 2 documents/,
     );
+  });
+
+  it('takes markers for plain text if the model has no row for one of them, and packs again for another model', async () => {
+    const directory = temporaryFolder();
+    const marked = withMarkers(['<image>', true], ['<think>', false]);
+    const texts = [text('let a = 1; <image>\n'), text('let b = 2; <think>\n'), text('let c = 3;\n')];
+    const pack = (documents: Document[], vocabulary?: number) =>
+      packDocuments(documents, marked, options({ directory, heldOutFraction: 0, ...(vocabulary && { vocabulary }) }));
+    const readable = await pack(texts);
+    const [image, think] = [4096, 4097];
+    expect(stream(readable.train!)).toEqual(expect.arrayContaining([image, think]));
+    const plain = await pack([texts[0]!, texts[2]!], image);
+    expect(Math.max(...stream(plain.train!))).toBeLessThan(image);
+    expect(documentsIn(plain.train!)).toEqual([texts[0]!.name, texts[2]!.name]);
+    // A marker that is not special is text only as its token.
+    await expect(pack(texts, think)).rejects.toMatchObject({
+      code: 'bad-data',
+      message:
+        'let b = 2; <think>\n has the token <think>, which the model cannot read: its vocabulary ends before it.',
+    });
+    const all = await pack(texts, think + 1);
+    expect(all.id).toBe(readable.id);
+    [readable, plain, all].forEach((one) => one.close());
+  });
+
+  it('begins a text without its markers as it begins others, and separates texts only by what the model can read', async () => {
+    const [bos, end] = [4096, 0];
+    const opening = withMarkers(['<bos>', true], ['<image>', true]);
+    const begun: typeof opening = {
+      ...opening,
+      startId: bos,
+      bosId: bos,
+      encode: (content) => [bos, ...opening.encode(content)],
+    };
+    const pack = (separatorId: number) =>
+      packDocuments(
+        [text('let a = 1; <image>\n')],
+        { ...begun, separatorId },
+        options({ heldOutFraction: 0, vocabulary: bos + 1 }),
+      );
+    const sets = await Promise.all([pack(end), pack(bos + 1)]);
+    const plain = opening.encodePlain('let a = 1; <image>\n');
+    expect(sets.map(({ train }) => [train!.read(0).ids[0], ...stream(train!)])).toEqual([
+      [bos, ...plain, end],
+      [bos, ...plain],
+    ]);
+    sets.forEach((one) => one.close());
+  });
+
+  it('names the conversation that has a token without a row', async () => {
+    const marked = {
+      ...withMarkers(['<image>', true]),
+      chatTemplate: '{% for m in messages %}{{ m.content }}{% endfor %}',
+    };
+    const document: Document = {
+      kind: 'chat',
+      name: 'chats.jsonl:7',
+      messages: [{ role: 'assistant', content: 'a <image>' }],
+    };
+    const packing = packDocuments([document], marked, options({ heldOutFraction: 0, vocabulary: 4096 }));
+    await expect(packing).rejects.toThrow(/^chats\.jsonl:7 has the token <image>/);
   });
 
   it('names the conversation that a template refuses', async () => {

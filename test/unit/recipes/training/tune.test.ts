@@ -112,6 +112,21 @@ describe('tune', () => {
     expect(after[3]).toMatchObject({ loss: before[3]!.loss, agreement: 1 });
   });
 
+  it('reads a text with a marker for which the model has no row', async () => {
+    const marked = path.join(root, 'marked');
+    fs.cpSync(model, marked, { recursive: true, filter: (file) => !file.includes('exits') });
+    const file = path.join(marked, 'tokenizer.json');
+    const json = JSON.parse(fs.readFileSync(file, 'utf8')) as { added_tokens: object[] };
+    json.added_tokens.push({ ...json.added_tokens[0], id: 4096, content: '<image>' });
+    fs.writeFileSync(file, JSON.stringify(json));
+    const text = path.join(root, 'marked.ts');
+    fs.writeFileSync(text, "const image = '<image>';\n".repeat(200));
+    const last = (
+      await run({ ...brief, model: marked, data: [text], steps: 1, out: path.join(root, 'marked.exits') })
+    ).at(-1);
+    expect(last).toMatchObject({ type: 'tuned', step: 1 });
+  });
+
   it('leaves the model as it was, and writes a checkpoint that evaluate reads to the same scores', async () => {
     expect(weights()).toBe(weightsBefore);
     const { model: name, data, sequenceLength, evaluationTokens } = given();
