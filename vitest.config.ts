@@ -26,7 +26,8 @@ const sharing = globSync(
   [
     'test/unit/{bench,evaluation/report,extension,grammar,language-server,protocol,webview}/**/*.test.ts',
     'test/unit/{docs,guide,imports,packaging}.test.ts',
-    'test/unit/cli/{advice,drawing,examples,flags,shown-events}.test.ts',
+    'test/unit/cli/{examples,flags}.test.ts',
+    'test/unit/cli/draw/*.test.ts',
     'test/unit/cluster/{follow,plan,reported}.test.ts',
     'test/unit/data/{byte-pairs,chat,encoding,fuzz,gap-prompt,healing,tokenizer}.test.ts',
     'test/unit/decoding/{drafts/credit,drafts/pace,leaving/mode,lookup,prompts/pooled,repetition,sampling/sampler,turns}.test.ts',

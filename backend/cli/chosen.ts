@@ -7,7 +7,7 @@ import { modelOfExits } from '../recipes/opening/exits-model.ts';
 import { lastUsed } from '../recipes/at-hand/last-used.ts';
 import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import type { Context } from './context.ts';
-import { shorter } from './naming.ts';
+import { shorter } from './draw/naming.ts';
 
 type Given = Readonly<Record<string, unknown>>;
 

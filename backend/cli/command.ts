@@ -18,8 +18,8 @@ import type { Context } from './context.ts';
 import { commonFlags, parseFlags, type CommonFlag } from './flags.ts';
 import { commandHelp, type CommandHelp, type Defaults } from './help.ts';
 import { showJson } from './json.ts';
-import { shownEvents } from './shown-events.ts';
-import type { Terminal } from './terminal.ts';
+import { shownEvents } from './draw/shown-events.ts';
+import type { Terminal } from './draw/terminal.ts';
 
 export interface Command {
   readonly help: CommandHelp;

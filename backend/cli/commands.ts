@@ -8,19 +8,19 @@ import { taskOptions } from '../../protocol/options/tasks.ts';
 import { flagName, type CommandOptions } from '../../protocol/options/options.ts';
 import { rememberUsed, type LastUsed } from '../recipes/at-hand/last-used.ts';
 import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
-import { showCalibrate } from './calibrate.ts';
+import { showCalibrate } from './draw/calibrate.ts';
 import { optionsCommand, recipeCommand, type Command } from './command.ts';
 import type { Context } from './context.ts';
-import { showDoctor } from './doctor.ts';
-import { showEvaluate } from './evaluate.ts';
-import { showExport } from './export.ts';
-import { showGenerate } from './generate.ts';
+import { showDoctor } from './draw/doctor.ts';
+import { showEvaluate } from './draw/evaluate.ts';
+import { showExport } from './draw/export.ts';
+import { showGenerate } from './draw/generate.ts';
 import { listCommand } from './list.ts';
 import { completionCommand, lspCommand } from './other-commands.ts';
-import { runServe } from './serve.ts';
-import { failedTrials, showSweep } from './sweep.ts';
+import { runServe } from './draw/serve.ts';
+import { failedTrials, showSweep } from './draw/sweep.ts';
 import { runStart, startDefaults, startHelp } from './start.ts';
-import { showTune } from './tune.ts';
+import { showTune } from './draw/tune.ts';
 
 const withModel = async <Options extends { readonly model: string }>(options: Options): Promise<Options> => ({
   ...options,

@@ -1,5 +1,5 @@
 /** What a command is given besides its words: the terminal, Ctrl-C and standard input. */
-import type { Terminal } from './terminal.ts';
+import type { Terminal } from './draw/terminal.ts';
 
 export interface Context {
   readonly terminal: Terminal;

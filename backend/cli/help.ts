@@ -4,8 +4,8 @@ import { settingGroups } from '../../protocol/options/groups.ts';
 import type { Option } from '../../protocol/options/kinds.ts';
 import { plural } from '../../protocol/plural.ts';
 import { commonFlags, type CommonFlag, type HelpLevel } from './flags.ts';
-import { textWidth } from './table.ts';
-import type { Stream } from './terminal.ts';
+import { textWidth } from './draw/table.ts';
+import type { Stream } from './draw/terminal.ts';
 
 export interface CommandHelp {
   readonly name: string;

@@ -2,8 +2,8 @@
 import type { JobEvents } from '../../protocol/jobs.ts';
 import type { CommandName } from '../../protocol/options/options.ts';
 import { jsonLine, shownRecord } from '../../protocol/shown.ts';
-import { openProgress } from './progress.ts';
-import type { Terminal } from './terminal.ts';
+import { openProgress } from './draw/progress.ts';
+import type { Terminal } from './draw/terminal.ts';
 
 type AnyEvent = JobEvents[CommandName];
 

@@ -13,9 +13,9 @@ import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import { INTERRUPTED, type Command } from './command.ts';
 import { parseFlags } from './flags.ts';
 import { commandHelp, type CommandHelp } from './help.ts';
-import { commandHere, resumeLine, shorter } from './naming.ts';
-import { percent, table } from './table.ts';
-import type { Stream } from './terminal.ts';
+import { commandHere, resumeLine, shorter } from './draw/naming.ts';
+import { percent, table } from './draw/table.ts';
+import type { Stream } from './draw/terminal.ts';
 
 const help: CommandHelp = {
   name: 'list',

@@ -9,7 +9,7 @@ import { endAtOnce } from '../worker/end.ts';
 import { INTERRUPTED, type Command } from './command.ts';
 import { commands } from './commands.ts';
 import { overview } from './help.ts';
-import { openTerminal, type Terminal } from './terminal.ts';
+import { openTerminal, type Terminal } from './draw/terminal.ts';
 
 const FAILED = 1;
 const WRONG_USE = 2;

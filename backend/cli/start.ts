@@ -13,13 +13,13 @@ import { scoresOfExits } from '../recipes/at-hand/at-hand.ts';
 import { packageRoot } from '../recipes/installation.ts';
 import { rememberUsed } from '../recipes/at-hand/last-used.ts';
 import { resolveModel, shippedExits } from '../recipes/at-hand/shipped-model.ts';
-import { afterStart, type FirstSpeeds } from './advice.ts';
+import { afterStart, type FirstSpeeds } from './draw/advice.ts';
 import type { Context } from './context.ts';
-import { showGenerate } from './generate.ts';
+import { showGenerate } from './draw/generate.ts';
 import type { CommandHelp } from './help.ts';
-import { commandHere, namingOf, shellWord, writeAdvice } from './naming.ts';
-import { shownEvents } from './shown-events.ts';
-import { showTune } from './tune.ts';
+import { commandHere, namingOf, shellWord, writeAdvice } from './draw/naming.ts';
+import { shownEvents } from './draw/shown-events.ts';
+import { showTune } from './draw/tune.ts';
 
 export const startHelp: CommandHelp = {
   name: 'start',

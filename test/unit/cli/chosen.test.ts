@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { chosenFiles } from '../../../backend/cli/chosen.ts';
 import { failingInTheEnd, notingUsed } from '../../../backend/cli/command.ts';
 import { tunedFiles } from '../../../backend/cli/commands.ts';
-import { failedTrials } from '../../../backend/cli/sweep.ts';
+import { failedTrials } from '../../../backend/cli/draw/sweep.ts';
 import { importExits } from '../../../backend/recipes/import.ts';
 import { rememberUsed } from '../../../backend/recipes/at-hand/last-used.ts';
 import type { SweepEvent, TuneEvent } from '../../../protocol/events.ts';

@@ -24,8 +24,8 @@ const added: Readonly<Record<string, string>> = {
       if (text.length === 0) throw userError('bad-argument', 'There is nothing to tally.', 'Give some with --text.');
       yield { type: 'tallied', words: text.join(' ').split(/\\s+/).length };
     }`,
-  'backend/cli/tally.ts': `
-    import type { TallyEvent } from '../../protocol/events.ts';
+  'backend/cli/draw/tally.ts': `
+    import type { TallyEvent } from '../../../protocol/events.ts';
     import type { Terminal } from './terminal.ts';
 
     export async function showTally(events: AsyncIterable<TallyEvent>, { out }: Terminal): Promise<void> {
@@ -52,7 +52,7 @@ const changed: Readonly<Record<string, readonly (readonly [before: string, lines
     ],
   ],
   'backend/cli/commands.ts': [
-    ["import { showTune } from './tune.ts';", "import { showTally } from './tally.ts';"],
+    ["import { showTune } from './draw/tune.ts';", "import { showTally } from './draw/tally.ts';"],
     [
       '  listCommand,',
       `recipeCommand(

@@ -1,6 +1,6 @@
 /** A terminal that tests read: what was written, and what a person would see of it. */
 import { stripVTControlCharacters } from 'node:util';
-import { openTerminal, type Environment, type Terminal } from '../../../backend/cli/terminal.ts';
+import { openTerminal, type Environment, type Terminal } from '../../../backend/cli/draw/terminal.ts';
 
 export interface Screen {
   readonly terminal: Terminal;

@@ -1,6 +1,6 @@
 /** What `early-exit serve` says, and when. */
 import { expect, test } from 'vitest';
-import { runServe } from '../../../backend/cli/serve.ts';
+import { runServe } from '../../../backend/cli/draw/serve.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import { openScreen, visible } from './screen.ts';
 

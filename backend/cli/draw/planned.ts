@@ -1,7 +1,7 @@
 /** Draws what some GPUs would do with a run. */
-import { bytesText, figure } from '../../protocol/bytes-text.ts';
-import type { PlannedEvent } from '../../protocol/events.ts';
-import { plural } from '../../protocol/plural.ts';
+import { bytesText, figure } from '../../../protocol/bytes-text.ts';
+import type { PlannedEvent } from '../../../protocol/events.ts';
+import { plural } from '../../../protocol/plural.ts';
 import { table } from './table.ts';
 import type { Stream } from './terminal.ts';
 

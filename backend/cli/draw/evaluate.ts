@@ -1,7 +1,7 @@
 /** Draws an evaluation: scores of each exit and what each threshold would save, or answers that were judged. */
-import { plural } from '../../protocol/plural.ts';
-import type { EvaluateEvent } from '../../protocol/events.ts';
-import type { EvaluateOptions } from '../../protocol/options/options.ts';
+import { plural } from '../../../protocol/plural.ts';
+import type { EvaluateEvent } from '../../../protocol/events.ts';
+import type { EvaluateOptions } from '../../../protocol/options/options.ts';
 import { afterEvaluation } from './advice.ts';
 import { namingOf, writeAdvice } from './naming.ts';
 import { drawEvents } from './progress.ts';

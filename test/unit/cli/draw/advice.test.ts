@@ -3,10 +3,16 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { afterCalibration, afterStart, afterTuning, type Advice, type Naming } from '../../../backend/cli/advice.ts';
-import { namingOf, shellWord } from '../../../backend/cli/naming.ts';
-import { parseOptions } from '../../../protocol/options/options.ts';
-import type { CalibratedEvent, ExitScore } from '../../../protocol/events.ts';
+import {
+  afterCalibration,
+  afterStart,
+  afterTuning,
+  type Advice,
+  type Naming,
+} from '../../../../backend/cli/draw/advice.ts';
+import { namingOf, shellWord } from '../../../../backend/cli/draw/naming.ts';
+import { parseOptions } from '../../../../protocol/options/options.ts';
+import type { CalibratedEvent, ExitScore } from '../../../../protocol/events.ts';
 
 const naming: Naming = {
   command: 'early-exit',

@@ -1,6 +1,6 @@
 /** Draws a tuning run: a bar with the loss of each exit, a line an evaluation, the table of before and after. */
-import { plural } from '../../protocol/plural.ts';
-import { bytesText } from '../../protocol/bytes-text.ts';
+import { plural } from '../../../protocol/plural.ts';
+import { bytesText } from '../../../protocol/bytes-text.ts';
 import type {
   CalibratedEvent,
   MemoryEvent,
@@ -10,7 +10,7 @@ import type {
   ProgressEvent,
   StepEvent,
   TuneEvent,
-} from '../../protocol/events.ts';
+} from '../../../protocol/events.ts';
 import { afterCalibration, afterTuning } from './advice.ts';
 import { calibrationText } from './calibrate.ts';
 import { exitColours } from './exit-colours.ts';

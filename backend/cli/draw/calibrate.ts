@@ -1,9 +1,9 @@
 /** Draws a calibration: the threshold of each exit, its gain, and the next commands. */
-import { broughtText, busyText } from '../../protocol/brought.ts';
-import type { CalibratedEvent, CalibrateEvent } from '../../protocol/events.ts';
-import type { CalibrateOptions } from '../../protocol/options/options.ts';
-import { shownPromise, type Promised } from '../../protocol/options/promise.ts';
-import { plural } from '../../protocol/plural.ts';
+import { broughtText, busyText } from '../../../protocol/brought.ts';
+import type { CalibratedEvent, CalibrateEvent } from '../../../protocol/events.ts';
+import type { CalibrateOptions } from '../../../protocol/options/options.ts';
+import { shownPromise, type Promised } from '../../../protocol/options/promise.ts';
+import { plural } from '../../../protocol/plural.ts';
 import { afterCalibration } from './advice.ts';
 import { namingOf, writeAdvice } from './naming.ts';
 import { drawEvents } from './progress.ts';

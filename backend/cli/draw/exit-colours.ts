@@ -1,5 +1,5 @@
 /** The palette of exits in a terminal: exits from cool to warm, the final exit left as it is. */
-import { exitShade, palette, TEXT_DRAFT } from '../../protocol/palette.ts';
+import { exitShade, palette, TEXT_DRAFT } from '../../../protocol/palette.ts';
 import type { Stream } from './terminal.ts';
 
 export interface ExitColours {

@@ -1,16 +1,16 @@
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { showCalibrate } from '../../../backend/cli/calibrate.ts';
-import { showDoctor } from '../../../backend/cli/doctor.ts';
-import { showEvaluate } from '../../../backend/cli/evaluate.ts';
-import { showGenerate } from '../../../backend/cli/generate.ts';
-import { showJson } from '../../../backend/cli/json.ts';
-import { openStatus } from '../../../backend/cli/status.ts';
-import { duration, figures, table } from '../../../backend/cli/table.ts';
-import { showTune } from '../../../backend/cli/tune.ts';
-import { resolveModel } from '../../../backend/recipes/at-hand/shipped-model.ts';
-import type { CalibrateEvent, ExitScore, GenerateEvent, TuneEvent } from '../../../protocol/events.ts';
-import { openScreen, plain, stream, visible } from './screen.ts';
+import { showCalibrate } from '../../../../backend/cli/draw/calibrate.ts';
+import { showDoctor } from '../../../../backend/cli/draw/doctor.ts';
+import { showEvaluate } from '../../../../backend/cli/draw/evaluate.ts';
+import { showGenerate } from '../../../../backend/cli/draw/generate.ts';
+import { showJson } from '../../../../backend/cli/json.ts';
+import { openStatus } from '../../../../backend/cli/draw/status.ts';
+import { duration, figures, table } from '../../../../backend/cli/draw/table.ts';
+import { showTune } from '../../../../backend/cli/draw/tune.ts';
+import { resolveModel } from '../../../../backend/recipes/at-hand/shipped-model.ts';
+import type { CalibrateEvent, ExitScore, GenerateEvent, TuneEvent } from '../../../../protocol/events.ts';
+import { openScreen, plain, stream, visible } from '../screen.ts';
 
 const score = (exit: string, layer: number, loss: number, agreement: number): ExitScore => ({
   exit,

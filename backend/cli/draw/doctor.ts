@@ -1,5 +1,5 @@
 /** Draws the doctor's findings: one line per device, and how to install what is missing. */
-import type { DoctorEvent, Finding } from '../../protocol/events.ts';
+import type { DoctorEvent, Finding } from '../../../protocol/events.ts';
 import { drawEvents } from './progress.ts';
 import { table } from './table.ts';
 import type { Stream, Terminal } from './terminal.ts';

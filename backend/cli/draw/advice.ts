@@ -2,11 +2,11 @@
  * The advice at the end of a command: one sentence about what was measured, and the next command lines. Pure: events in, words out; knows no
  * terminal.
  */
-import { busyText } from '../../protocol/brought.ts';
-import type { CalibratedEvent, ExitScore, SweepRow } from '../../protocol/events.ts';
-import { autoPlacesText } from '../../protocol/options/notations.ts';
-import { shownPromise } from '../../protocol/options/promise.ts';
-import type { Mode } from '../../protocol/trace.ts';
+import { busyText } from '../../../protocol/brought.ts';
+import type { CalibratedEvent, ExitScore, SweepRow } from '../../../protocol/events.ts';
+import { autoPlacesText } from '../../../protocol/options/notations.ts';
+import { shownPromise } from '../../../protocol/options/promise.ts';
+import type { Mode } from '../../../protocol/trace.ts';
 import { figures, percent } from './table.ts';
 
 /** How commands are written here: `npx early-exit`, and the flags that name what was worked with. */

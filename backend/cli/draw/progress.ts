@@ -1,6 +1,6 @@
 /** How the events of a recipe are drawn: phases, progress, warnings and the model on standard error, alike for every command. */
-import { phaseNames } from '../../protocol/phases.ts';
-import { plural, singular } from '../../protocol/plural.ts';
+import { phaseNames } from '../../../protocol/phases.ts';
+import { plural, singular } from '../../../protocol/plural.ts';
 import type {
   GenerateReadyEvent,
   Phase,
@@ -10,7 +10,7 @@ import type {
   ProgressEvent,
   ReadyEvent,
   WarningEvent,
-} from '../../protocol/events.ts';
+} from '../../../protocol/events.ts';
 import { modelName } from './naming.ts';
 import { openStatus, type Status } from './status.ts';
 import { count, duration } from './table.ts';

@@ -1,10 +1,10 @@
 /** `early-exit serve`: shows the server's address and model, until it is stopped. */
-import type { ServeOptions } from '../../protocol/options/options.ts';
-import type { ServedModel, ServeEvent } from '../../protocol/serving.ts';
-import { jsonLine, shown, shownRecord } from '../../protocol/shown.ts';
-import { lineOf } from '../server/http/log.ts';
-import { startServing } from '../server/serve.ts';
-import type { Context } from './context.ts';
+import type { ServeOptions } from '../../../protocol/options/options.ts';
+import type { ServedModel, ServeEvent } from '../../../protocol/serving.ts';
+import { jsonLine, shown, shownRecord } from '../../../protocol/shown.ts';
+import { lineOf } from '../../server/http/log.ts';
+import { startServing } from '../../server/serve.ts';
+import type { Context } from '../context.ts';
 import { openProgress } from './progress.ts';
 
 /** Returns when the server has been stopped. @throws UserError if it cannot serve. */

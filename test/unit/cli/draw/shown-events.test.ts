@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
-import { showGenerate } from '../../../backend/cli/generate.ts';
-import { shownEvents } from '../../../backend/cli/shown-events.ts';
-import type { GenerateEvent } from '../../../protocol/events.ts';
-import type { TokenRecord } from '../../../protocol/trace.ts';
-import { openScreen, stream } from './screen.ts';
+import { showGenerate } from '../../../../backend/cli/draw/generate.ts';
+import { shownEvents } from '../../../../backend/cli/draw/shown-events.ts';
+import type { GenerateEvent } from '../../../../protocol/events.ts';
+import type { TokenRecord } from '../../../../protocol/trace.ts';
+import { openScreen, stream } from '../screen.ts';
 
 const hostile = '\x1b]0;owned\x07\n\u009b2J';
 const token = { id: 1, text: hostile, exit: 'final', layer: 2, sequence: 0, confidence: 1 } as unknown as TokenRecord;

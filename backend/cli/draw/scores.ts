@@ -1,5 +1,5 @@
 /** Tables of exits: losses before and after, scores, threshold sweeps. */
-import type { ExitScore, SweepRow } from '../../protocol/events.ts';
+import type { ExitScore, SweepRow } from '../../../protocol/events.ts';
 import { exitColours } from './exit-colours.ts';
 import { figures, percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';

@@ -1,11 +1,11 @@
 /** How the next command is written: with what this one was given, so that it runs as printed. */
 import path from 'node:path';
-import { shippedModel } from '../../protocol/options/groups.ts';
-import { optionTables } from '../../protocol/options/options.ts';
-import { quoted } from '../../protocol/shell-word.ts';
-import { firstPrompt } from '../recipes/writing/first-prompt.ts';
-import { commandOf, thisInstallation } from '../recipes/installation.ts';
-import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
+import { shippedModel } from '../../../protocol/options/groups.ts';
+import { optionTables } from '../../../protocol/options/options.ts';
+import { quoted } from '../../../protocol/shell-word.ts';
+import { firstPrompt } from '../../recipes/writing/first-prompt.ts';
+import { commandOf, thisInstallation } from '../../recipes/installation.ts';
+import { resolveModel } from '../../recipes/at-hand/shipped-model.ts';
 import type { Advice, Naming } from './advice.ts';
 import type { Stream } from './terminal.ts';
 

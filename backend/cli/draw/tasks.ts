@@ -6,8 +6,8 @@ import {
   verdictText,
   type TaskScores,
   type WayScore,
-} from '../../protocol/tasks.ts';
-import { plural } from '../../protocol/plural.ts';
+} from '../../../protocol/tasks.ts';
+import { plural } from '../../../protocol/plural.ts';
 import { percent, table } from './table.ts';
 import type { Stream } from './terminal.ts';
 

@@ -1,8 +1,8 @@
 /** Draws a sweep: one line per trial as it ends, then the results over seeds. */
-import { userError, type UserError } from '../../protocol/errors.ts';
-import type { SweepEvent, SweptGroup } from '../../protocol/events.ts';
-import { plural } from '../../protocol/plural.ts';
-import { inPercent, spreadText } from '../../protocol/spread-text.ts';
+import { userError, type UserError } from '../../../protocol/errors.ts';
+import type { SweepEvent, SweptGroup } from '../../../protocol/events.ts';
+import { plural } from '../../../protocol/plural.ts';
+import { inPercent, spreadText } from '../../../protocol/spread-text.ts';
 import { commandHere, shellWord, shorter } from './naming.ts';
 import { drawEvents } from './progress.ts';
 import { table } from './table.ts';

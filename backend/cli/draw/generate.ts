@@ -1,8 +1,8 @@
 /** Draws a generation: the text as it is written, each token in the colour of its exit, then a legend and the speed. */
-import { plural } from '../../protocol/plural.ts';
-import type { GenerateEvent } from '../../protocol/events.ts';
-import { tokenSource, TEXT_DRAFT } from '../../protocol/palette.ts';
-import type { Mode, StopReason, TokenRecord } from '../../protocol/trace.ts';
+import { plural } from '../../../protocol/plural.ts';
+import type { GenerateEvent } from '../../../protocol/events.ts';
+import { tokenSource, TEXT_DRAFT } from '../../../protocol/palette.ts';
+import type { Mode, StopReason, TokenRecord } from '../../../protocol/trace.ts';
 import { exitColours, type ExitColours } from './exit-colours.ts';
 import { drawEvents, type Progress } from './progress.ts';
 import { textFor } from './shown-events.ts';

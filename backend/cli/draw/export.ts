@@ -1,5 +1,5 @@
 /** Draws `export` and `import`: what is written, and to which folder. */
-import type { ExportEvent } from '../../protocol/events.ts';
+import type { ExportEvent } from '../../../protocol/events.ts';
 import path from 'node:path';
 import { drawEvents } from './progress.ts';
 import type { Terminal } from './terminal.ts';

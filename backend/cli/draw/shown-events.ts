@@ -1,7 +1,7 @@
 /** Makes events safe for a terminal: their names, messages and tokens may come from files and networks of others. */
-import type { JobEvents } from '../../protocol/jobs.ts';
-import type { CommandName } from '../../protocol/options/options.ts';
-import { shown, shownRecord } from '../../protocol/shown.ts';
+import type { JobEvents } from '../../../protocol/jobs.ts';
+import type { CommandName } from '../../../protocol/options/options.ts';
+import { shown, shownRecord } from '../../../protocol/shown.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What generated text may do in a terminal. */
