@@ -35,9 +35,16 @@ export interface WholeStepOptions extends Omit<WholeGraphOptions, 'names'> {
 /** Places of the model's parameters in its files, under our names. */
 type Places = Readonly<Record<string, ParameterPlace>>;
 
+/** A loss or gradient that is no number. Parameters and moments are still those of the update before. */
+export class Diverged extends Error {
+  constructor(update: number) {
+    super(`a loss or gradient of update ${update} is no number`);
+  }
+}
+
 const [embedding, positions] = ['embed_tokens.weight', 'embed_positions.weight'];
 
-/** A step for passes of one shape, compiled once; smaller ones are filled up. */
+/** A step for passes of one shape, compiled once; smaller ones are filled up. Its updates throw `Diverged`. */
 export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBatch> {
   const { spec, model, places, shapes, optimiser, batch, tokens } = options;
   const { parameters, firstMoments: first, secondMoments: second } = options.state;
@@ -117,6 +124,11 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
     async update(given, settings) {
       await differentiate(given, settings);
       const norms = gradientNorms();
+      const answer = result(norms);
+      if (![...answer.losses.values(), ...norms.values()].every(Number.isFinite)) {
+        discard();
+        throw new Diverged(updates + 1);
+      }
       // One norm, of everything: what is trained together is clipped together.
       const clip = clipCoefficient(Math.hypot(...norms.values()), optimiser.gradientClip);
       const scale = clip / Math.max(1, pending.count);
@@ -127,7 +139,6 @@ export function createWholeStep(options: WholeStepOptions): TuningStep<WindowBat
         const state = { parameter: parameters.get(name)!, first: first.get(name)!, second: second.get(name)! };
         await updateGraph.apply(state, gradient, numbers);
       }
-      const answer = result(norms);
       discard();
       return answer;
     },

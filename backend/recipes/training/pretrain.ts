@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import { bytesText } from '../../../protocol/bytes-text.ts';
-import { userError } from '../../../protocol/errors.ts';
+import { UserError, userError } from '../../../protocol/errors.ts';
 import { plural } from '../../../protocol/plural.ts';
 import type { EvaluationEvent, ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import { requireWeights, type TuneOptions } from '../../../protocol/options/options.ts';
@@ -22,9 +22,9 @@ import { exitId, type ExitSpec } from '../../exits/spec.ts';
 import type { Windows } from '../../features/features.ts';
 import { multipliedSize } from '../../model/expected-parameters.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/schedule.ts';
-import { train, type TrainerParts, type TrainerSettings } from '../../tuning/trainer.ts';
+import { train, type TrainerParts, type TrainerResult, type TrainerSettings } from '../../tuning/trainer.ts';
 import { finalId, wholeBytes } from '../../tuning/whole-graph.ts';
-import { createWholeStep, type WindowBatch } from '../../tuning/whole-step.ts';
+import { createWholeStep, Diverged, type WindowBatch } from '../../tuning/whole-step.ts';
 import { windowOptions } from '../opening/backbone.ts';
 import { exitsToContinue, publish, requireContinuable, requireCpu, requireRoom } from './continued.ts';
 import { continuedText } from '../calibrating/measured-text.ts';
@@ -103,7 +103,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
   const limits = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   const settings = { ...settingsOf(exits, options, whole.model.spec), limits };
   const from = { ...run.position, seconds: (earlier?.position.seconds ?? 0) + elapsed() };
-  const { position, stopped } = yield* train(training, settings, from, signal);
+  const { position, stopped } = yield* orPublished(train(training, settings, from, signal), directory);
   const model = await publish(directory);
   const { before, seconds } = position;
   const after = savedProgress(directory).scores;
@@ -227,6 +227,34 @@ function goOn({ whole, windows }: Parts, earlier: Earlier, given: TuneOptions): 
   const saved = savedProgress(earlier.directory);
   const end = furtherEnd(given, earlier.position, windows.count);
   return { ...resumeRun(earlier, whole.shapes, saved, windows.hash, end), saved };
+}
+
+/** @throws UserError if the run diverges; what it learned until then is published first. */
+async function* orPublished(
+  training: AsyncGenerator<TuneEvent, TrainerResult>,
+  directory: string,
+): AsyncGenerator<TuneEvent, TrainerResult> {
+  try {
+    return yield* training;
+  } catch (error) {
+    const reason = divergence(error);
+    if (reason === null) throw error;
+    const { step } = savedProgress(directory);
+    const kept = step > 0 ? ` ${await publish(directory)} has the best values, of update ${step}.` : '';
+    throw userError(
+      'bad-argument',
+      `The training diverges: ${reason}.${kept}`,
+      'Begin another run with a smaller --backbone-learning-rate or --learning-rate.',
+      error,
+    );
+  }
+}
+
+/** In what an error of training shows that it diverges; null for another error. */
+function divergence(error: unknown): string | null {
+  if (error instanceof Diverged) return error.message;
+  // The weights that it began with have been evaluated.
+  return error instanceof UserError && error.code === 'bad-weights' ? 'a state of the model is not finite' : null;
 }
 
 /** Of the best values of a run. */

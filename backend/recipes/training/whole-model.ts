@@ -110,7 +110,8 @@ export function wholeKeeping(whole: Whole, exits: readonly ExitSpec[], saved: Pr
     loss: wholeLoss,
     keep({ directory }, parameters, now) {
       const loss = wholeLoss(now.scores);
-      if (loss >= best) return;
+      // Not `>=`: a loss that is no number is never better.
+      if (!(loss < best)) return;
       best = loss;
       const origins = Object.fromEntries(exits.map((exit) => [exitId(exit), now.step]));
       writeBest(directory, tensorsOf(whole, parameters), { ...now, origins });

@@ -6,7 +6,7 @@ import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openWhole, storedValues } from '../../../backend/recipes/training/whole-model.ts';
 import { finalId } from '../../../backend/tuning/whole-graph.ts';
-import { createWholeStep, type WindowBatch } from '../../../backend/tuning/whole-step.ts';
+import { createWholeStep, Diverged, type WindowBatch } from '../../../backend/tuning/whole-step.ts';
 import type { StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { numbers } from '../autodiff/numbers.ts';
@@ -132,6 +132,19 @@ it('makes of two passes what it makes of one', async () => {
   for (const [name, values] of a) expect(maxDifference(values, b.get(name)!), name).toBeLessThan(2e-4);
   await one.close();
   await two.close();
+});
+
+it('does not learn from a loss that is no number', async () => {
+  const [one, other] = [opened('llama-tied'), opened('llama-tied')];
+  const exitWeights = new Map([...settings.exitWeights].map(([id]) => [id, Infinity]));
+  await expect(one.step.update(windows(2), { ...settings, exitWeights })).rejects.toBeInstanceOf(Diverged);
+  const [a, b] = [await one.step.state(), await other.step.state()];
+  expect(a).toEqual(b);
+  // Nor is a part of it left for the next update.
+  await Promise.all([one, other].map(({ step }) => step.update(windows(2), settings)));
+  expect(a.parameters).toEqual(b.parameters);
+  await one.close();
+  await other.close();
 });
 
 it('takes over the state that it is given: a second one may not fit', async () => {

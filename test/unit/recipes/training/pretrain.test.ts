@@ -3,11 +3,16 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describeError } from '../../../../protocol/errors.ts';
 import type { ExitScore, TuneEvent } from '../../../../protocol/events.ts';
-import { parseOptions } from '../../../../protocol/options/options.ts';
-import { readInfo } from '../../../../backend/checkpoint/checkpoint.ts';
+import { parseOptions, type TuneOptions } from '../../../../protocol/options/options.ts';
+import { readInfo, stateFolder } from '../../../../backend/checkpoint/checkpoint.ts';
+import { openBest } from '../../../../backend/checkpoint/continued.ts';
+import { readPosition } from '../../../../backend/checkpoint/state.ts';
 import { openModel } from '../../../../backend/model/open.ts';
 import type { ModelSpec } from '../../../../backend/model/spec.ts';
+import type { CheckpointWriter } from '../../../../backend/checkpoint/writer.ts';
+import { openWhole, storedValues, wholeKeeping } from '../../../../backend/recipes/training/whole-model.ts';
 import { requireMemory } from '../../../../backend/recipes/training/pretrain.ts';
 import { wholeBytes } from '../../../../backend/tuning/whole-graph.ts';
 import { recipes } from '../../../../backend/recipes/index.ts';
@@ -65,6 +70,17 @@ async function evaluated(of: string, directory: string): Promise<ExitScore[]> {
   for await (const event of recipes.evaluate(options, new AbortController().signal))
     if (event.type === 'evaluated') return event.scores;
   throw new Error('nothing was evaluated');
+}
+/** A run with values that no option takes, evaluated after every update. */
+async function diverging(name: string, values: Partial<TuneOptions>): Promise<void> {
+  const given = { ...further, continuePretraining: exits, out: out(name), warmupFraction: 0, evaluateEvery: 1 };
+  const options = { ...parseOptions('tune', given), ...values };
+  for await (const event of recipes.tune(options, new AbortController().signal)) expect(event.type).not.toBe('tuned');
+}
+function bestOf(directory: string): readonly ExitScore[] {
+  const { progress, source } = openBest(directory);
+  source.close();
+  return progress.scores;
 }
 const lossOf = (scores: readonly ExitScore[], id: string): number => scores.find(({ exit }) => exit === id)!.loss;
 
@@ -128,6 +144,51 @@ describe('training a whole model further', () => {
     expect(b.parameters.values('embed_tokens.weight')).toEqual(a.parameters.values('embed_tokens.weight'));
     a.close();
     b.close();
+  });
+
+  it('keeps the values that it began with if it diverges at once, and names the learning rate', async () => {
+    const exitWeights = { kind: 'static', weights: [1e300] } as const;
+    for (const [values, reason] of [
+      [{ exitWeights }, 'a loss or gradient of update 1 is no number'],
+      [{ backboneLearningRate: Infinity }, 'a state of the model is not finite'],
+    ] as const) {
+      const name = Object.keys(values).join();
+      const failure: unknown = await diverging(name, values).catch((error: unknown) => error);
+      expect(describeError(failure)).toBe(
+        `The training diverges: ${reason}. Begin another run with a smaller --backbone-learning-rate or --learning-rate.`,
+      );
+      expect(fs.existsSync(path.join(root, name))).toBe(false);
+      expect(readPosition(out(name)).step).toBe(0);
+      expect(bestOf(out(name))).toEqual(ended.before);
+    }
+  });
+
+  it('takes a loss that is no number for no better one', () => {
+    const opened = openModel(model);
+    const directory = out('kept');
+    const keeping = wholeKeeping(openWhole(opened, []), [], { step: 0, tokens: 0, scores: ended.before });
+    const keep = (step: number, loss: number): void => {
+      const scores = ended.before.map((score) => ({ ...score, loss }));
+      fs.mkdirSync(path.join(directory, stateFolder), { recursive: true });
+      const parameters = storedValues(openWhole(opened, []));
+      keeping.keep({ directory } as CheckpointWriter, parameters, { step, tokens: step, scores }, ended.before);
+    };
+    keep(1, NaN);
+    expect(fs.readdirSync(path.join(directory, stateFolder))).toEqual([]);
+    keep(2, 0.5);
+    keep(3, NaN);
+    expect(bestOf(directory).map(({ loss }) => loss)).toEqual([0.5, 0.5, 0.5]);
+    opened.close();
+  });
+
+  it('publishes what it learned before it diverged', async () => {
+    const exitWeights = { kind: 'ramp', from: [1], to: [1e300], shape: 'linear' } as const;
+    const folder = path.join(root, 'burst');
+    await expect(diverging('burst', { exitWeights })).rejects.toThrow(
+      `a loss or gradient of update 2 is no number. ${folder} has the best values, of update 1.`,
+    );
+    const scores = await evaluated(folder, out('burst'));
+    expect(lossOf(scores, 'final')).toBeLessThan(lossOf(ended.before, 'final'));
   });
 
   it('says first that no calibration follows, to who asked for a promise', async () => {
