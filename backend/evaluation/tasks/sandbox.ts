@@ -70,7 +70,7 @@ export async function openSandbox(
     const folder = newFolder();
     try {
       const words = language === 'python' ? pythonWords(python!) : nodeWords(folder, within);
-      return await judged([...politely(within), ...apart, ...words], folder, program, within, running);
+      return await judged([...limitWords(within), ...apart, ...words], folder, program, within, running);
     } catch (error) {
       throw fileError(error, 'write', folder);
     } finally {
@@ -135,10 +135,16 @@ function remove(folder: string): void {
 
 /**
  * A judge is ended by the processor's time; the clock means little while other programs use the cores. The model's threads wait for each
- * other, so judges, which run beside them, get a lower priority.
+ * other, so judges, which run beside them, get a lower priority. Memory is limited by what can be written (-d): Node reserves far more
+ * addresses than it uses, and its own limit leaves out buffers. That counts the stacks of its threads (-s), so a user's larger one would
+ * leave it nothing. Shells count files in 512 bytes (-f), and memory in 1,024.
  */
-const politely = ({ seconds }: SandboxLimits): string[] =>
-  process.platform === 'win32' ? [] : ['sh', '-c', `ulimit -t ${Math.ceil(seconds)}; exec nice -n 10 "$@"`, 'sh'];
+function limitWords({ seconds, bytes, fileBytes }: SandboxLimits): string[] {
+  if (process.platform === 'win32') return [];
+  const limits = { t: seconds, f: fileBytes / 512, d: bytes / 1024, s: 8192, c: 0 };
+  const set = Object.entries(limits).map(([letter, most]) => `ulimit -${letter} ${Math.ceil(most)}; `);
+  return ['sh', '-c', `${set.join('')}exec nice -n 10 "$@"`, 'sh'];
+}
 
 /** -I: neither the user's packages nor variables; -S: no site; -B: nothing is compiled to disk. */
 const pythonWords = (python: string): string[] => [python, '-I', '-S', '-B', '-c', pythonJudge];
@@ -158,6 +164,9 @@ function nodeWords(folder: string, { bytes }: SandboxLimits): string[] {
     join(folder, 'judge.cjs'),
   ];
 }
+
+/** How Node ends if it gets no memory: it aborts, which is a fault if it is the first process of its namespace, or stops at a trap. */
+const faults: ReadonlySet<NodeJS.Signals> = new Set(['SIGABRT', 'SIGSEGV', 'SIGTRAP'] as const);
 
 /** What a judge says before it runs a program. */
 const begun = 'begun ';
@@ -213,7 +222,7 @@ function judged(
     if (said?.startsWith('forbidden') || signal === 'SIGSYS') return resolve('forbidden');
     // A judge that has begun says why it ends, unless the system ends it.
     if (said !== '' || code === 0) return resolve('failed');
-    resolve(signal === 'SIGABRT' ? 'memory' : 'time');
+    resolve(signal !== null && faults.has(signal) ? 'memory' : 'time');
   });
   child.stdin.on('error', () => undefined);
   const { seconds, bytes, fileBytes } = limits;

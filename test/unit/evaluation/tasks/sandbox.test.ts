@@ -114,8 +114,23 @@ test.concurrent.each([
   expect(await (await hasty()).run(program, language)).toBe('time');
 });
 
-test.concurrent('a file that grows without end is stopped', async () => {
-  expect(await run('python', 'open("a", "w").write("x" * 10 ** 6)')).toBe('failed');
+test.concurrent.each([
+  ['python', 'open("a", "w").write("x" * 10 ** 6)'],
+  ['javascript', 'require("fs").writeFileSync("a", "x".repeat(10 ** 6))'],
+  ['javascript', 'const fs = require("fs"); for (let i = 0; i < 10; i++) fs.appendFileSync("a", "x".repeat(10 ** 5))'],
+] as const)('%s: %j, a file that grows without end, is stopped', async (language, program) => {
+  expect(await run(language, program)).toBe('failed');
+});
+
+// Systems without such a limit end it for its time alone, when much memory is taken.
+test
+  .skipIf(process.platform !== 'linux')
+  .concurrent.each([
+    'const all = []; for (let i = 0; i < 48; i++) all.push(Buffer.alloc(2 ** 24, 1))',
+    'const all = []; for (let i = 0; i < 48; i++) all.push(new SharedArrayBuffer(2 ** 24))',
+    'const all = []; for (;;) all.push(new Array(10 ** 6).fill(0.5))',
+  ])('javascript: %j is ended for its memory', async (program) => {
+  expect(await run('javascript', program)).toBe('memory');
 });
 
 test.concurrent('what is disposed of ends at once, with what waits for its turn', async () => {
