@@ -14,13 +14,18 @@ Object.assign(process.env, withoutTelemetry);
 
 /** Loaded for the first session: what decodes does without it, and its memory. */
 let loaded: typeof Ort | null = null;
-const onnxRuntime = (): typeof Ort => (loaded ??= loadOnnxRuntime());
+const onnxRuntime = (wayOut = withoutIt): typeof Ort => (loaded ??= loadOnnxRuntime(wayOut));
 
-/** @throws UserError `device` if it is not installed, or has no library for this platform. */
-function loadOnnxRuntime(): typeof Ort {
+/**
+ * For work that cannot do without, before it begins.
+ * @throws UserError `device`, by default with what tunes exits without it, if it is not installed, or has no library for this platform.
+ */
+export const requireOnnxRuntime = (wayOut?: string): void => void onnxRuntime(wayOut);
+
+function loadOnnxRuntime(wayOut: string): typeof Ort {
   const file = nativePackage('onnxruntime-node');
   const unable = (why: string, cause?: unknown): UserError =>
-    userError('device', `ONNX Runtime, which tunes exits on the CPU, is not here: ${why}.`, remedy, cause);
+    userError('device', `ONNX Runtime, which fits and tunes exits on the CPU, is not here: ${why}.`, wayOut, cause);
   if (`${process.platform}-${process.arch}` === 'darwin-x64')
     throw unable("it has no library for Macs with Intel's processors");
   if (file === null) throw unable(missingLibraries());
@@ -31,7 +36,8 @@ function loadOnnxRuntime(): typeof Ort {
   }
 }
 
-const remedy = 'Tune on a GPU (--exit-device), on another machine (--on), or see early-exit doctor.';
+const withoutIt =
+  'Use --initialise copy with --exit-device webgpu or tensorflow, which do without it, or another machine (--on).';
 
 export interface Value {
   readonly data: Float32Array | Float64Array | Int32Array;

@@ -1,6 +1,7 @@
 /** The tuning step on the device that was chosen for exits: compiled on the CPU, or on a tfjs backend. */
 import { openTensorFlowBackend, openWebgpuBackend } from '../autodiff/backends.ts';
 import type { ExitDevice } from '../devices/devices.ts';
+import { requireOnnxRuntime } from '../onnx/session.ts';
 import { createCompiledStep, createEagerStep, type StepOptions } from './step.ts';
 import type { CompiledOptions } from './step-compiled.ts';
 import type { TuningStep } from './types.ts';
@@ -9,9 +10,13 @@ export interface PlacedStep extends TuningStep {
   readonly device: ExitDevice;
 }
 
-/** @throws UserError `device` if the backend cannot be loaded. */
+/** @throws UserError `device` if the backend or ONNX Runtime cannot be loaded. */
 export async function openPlacedStep(device: ExitDevice, options: StepOptions & CompiledOptions): Promise<PlacedStep> {
-  if (device.kind === 'compiled') return { ...(await createCompiledStep(options)), device };
+  if (device.kind === 'compiled') {
+    // Its graphs are compiled with its first pass, which is late for this.
+    requireOnnxRuntime();
+    return { ...(await createCompiledStep(options)), device };
+  }
   const backend =
     device.kind === 'webgpu' ? await openWebgpuBackend() : await openTensorFlowBackend(device.tensorFlow.entry);
   try {

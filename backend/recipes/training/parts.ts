@@ -31,6 +31,7 @@ import {
   windowOptions,
 } from '../opening/backbone.ts';
 import type { Running } from '../../devices/fallback.ts';
+import { requireEngine } from '../../tuning/engine.ts';
 import type { TunePlan } from '../../tuning/plan.ts';
 import { rememberedTeaching } from '../../tuning/step-teacher.ts';
 import type { Teach } from '../../tuning/types.ts';
@@ -188,6 +189,7 @@ async function* openInputs(
   if (earlier) requireSameBase(earlier.directory, earlier.info.base, base);
   const needs = needsOf(model, options.backbonePrecision === 'exact');
   const device = await chooseDevice({ ...options, whole: true }, needs, signal);
+  requireEngine({ fits: false, exitDevice: options.exitDevice, device: device.kind });
   const memoryLeft = machine.memory() - bytesOfLayers(needs, needs.layers.length);
   const places = inStreamOrder(earlier?.info.exits ?? bare(placeExits(options.exits, spec.layers.length)));
   requireWeights(options.exitWeights, places.length);

@@ -21,6 +21,7 @@ import { checkShapes, exitParameters } from '../../exits/parameters.ts';
 import { exitId, type ExitSpec } from '../../exits/spec.ts';
 import type { Windows } from '../../features/features.ts';
 import { multipliedSize } from '../../model/expected-parameters.ts';
+import { requireWholeEngine } from '../../tuning/engine.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/schedule.ts';
 import { train, type TrainerParts, type TrainerResult, type TrainerSettings } from '../../tuning/trainer.ts';
 import { finalId, wholeBytes } from '../../tuning/whole-graph.ts';
@@ -70,6 +71,7 @@ const learnWhole: Learner = async function* (sitting, signal) {
   const setting = settingOf(given);
   const { options, directory, earlier } = setting;
   requireCpu(options);
+  requireWholeEngine();
   yield* warnUncalibrated(options);
   if (!earlier) requireRoom(directory);
   const folder = claimFolder(setting, sitting);

@@ -10,6 +10,7 @@ import { chooseExitDevice, type ExitDevice } from '../../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../../checkpoint/checkpoint.ts';
 import { writeMemories } from '../../checkpoint/memory.ts';
 import type { ReservedFolder } from '../../checkpoint/reserved-folder.ts';
+import { requireEngine } from '../../tuning/engine.ts';
 import { largestFitShare } from '../../tuning/plan.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../../tuning/best.ts';
@@ -46,6 +47,7 @@ const learnExits: Learner = async function* (sitting, signal) {
   const { given, elapsed, atEnd } = sitting;
   const setting = settingOf(given);
   const { options, directory, earlier } = setting;
+  requireEngine({ ...options, fits: !earlier && options.initialise === 'fit' });
   const folder = claimFolder(setting, sitting);
   const endFor = (windows: number): RunLimits =>
     earlier ? resumedEnd(options, given, earlier.position, windows) : endOf(options);

@@ -29,7 +29,8 @@ test.each([
   const error = await open().catch((caught: unknown) => caught);
   expect(error).toMatchObject({
     code: 'device',
-    wayOut: 'Tune on a GPU (--exit-device), on another machine (--on), or see early-exit doctor.',
+    wayOut:
+      'Use --initialise copy with --exit-device webgpu or tensorflow, which do without it, or another machine (--on).',
   });
-  expect(String(error)).toContain(`ONNX Runtime, which tunes exits on the CPU, is not here: ${why}.`);
+  expect(String(error)).toContain(`ONNX Runtime, which fits and tunes exits on the CPU, is not here: ${why}.`);
 });
