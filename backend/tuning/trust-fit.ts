@@ -9,9 +9,11 @@ import type { StepBatch } from '../features/features.ts';
 import type { Parameters } from '../model/parameters.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../model/spec.ts';
 
+type HeadParameters = Pick<Parameters, 'has' | 'rows' | 'values'>;
+
 export interface TrustFitOptions {
   readonly spec: ModelSpec;
-  readonly model: Pick<Parameters, 'rows'>;
+  readonly model: HeadParameters;
   readonly cuts: readonly Cut[];
 }
 
@@ -53,9 +55,10 @@ export function openTrustFit({ spec, model, cuts }: TrustFitOptions): TrustFit {
     states: [],
     right: [],
   }));
+  const bias = model.has('lm_head.bias') ? model.values('lm_head.bias') : null;
   return {
     add(window, ids) {
-      const places = hintedPlaces(window, ids, model, spec.hidden);
+      const places = hintedPlaces(window, ids, { model, bias }, spec.hidden);
       for (const { name, width, states, right } of fitted) {
         const stream = window.features.get(name);
         if (!stream) throw new Error(`the batch has no features at ${name}`);
@@ -82,6 +85,12 @@ export function openTrustFit({ spec, model, cuts }: TrustFitOptions): TrustFit {
   };
 }
 
+/** The head of the full model; `bias` `[vocabulary]`, null if it has none. */
+interface Head {
+  readonly model: HeadParameters;
+  readonly bias: Float32Array | null;
+}
+
 /**
  * Places of a window with a hint, and whether the full model would rather write it than what follows in the text, which may be the
  * same. Its best token would say more, but asking for that takes the whole head.
@@ -89,18 +98,16 @@ export function openTrustFit({ spec, model, cuts }: TrustFitOptions): TrustFit {
 function hintedPlaces(
   { targets, final }: StepBatch,
   ids: readonly number[],
-  model: Pick<Parameters, 'rows'>,
+  { model, bias }: Head,
   hidden: number,
 ): Map<number, boolean> {
   const hints: readonly (Hint | null)[] = [...ids.slice(0, firstHint).map(() => null), ...hintsBehind(ids, firstHint)];
   const places = [...hints.keys()].filter((at) => hints[at] && targets[at]! >= 0);
   const rivals = places.filter((at) => hints[at]!.token !== targets[at]);
-  const rows = model.rows(
-    'lm_head.weight',
-    rivals.flatMap((at) => [hints[at]!.token, targets[at]!]),
-  );
+  const tokens = rivals.flatMap((at) => [hints[at]!.token, targets[at]!]);
+  const rows = model.rows('lm_head.weight', tokens);
   const logit = (at: number, row: number): number => {
-    let dot = 0;
+    let dot = bias?.[tokens[row]!] ?? 0;
     for (let i = 0; i < hidden; i++) dot += final![at * hidden + i]! * rows[row * hidden + i]!;
     return dot;
   };

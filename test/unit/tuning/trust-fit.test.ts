@@ -50,9 +50,22 @@ function windowOf(random: () => number): { readonly batch: StepBatch; readonly i
   return { batch: { batch: 1, tokens, features: new Map([['2.end', stream]]), targets, final }, ids };
 }
 
-test('the direction tells right hints from wrong ones in text that it has not seen', async () => {
+/** Heads that give tokens these logits: by their rows alone, or with a bias that outweighs them. */
+const heads = [
+  ['rows alone', { has: () => false, values: () => new Float32Array(0), rows }],
+  [
+    'rows and a bias',
+    {
+      has: (name: string) => name === 'lm_head.bias',
+      values: () => Float32Array.from({ length: spec.vocabulary }, (_, token) => 2 * likelihood(token)),
+      rows: (name: string, ids: ArrayLike<number>) => rows(name, ids).map((value) => -value),
+    },
+  ],
+] as const;
+
+test.each(heads)('with a head of %s the direction tells right hints from wrong ones in new text', async (_, model) => {
   const cut = { layer: 2, at: 'end' } as const;
-  const fit = openTrustFit({ spec, model: { rows }, cuts: [cut] });
+  const fit = openTrustFit({ spec, model, cuts: [cut] });
   expect((await fit.solve()).size).toBe(0);
   const random = seededRandom(4);
   for (let w = 0; w < 12; w++) {
