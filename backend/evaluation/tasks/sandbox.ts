@@ -1,15 +1,17 @@
 /**
  * Runs unchecked code, such as a model's: in a process of its own, in a folder of its own, with limits on time, memory, files and
- * processes, without a network if the system can forbid it. When it ends, no process or file of it is left. Knows no task.
+ * processes, without a network if the system can forbid it. When it ends, no process or file of it is left; nor is a process if this one is
+ * killed, and its files are removed when code is run the next time. Knows no task.
  */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { userError } from '../../../protocol/errors.ts';
 import { fileError } from '../../system/files.ts';
+import { newFolder, removeFolder, removeLeftovers } from './judge-folder.ts';
 import { nodeJudge } from './node-judge.ts';
 import { pythonJudge } from './python-judge.ts';
 
@@ -51,6 +53,7 @@ export async function openSandbox(
   limits: SandboxLimits = usualLimits,
   parallel = Math.max(1, availableParallelism() - 1),
 ): Promise<Sandbox> {
+  removeLeftovers();
   const apart = await separation();
   const python = needed.has('python') ? await findPython() : null;
   const running = new Set<() => void>();
@@ -74,7 +77,7 @@ export async function openSandbox(
     } catch (error) {
       throw fileError(error, 'write', folder);
     } finally {
-      remove(folder);
+      removeFolder(folder);
     }
   };
   // Whether they begin does not depend on how long the clock may run.
@@ -114,36 +117,19 @@ const unusable = (interpreter: string, ending: Ending | null): Error =>
     'Put another one first on PATH, or leave these tasks out.',
   );
 
-/** Its path leads through no link: Node's permissions are asked for the real one. */
-function newFolder(): string {
-  const parent = tmpdir();
-  try {
-    return realpathSync(mkdtempSync(join(parent, 'early-exit-judge-')));
-  } catch (error) {
-    throw fileError(error, 'write', parent);
-  }
-}
-
-/** A folder that the system still holds, as Windows may, is left to it: what was judged is known. */
-function remove(folder: string): void {
-  try {
-    rmSync(folder, { recursive: true, force: true });
-  } catch {
-    // See above.
-  }
-}
-
 /**
  * A judge is ended by the processor's time; the clock means little while other programs use the cores. The model's threads wait for each
  * other, so judges, which run beside them, get a lower priority. Memory is limited by what can be written (-d): Node reserves far more
  * addresses than it uses, and its own limit leaves out buffers. That counts the stacks of its threads (-s), so a user's larger one would
- * leave it nothing. Shells count files in 512 bytes (-f), and memory in 1,024.
+ * leave it nothing. Shells count files in 512 bytes (-f), and memory in 1,024. A judge that sleeps needs no processor, so a process of its
+ * group waits until this one's end of a pipe closes, as it does if this one is killed, and then ends the group.
  */
 function limitWords({ seconds, bytes, fileBytes }: SandboxLimits): string[] {
   if (process.platform === 'win32') return [];
   const limits = { t: seconds, f: fileBytes / 512, d: bytes / 1024, s: 8192, c: 0 };
   const set = Object.entries(limits).map(([letter, most]) => `ulimit -${letter} ${Math.ceil(most)}; `);
-  return ['sh', '-c', `${set.join('')}exec nice -n 10 "$@"`, 'sh'];
+  const guard = `(read _ <&3; kill -9 -$$) >/dev/null 2>&1 &`;
+  return ['sh', '-c', `${set.join('')}${guard} exec nice -n 10 "$@" 3<&-`, 'sh'];
 }
 
 /** -I: neither the user's packages nor variables; -S: no site; -B: nothing is compiled to disk. */
@@ -186,13 +172,12 @@ function judged(
     // A group of its own, which ends as a whole.
     detached: process.platform !== 'win32',
     env: { PATH: process.env['PATH'] ?? '', HOME: folder, TMPDIR: folder, LANG: 'C.UTF-8' },
-    stdio: ['pipe', 'pipe', 'ignore'],
+    stdio: ['pipe', 'pipe', 'ignore', process.platform === 'win32' ? 'ignore' : 'pipe'],
     windowsHide: true,
   });
   let output = '';
   let [isLate, isEnded] = [false, false];
-  const end = (): void => {
-    isEnded = true;
+  const endGroup = (): void => {
     if (child.pid === undefined) return;
     try {
       process.kill(process.platform === 'win32' ? child.pid : -child.pid, 'SIGKILL');
@@ -200,20 +185,24 @@ function judged(
       // It has already ended.
     }
   };
+  const end = (): void => {
+    isEnded = true;
+    endGroup();
+  };
   running.add(end);
   const timer = setTimeout(() => {
     isLate = true;
     end();
   }, 1000 * limits.wallSeconds);
-  child.stdout.on('data', (piece: Buffer) => {
+  child.stdout!.on('data', (piece: Buffer) => {
     output += piece.toString('latin1');
     if (output.length > 4096) end();
   });
   child.on('error', () => resolve(null));
+  // Ends the processes that the program started, and the one that waits for this one's end: they belong to its group, and hold its pipes.
+  child.on('exit', endGroup);
   child.on('close', (code, signal) => {
     const endedItself = signal === null && !isEnded;
-    // Ends the processes that the program started: they belong to its group.
-    end();
     if (isLate) return resolve('time');
     const said = output.startsWith(begun) ? output.slice(begun.length) : null;
     if (said === null && endedItself) return resolve(null);
@@ -224,9 +213,9 @@ function judged(
     if (said !== '' || code === 0) return resolve('failed');
     resolve(signal !== null && faults.has(signal) ? 'memory' : 'time');
   });
-  child.stdin.on('error', () => undefined);
+  for (const pipe of [child.stdin, child.stdio[3]]) pipe?.on('error', () => undefined);
   const { seconds, bytes, fileBytes } = limits;
-  child.stdin.end(`${JSON.stringify({ program, secret, seconds, bytes, fileBytes })}\n`);
+  child.stdin!.end(`${JSON.stringify({ program, secret, seconds, bytes, fileBytes })}\n`);
   return promise.finally(() => {
     clearTimeout(timer);
     running.delete(end);
