@@ -19,7 +19,7 @@ export const capabilities = {
   untrustedWorkspaces: {
     supported: 'limited',
     description:
-      'In a folder that is not trusted, models and programs that its settings name are not used, and nothing is tuned.',
+      'In a folder that is not trusted, nothing is tuned or served, and the model, exits, text, programs and server that its settings name are not used.',
     restrictedConfigurations: restrictedSettings,
   },
   virtualWorkspaces: { supported: false, description: 'Models and exits are read from disk.' },

@@ -49,27 +49,27 @@ const sizes = (study: string): string[] => ['5m', 'smollm2', '05b', '15b'].map((
 /** Kept studies of judged tasks: what was asked, and of which exits. */
 export const judged: Readonly<Record<string, string>> = {
   'infilling-05b-python':
-    '**Gaps of one line in Python, asked as in the editor**: the last lines before the gap follow the text after it. Exits at 8, 16 and 22 were tuned for ten minutes on modules of Python’s own library and calibrated on them. Of all 1,033 tasks calibrated exits lose three and win two, 1.11 times as fast, and llama.cpp is as often right. 38 % of the tokens leave as calibrated, and 68 % at the bare threshold of 0.97, which loses eight and wins eight and is hardly faster: an exit that is read and not left costs time, too.',
+    '**Gaps of one line in Python, asked as in the editor**: the last lines before the gap follow the text after it. Exits at 8, 16 and 22 were tuned for ten minutes on modules of Python’s own library and calibrated on them. Of all 1,033 tasks calibrated exits lose three and win two, and are 1.11 times as fast; llama.cpp is right as often. With calibrated thresholds 38 % of the tokens leave early, and with the bare threshold of 0.97 68 % do. That threshold loses eight tasks and wins eight, and is not faster: an exit that is read and not left costs time, too.',
   'infilling-05b-suffix-last':
-    '**The same gaps, the text after the gap last**, as llama.cpp asks, by the same exits. The 0.5B finds it hard to go on at a place that stands before that text ([figures](lab.md#prompts-with-a-gap)), at full depth and in llama.cpp alike; the next two studies were asked likewise.',
+    '**The same gaps, with the text after the gap last in the prompt**, as llama.cpp asks, by the same exits. The 0.5B is then often wrong ([figures](lab.md#prompts-with-a-gap)), at full depth and in llama.cpp, too. The next two studies have prompts of this kind.',
   'infilling-05b-typescript':
-    '**The same gaps, by exits of TypeScript**, tuned and calibrated on it. Before they had to prove themselves, they cost 9.6 points ([figures](lab.md#text-of-another-kind)).',
+    '**The same gaps, by exits of TypeScript**, tuned and calibrated on it. In a version in which exits did not have to prove themselves first, they lost 9.6 points ([figures](lab.md#text-of-another-kind)).',
   'infilling-05b':
-    '**A hundred of these gaps at bare thresholds**, by exits of TypeScript that are not calibrated: if their shortlist of 8,192 tokens lacks the right one, an exit is sure of a wrong one.',
+    '**A hundred of these gaps at bare thresholds**, by exits of TypeScript that are not calibrated: if an exit’s shortlist of 8,192 tokens lacks the right token, the exit is sure of a wrong one.',
   'infilling-15b-python':
-    '**The first 150 of these gaps by the 1.5B, asked as in the editor** (with the text after the gap last it has 94.0 % right), with exits at 9, 19 and 26 that were tuned for twenty minutes on modules of Python’s own library, calibration included. They keep hints alone, so that 2 % of the tokens of such short lines leave: every answer is that of full depth, and none is there sooner. Bare thresholds lose answers before they bring speed.',
+    '**The first 150 of these gaps by the 1.5B, asked as in the editor** (with the text after the gap last it has 94.0 % right), with exits at 9, 19 and 26 that were tuned for twenty minutes on modules of Python’s own library, calibration included. Their calibration kept only hints, so only 2 % of the tokens of such short lines leave early: every answer is the one of full depth, and none is written sooner. Bare thresholds lose answers before they bring speed.',
   'humaneval-05b':
-    '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer, so that exits prove themselves in more of them, and the few that are lost may be chance.',
+    '**Whole functions in Python**, by exits that were tuned for ten minutes on TypeScript and calibrated on it. Answers are longer than a line, so exits prove themselves in more of them. The few that are lost may be chance.',
   'humaneval-05b-python':
-    '**The same functions, by exits of Python**, tuned for ten minutes on modules of Python’s own library. As calibrated they lose one task and win one, and 0.97 solves as many, 1.08 times as fast; below that, speed is bought with answers.',
+    '**The same functions, by exits of Python**, tuned for ten minutes on modules of Python’s own library. With calibrated thresholds they lose one task and win one. A threshold of 0.97 solves as many, 1.08 times as fast. Lower thresholds are faster and lose answers.',
   'humaneval-15b':
     '**Whole functions by the 1.5B**, with exits that were tuned for twenty minutes on modules of Python’s own library and calibrated within these minutes.',
   'humaneval-15b-thresholds':
-    '**The same functions by the 1.5B at bare thresholds**, with exits at 9, 19 and 26 of the same twenty minutes, on a Xeon without AMX. At 0.99 five tasks are lost and seven won, 1.05 times as fast; 0.97 and 0.95 lose three and five points, and below that speed is bought with answers. Calibrating kept no exit on that machine, so there is no such row.',
+    '**The same functions by the 1.5B at bare thresholds**, with exits at 9, 19 and 26 of the same twenty minutes, on a Xeon without AMX. At 0.99 five tasks are lost and seven won, 1.05 times as fast. Thresholds of 0.97 and 0.95 lose three and five points, and lower ones lose more answers for their speed. Calibrating kept no exit on that machine, so there is no calibrated row.',
   'gsm8k-05b':
-    '**Word problems (GSM8K), as chats**, by exits that were tuned and calibrated on TypeScript. Such text is so strange to them that they are not asked, and all answers are those of full depth.',
+    '**Word problems (GSM8K), as chats**, by exits that were tuned and calibrated on TypeScript. Such text is so strange to these exits that they are not used, and every answer is the one of full depth.',
   'gsm8k-05b-chats':
-    '**The same word problems, by exits of chats**, tuned for ten minutes on the model’s own English chats about other things and calibrated on them. Calibrated exits lose ten tasks and win nine, at the speed of full depth (1.00), though few answers equal full depth’s word for word. 0.99 loses 15 and wins 15, 1.05 times as fast. Lower thresholds lose 8, 13, 20 and 23 points for 1.11 to 1.24. So sums bear less than code: what keeps the score hardly brings speed. Two hundred tasks are too few to show two points.',
+    '**The same word problems, by exits of chats**, tuned for ten minutes on the model’s own English chats about other things and calibrated on them. Calibrated exits lose ten tasks and win nine, at the speed of full depth (1.00), though few answers equal full depth’s word for word. A threshold of 0.99 loses 15 and wins 15, 1.05 times as fast. Lower thresholds lose 8, 13, 20 and 23 points, and are 1.11 to 1.24 times as fast. So arithmetic tolerates less than code: what keeps the score is hardly faster. Two hundred tasks are too few to show a difference of two points.',
 };
 export const judgedNames = Object.keys(judged);
 
@@ -95,7 +95,7 @@ export const questions: readonly Question[] = [
   {
     title: 'Why two stages?',
     paper:
-      'exits are attached to a model that is already trained, and they alone are tuned, which takes significantly less computation and text than training all parameters (abstract).',
+      'exits are attached to a model that is already trained, and only they are tuned, which takes significantly less computation and text than training all parameters (abstract).',
     answer: (kept) =>
       paragraphs(
         'The model is frozen, so its own text never changes: `full` and `lossless` give the text that it gave before (`test/parity/lossless.test.ts`), exits can be taken off again, and states of the frozen model are computed once and read from the cache in later epochs. What each way costs and brings:',
@@ -109,7 +109,7 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('architectures'), also(parametersText), 'no run is kept.', acrossText),
-        'An exit that has a layer of its own costs that layer for each token that it reads, so what counts is agreement for the time that it takes; `tune` takes `lens` unless told otherwise.',
+        'An exit with a layer of its own runs that layer for each token that it reads. So compare its agreement with the time that it takes. By default `tune` makes exits of the architecture `lens`.',
       ),
   },
   {
@@ -128,7 +128,7 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('positions'), positions, 'no run is kept.'),
-        'An early exit pays on easy text, a late one on most text, but it saves less: begin with three, `--exits auto`, and let `calibrate` leave out those that cost more than they save.',
+        'An early exit pays on easy text. A late exit pays on most text, but saves less. Begin with three (`--exits auto`), and let `calibrate` leave out those that cost more than they save.',
       ),
   },
   {
@@ -148,7 +148,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofSweeps(kept, sizes('objective'), compared, 'no run of both objectives is kept.'),
         ofSweeps(kept, sizes('heads'), compared, 'no run of the three heads is kept.'),
-        'We differ from the paper in the default: exits learn the final exit’s distribution (`--distillation 1`), since agreement with it is what leaving early needs, and have a shortlist of frequent tokens, which is faster to read. Its price: of the tokens that it leaves out, an exit says only those that the text already has, so give it as many tokens as cover your text.',
+        'By default we differ from the paper in two ways. Exits learn the final exit’s distribution (`--distillation 1`), since leaving early needs agreement with it. And their heads are shortlists of the most frequent tokens, which are faster to read. A shortlist has a price: an exit can predict another token only if it occurs in the text or is another spelling of its guess. So let `--shortlist` cover your text.',
       ),
   },
   {
@@ -158,7 +158,7 @@ export const questions: readonly Question[] = [
     answer: () =>
       paragraphs(
         'The figures are [above](#why-two-stages).',
-        'Training everything changes the model’s own text as well, so that nothing can be promised about what it was before. It is worth trying on a model of your own and on text that it does not know, after exits alone.',
+        'Training everything also changes the model’s own text, so nothing can be promised about the text that it wrote before. Try it only after you have tuned exits, on a model of your own and with text that it does not know.',
       ),
   },
   {
@@ -168,7 +168,7 @@ export const questions: readonly Question[] = [
     answer: (kept) =>
       paragraphs(
         ofSweeps(kept, sizes('weights'), beside, 'no run is kept.'),
-        'A likely reason: tokens of which an exit is sure already have small losses, so that weighting by confidence takes attention from those that it could still learn. A weight of an exit as a whole has little to change, since exits share no parameters and each gradient is scaled by its own second moment.',
+        'A likely reason: tokens of which an exit is sure already have small losses, so weighting by confidence takes attention from the tokens that it could still learn. A weight for an exit as a whole changes little, since exits share no parameters and each gradient is scaled by its own second moment.',
       ),
   },
   {
@@ -183,8 +183,8 @@ export const questions: readonly Question[] = [
           'no judged tasks with exits are kept.',
         ),
         pictured(kept),
-        'So tune and calibrate on text like that which will be written, and judge the result on tasks of your own.',
-        'Three things decide: how deep the exit is, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so that leaving early saves less than the layers left out suggest.',
+        'So tune and calibrate on text of the kind that will be written, and judge the result on tasks of your own.',
+        'Three things decide: how deep the exit is, how sure it has to be, and what is written. On small models the head is much of a token’s time ([lab.md](lab.md)), so leaving early saves less than the number of layers left out suggests.',
       ),
   },
   {
@@ -194,7 +194,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofSweeps(kept, sizes('kinds'), byKind, 'no run is kept.'),
         '`book/*.md` is a book, _The Rust Programming Language_ (MIT or Apache 2.0); `instructions.jsonl` has the 427 instructions of Self-Instruct’s seeds and of its evaluation with the answers that people wrote (Apache 2.0); `answers.jsonl` has the same instructions with the model’s own answers. Chats are put in the model’s own template.',
-        'Exits know the text that they were tuned on, so tune on text like that which will be written: for a chat, chats. The model’s own answers do as well as those of people, and cost only the time to write them: `generate --chat --json`, or `serve`.',
+        'Exits know the kind of text on which they were tuned. So tune on text of the kind that will be written: for a chat, chats. The model’s own answers do as well as people’s, and cost only the time to write them: `generate --chat --json`, or `serve`.',
       ),
   },
   {
@@ -202,19 +202,19 @@ export const questions: readonly Question[] = [
     paper: 'with the model frozen, only the exits’ own parameters can adapt, which limits them.',
     answer: () =>
       [
-        '- **Drift.** A token that leaves early becomes part of the text, and the rest follows it. `calibrate` therefore judges text that was written in the very mode that it judges, and promises a bound on new text.',
+        '- **Drift.** A token that leaves early becomes part of the text, and the rest follows it. `calibrate` therefore judges text that was written in the mode in question, and promises a bound for new text.',
         '- **Leakage.** Exits learn from your text as any model does: someone who has them can find out parts of it. Share exits only with those with whom you would share the text.',
-        '- **Alignment.** An early exit may begin to say what the whole model would refuse, since it computes less of that model. If that matters use `lossless`, whose text is the whole model’s.',
-        '- **Other text.** A promise holds for text like that which it was made on. In each text exits have to agree with the full model first, and are checked from time to time.',
+        '- **Alignment.** An early exit may begin to say what the whole model would refuse, since it computes less of that model. If that matters, use `lossless`, whose text is the whole model’s.',
+        '- **Other text.** A promise holds for text of the kind on which it was made. In each text exits must first agree with the full model, and are checked from time to time.',
       ].join('\n'),
   },
   {
     title: 'When not to use exits?',
-    paper: 'no claim of it is known to us.',
+    paper: 'we know of no claim about this.',
     answer: (kept) =>
       paragraphs(
         ofTasks(kept, judgedNames, whereNot, 'no judged tasks with exits are kept.'),
-        'If no loss is allowed, use `lossless`: it uses the same exits only as drafts, and drafts from the text need no exits. Do not expect much of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of short answers, where the prompt takes most of the time.',
+        'If no loss is allowed, use `lossless`: it uses the same exits only as drafts, and drafts from the text need no exits. Do not expect much of log-likelihoods (a multiple choice never leaves early), of arithmetic, or of short answers, for which the prompt takes most of the time.',
       ),
   },
 ];
@@ -234,7 +234,7 @@ export function positions(study: SweepStudy): string {
     const until = most
       ? `most tokens agree from layer ${layerOf(most.exit)} on, ${Math.round((100 * layerOf(most.exit)) / study.layers)} % of the depth`
       : 'no exit agrees on most tokens';
-    return `Of ${study.model} ${until}; the deepest exit tried, behind layer ${layerOf(last.exit)} of ${study.layers}, agrees on ${agreementText(last, seeds)}.`;
+    return `In ${study.model} ${until}; the deepest exit that was tried, after layer ${layerOf(last.exit)} of ${study.layers}, agrees on ${agreementText(last, seeds)}.`;
   });
   return paragraphs(sweepTable(study), [...sentences, riseText(study)].join(' ').trim());
 }
@@ -255,7 +255,7 @@ export function byKind(study: SweepStudy): string {
   return paragraphs(elsewhereTable({ ...study, groups }), sentences.join(' '));
 }
 
-/** Exits alone beside the whole model, for the same number of tokens. */
+/** Exits beside the whole model, for the same number of tokens. */
 export function wholeText(study: SweepStudy): string {
   const [alone, whole] = [
     study.groups.find(({ name }) => !name.includes('continuePretraining') || name.includes('continuePretraining null')),
@@ -266,7 +266,7 @@ export function wholeText(study: SweepStudy): string {
   const change = whole.final.mean - alone.final.mean;
   return paragraphs(
     table,
-    `Trained whole, the model’s own loss on held-out text ${change < 0 ? 'falls' : 'does not fall'}: ${spreadText(alone.final, 3, alone.seeds)} before, ${spreadText(whole.final, 3, whole.seeds)} after. Runs of the whole model began with exits that as many updates had tuned already, so compare them with exits alone that saw more tokens ([How many tokens?](#how-many-tokens)).`,
+    `If the whole model is trained, its own loss on held-out text ${change < 0 ? 'falls' : 'does not fall'}: ${spreadText(alone.final, 3, alone.seeds)} before, ${spreadText(whole.final, 3, whole.seeds)} after. Runs of the whole model began with exits that had already been tuned for as many updates. So compare them with runs that tuned only exits, on more tokens ([How many tokens?](#how-many-tokens)).`,
   );
 }
 

@@ -49,7 +49,7 @@ export function riseText({ groups, layers }: SweepStudy): string {
   });
   const most = rises.toSorted((a, b) => b.gain - a.gain)[0];
   if (!most) return '';
-  return `Agreement rises most between layers ${most.from} and ${most.to} of ${layers}: ${points(most.gain)} points a layer.`;
+  return `Agreement rises most between layers ${most.from} and ${most.to} of ${layers}: ${points(most.gain)} points per layer.`;
 }
 
 /** What more tokens brought, from each group to the one with the next number of tokens. */
@@ -91,7 +91,7 @@ export function besideFirstText({ groups }: SweepStudy): string {
   const isBetter = others.some(({ exits }) =>
     exits.some(({ agreement }, at) => isClearGap(agreement, first.exits[at]!.agreement, seedsOf(groups))),
   );
-  return `${isBetter ? 'Some run is' : 'No run is'} clearly better than ${first.name}. Beside it, ${clauses.join('; ')}.`;
+  return `${isBetter ? 'Some run is' : 'No run is'} clearly better than ${first.name}. Compared with it, ${clauses.join('; ')}.`;
 }
 
 /** Which run led at each exit, of every model: whether models agree in it. */
@@ -105,7 +105,7 @@ export function acrossText(studies: readonly SweepStudy[]): string {
   });
   const isSame = new Set(leaders.map(({ names }) => names)).size === 1;
   return isSame
-    ? `The same leads ${listed(leaders.map(({ where }) => where))}: ${leaders[0]!.names}.`
+    ? `Models agree: ${leaders[0]!.names} leads ${listed(leaders.map(({ where }) => where))}.`
     : `Models differ: ${leaders.map(({ names, where }) => `${names} leads ${where}`).join(', ')}.`;
 }
 

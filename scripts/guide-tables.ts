@@ -82,7 +82,7 @@ export function comparedText(study: SweepStudy): string {
   const { groups } = study;
   const seeds = Math.min(...groups.map((group) => group.seeds));
   if (seeds < 2)
-    return 'With one seed each, differences of a few points may be chance: the sweep has to go on before it tells an order.';
+    return 'With one seed each, differences of a few points may be chance: more seeds are needed to tell an order.';
   const named = !isNamedByExits(study);
   const clauses = groups[0]!.exits.map((_, at) => {
     const [best, second] = groups
@@ -96,7 +96,7 @@ export function comparedText(study: SweepStudy): string {
     const where = named ? `at \`${best.exit}\` ${best.called}` : best.called;
     return `${where} agrees most often with the final exit (${text(best)}), ${before} ${second.called} (${text(second)})`;
   });
-  return `Here ${clauses.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each this is what was seen, and no proof of an order.` : ''}`;
+  return `Here ${clauses.join('; ')}.${seeds < fewestSeeds ? ` With ${seeds} seeds each, this was observed, but does not prove an order.` : ''}`;
 }
 
 /** Scores beside full depth, and measured speed. */
@@ -123,7 +123,7 @@ export function judgedText({ model, exits, processor, margin, layers, sets }: Ta
         ...(isTimed ? ['speed, × full'] : []),
       ];
       const kinds = kindsText(ways);
-      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; _not worse_: at most ${plural(margin, 'point')} worse, with 95 % certainty; ${isTimed ? `speed a token, one text at a time and in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
+      return `${model}, ${layers} layers, exits ${exits.join(', ')}; ${asked} tasks of ${set}; _not worse_: at most ${plural(margin, 'point')} worse, with 95 % certainty; ${isTimed ? `speed per token, one text at a time, ways in turn, on ${processor}` : 'speed was not measured, since the machine was busy'}.\n\n${markdown({ head, rows })}${kinds === '' ? '' : `\n${kinds}`}`.trimEnd();
     })
     .join('\n\n');
 }

@@ -104,7 +104,7 @@ export const commands: readonly Command[] = [
       description:
         'Measures every exit on held-out text: loss, perplexity, accuracy and agreement with the final exit; then for 21 ' +
         'thresholds from 1 to 0 the mean exit layer, the share of layers run and the agreement with the full model. ' +
-        'With --tasks, answers are written at full depth, lossless, as calibrated and at each threshold, and judged: whether text that left early is still right, and how much sooner it is there. ' +
+        'With --tasks, answers are written at full depth, losslessly, with the calibrated thresholds and at each given threshold. They are judged: whether text that left early is still right, and how much sooner it is written. ' +
         'Each answer is saved; the same command continues after a stop.',
       examples: [
         ["early-exit evaluate --exits my.exits --data 'src/**/*.ts'", 'on the documents that tuning held out'],
@@ -153,11 +153,11 @@ export const commands: readonly Command[] = [
       description:
         "Streams the continuation of a prompt. By default the text is the full model's. With calibrated exits (tune calibrates when its minutes suffice) tokens may leave early if that is faster; " +
         'the text keeps the promise of the calibration, by default that a token loses at most 0.02 nats on average: see --mode. ' +
-        'Each token is coloured by the exit it left at or that drafted it; tokens of the final exit alone are left plain.',
+        'Each token has the colour of the exit at which it left or that drafted it; tokens of the final exit stay plain.',
       examples: [
         [
           "early-exit generate --exits my.exits --prompt 'export function mean(values'",
-          'as calibrated, else the text of full depth',
+          'by the calibration if there is one, else the text of full depth',
         ],
         [
           "early-exit generate --exits my.exits --prompt 'const result =' --mode fast --threshold 0.9,10=0.7",
@@ -180,9 +180,9 @@ export const commands: readonly Command[] = [
   optionsCommand(
     {
       name: 'serve',
-      summary: 'Serve a model with its exits through OpenAI-compatible APIs.',
+      summary: 'Serve a model with its exits through the APIs of OpenAI, Anthropic, llama.cpp and Ollama.',
       description:
-        'Serves completions, chats and filling in the middle over HTTP, through the APIs of OpenAI, Anthropic, llama.cpp and Ollama. Requests join a running batch and leave it token by token; each token leaves at its own exit. ' +
+        'Serves completions, chats and filling in the middle over HTTP. Requests join the running batch, and leave it, between two tokens; each token leaves at its own exit. ' +
         'A request may have "early_exit": {"mode": …, "threshold": …, "exits": […]}; the answer then says where each token left.',
       examples: [
         ['early-exit serve', 'the model that ships, at http://127.0.0.1:8080'],

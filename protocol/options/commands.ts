@@ -22,7 +22,7 @@ const exportOptions = {
   format: oneOf({
     default: 'auto',
     values: {
-      auto: 'that of the base',
+      auto: 'the format of the base',
       hf: 'a Hugging Face directory, for Transformers and vLLM',
       gguf: 'a GGUF file, for llama.cpp and Ollama',
     },
@@ -50,11 +50,11 @@ export const importOptions = {
     placeholder: 'LAYER,…',
     expected: 'layers from 1 on, such as 8,16,24',
     parse: parseLayers,
-    help: 'Without --from: layers after which the model was trained to leave.',
+    help: 'Without --from: layers after which the model was trained to leave early.',
   }),
   from: optionalText({
     placeholder: 'DIR|FILE',
-    help: 'An exit of this model that export wrote: it becomes that exit again.',
+    help: 'An exported exit of this model, which becomes an exit again.',
   }),
   out: optionalText({ placeholder: 'DIR', help: 'Folder to write; by default named after the model.' }),
 };

@@ -24,7 +24,7 @@ export const decodingOptions = {
     scope: 'window',
     default: 'auto',
     values: {
-      auto: 'the mode that calibrate found fastest here within its promise; lossless without a calibration, if tokens are sampled, or if a threshold or policy is given',
+      auto: 'the fastest mode that calibrate found to keep its promise; lossless if nothing is calibrated, if tokens are sampled or penalised, or if a threshold or policy is given',
       lossless:
         'the text of full, sooner: tokens are drafted from earlier text or by shallow exits, and the final exit verifies several at once',
       fast: 'each token leaves at the first exit that is sure enough; the text can be worse if that was not calibrated',
@@ -44,19 +44,19 @@ export const decodingOptions = {
     minimum: 0,
     maximum: 64,
     scope: 'window',
-    help: 'Maximum number of tokens drafted and verified together, in all modes but full. On the CPU drafts change the speed, never the text; on a GPU a near tie may fall otherwise.',
+    help: 'Maximum number of tokens drafted and verified together, in all modes but full. On the CPU drafts change the speed, never the text; on a GPU they may decide a near tie differently.',
   }),
   deferred: oneOf({
     advanced: true,
     scope: 'window',
     default: 'auto',
     values: {
-      auto: "as calibrated; else the exit's memory, if it has one",
+      auto: "the way that was calibrated; if none was, the exit's memory, if it has one",
       memory:
-        "the exit's memory fills keys and values of the layers left out, at once; exits without a memory do as in exact",
+        "the exit's memory fills the keys and values of the layers left out at once; exits without a memory work as in exact",
       exact: 'the layers left out run later, with the next token that goes deeper',
     },
-    help: 'In mode fast: what is done about the layers behind the exit at which a token leaves.',
+    help: 'In mode fast: what happens to the layers that a token leaves out.',
   }),
   promptExit: notation<number | 'auto' | 'off'>({
     advanced: true,
@@ -65,7 +65,7 @@ export const decodingOptions = {
     placeholder: 'N|auto|off',
     expected: 'off, auto or a whole number of at least 1',
     parse: (text) => (text === 'auto' || text === 'off' ? text : /^[1-9]\d{0,3}$/.test(text) ? Number(text) : null),
-    help: 'In mode fast: layer of the exit at which prompts stop, except for their first 64 tokens and their last third; its memory fills the layers behind, so that long prompts are read sooner. auto: as calibrated, else off.',
+    help: "In mode fast: layer of the exit at which prompts stop, except for their first 64 tokens and their last third. The exit's memory fills the later layers, so long prompts are read sooner. auto: the layer that was calibrated, if one was, else off.",
   }),
   policy: oneOf({
     advanced: true,
@@ -80,7 +80,7 @@ export const decodingOptions = {
     placeholder: 'auto|T|EXIT=T,…',
     expected: thresholdsNotation,
     parse: parseThresholds,
-    help: `In mode fast: how sure an exit must be, for all exits or by exit; with policy confidence, 1 never leaves early and 0 always does. auto: as calibrated, else ${usualThresholds}.`,
+    help: `In mode fast: how sure an exit must be, for all exits or by exit; with policy confidence, 1 never leaves early and 0 always does. auto: the calibrated thresholds, else ${usualThresholds}.`,
   }),
   patience: integer({
     advanced: true,
@@ -104,10 +104,10 @@ export const decodingOptions = {
     default: 'screened',
     values: {
       screened:
-        'greedy tokens read a copy of the head in 4 bits and compute its best rows again from the head itself, on the CPU, if that is faster',
+        'on the CPU, greedy tokens read a 4-bit copy of a large head, and compute the best rows again from the head itself',
       exact: 'all of the head is read for every token',
     },
-    help: 'How the matrix to the vocabulary is read with precision fast.',
+    help: 'With precision fast: how the head, the matrix that scores every token of the vocabulary, is read.',
   }),
   temperature: number({
     default: 0,
@@ -139,7 +139,7 @@ export const decodingOptions = {
     minimum: 0,
     maximum: 1,
     scope: 'window',
-    help: 'Drop tokens less probable than this share of the most probable one.',
+    help: 'Drop tokens whose probability is below this share of the largest one.',
   }),
   repetitionPenalty: number({
     advanced: true,
@@ -148,14 +148,14 @@ export const decodingOptions = {
     above: true,
     maximum: 100,
     scope: 'window',
-    help: 'Makes tokens that the text already has less probable: their positive logits are divided by this, negative ones multiplied; 1 for no penalty.',
+    help: 'Makes tokens that already occur in the text less probable: divides their positive logits by this number, and multiplies negative ones by it; 1 for no penalty.',
   }),
   stop: list({
     advanced: true,
     default: [],
     notEmpty: true,
     scope: 'window',
-    help: 'A text that ends the generation; may be repeated.',
+    help: 'Texts that end the generation; the flag may be repeated.',
   }),
   stopRepetition: boolean({
     advanced: true,
@@ -168,6 +168,6 @@ export const decodingOptions = {
     minimum: 0,
     maximum: mostCandidates,
     scope: 'window',
-    help: 'Report this number of most probable tokens of every exit, including exits that were not needed; 0 for none. Every token then runs all layers. In an editor the exits are read after the text is written, so the text is not delayed.',
+    help: 'For each token, report this number of the most probable tokens of every exit, including exits that were not needed; 0 for none. Every token then runs all layers. In an editor the exits are read after the text is written, so the text is not delayed.',
   }),
 };

@@ -64,7 +64,7 @@ export const checkpointOptions = {
   exits: optionalText({
     scope: 'machine-overridable',
     placeholder: 'DIR',
-    help: 'The exits that tune wrote, a directory such as my.exits. On the command line the default is what was used last in this folder. A command that runs without exits uses full depth.',
+    help: 'The exits that tune wrote, a directory such as my.exits. On the command line the default is what was used last in this folder. Without exits no token leaves early.',
   }),
 };
 
@@ -82,13 +82,13 @@ export const evaluationOptions = {
     minimum: 0,
     above: true,
     maximum: 0.9,
-    help: 'Share of the documents that was held out; by default as the exits were tuned.',
+    help: 'Share of the documents that was held out; by default the one with which the exits were tuned.',
   }),
   splitSeed: optionalInteger({
     advanced: true,
     minimum: 0,
     maximum: 4_294_967_295,
-    help: 'Seed by which documents were held out; by default as the exits were tuned.',
+    help: 'Seed that chose the held-out documents; by default the one with which the exits were tuned.',
   }),
 };
 
@@ -189,7 +189,7 @@ export const serverOptions = {
   host: text({
     default: '127.0.0.1',
     placeholder: 'ADDRESS',
-    help: "Address to listen at. Any address other than this machine's own needs a key.",
+    help: 'Address to listen at. An address that other machines can reach needs a key.',
   }),
   port: integer({
     default: 8080,
@@ -204,7 +204,7 @@ export const serverOptions = {
   }),
   keyFile: optionalText({
     placeholder: 'FILE',
-    help: 'A file with the keys that clients may send as a bearer token, one per line; EARLY_EXIT_KEY in the environment does the same.',
+    help: 'A file with the keys that clients may send as a bearer token, one per line; EARLY_EXIT_KEY in the environment may hold them instead.',
   }),
   logLevel: oneOf({
     default: 'info',
@@ -220,7 +220,7 @@ export const serverOptions = {
     default: [],
     notEmpty: true,
     placeholder: 'ORIGIN',
-    help: 'Origins of web pages that may send requests, such as https://example.com, besides those of the server itself; may be repeated.',
+    help: 'Origins of web pages that may send requests, such as https://example.com, besides those of the server itself; the flag may be repeated.',
   }),
   parallel: integer({
     advanced: true,

@@ -42,11 +42,11 @@ export interface Thresholds {
   readonly calibrated: boolean;
   /** Of every exit that has none of its own; null: the policy's usual threshold. */
   readonly all: number | null;
-  /** By exit id (`8:mlp`) or by layer alone (`8`). */
+  /** By exit id (`8:mlp`) or by layer (`8`). */
   readonly exits: Readonly<Record<string, number>>;
 }
 
-export const exitsNotation = 'exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp)';
+export const exitsNotation = 'exits such as 8:mlp,16:lens, layers such as 8,16, or auto (auto:mlp)';
 export const weightsNotation = 'a weight such as 1, one for each exit such as 0.5,1,1, or a ramp such as 0.1..1:cosine';
 export const thresholdsNotation = 'auto, a number such as 0.8, or numbers by exit such as 0.8,16=0.9,24:mlp=0.7';
 
@@ -96,7 +96,7 @@ export const autoPlacesText = autoPlaces
   .join(', ')
   .replace(/, (?=[^,]*$)/, ' and ');
 
-/** The exits of a model with this number of layers. Throws if one is behind the last layer. */
+/** The exits of a model with this number of layers. Throws if one is beyond the last layer. */
 export function placeExits(request: ExitsRequest, layers: number): readonly ExitPlace[] {
   if (request.kind === 'auto') {
     const { architecture } = request;

@@ -1,7 +1,7 @@
 /** Tuning on PyTorch: the launcher, the mesh of ranks, and a plan of both. */
 import { notation, optionalInteger, optionalText } from './kinds.ts';
 
-/** The launcher of PyTorch. `hosts` are the machines that take part; none: this machine alone. */
+/** The launcher of PyTorch. `hosts` are the machines that take part; none: only this machine. */
 export type Place =
   | { readonly kind: 'here' }
   | { readonly kind: 'torchrun'; readonly hosts: readonly string[] }
@@ -73,7 +73,7 @@ export const placeOptions = {
     placeholder: 'PLACE',
     expected: placeNotation,
     parse: parsePlace,
-    help: `Where exits are tuned: here, or on PyTorch, by torchrun on this machine or on hosts, as a job of Ray, or by a script for Slurm: ${placeNotation}.`,
+    help: `Where exits are tuned: in this program, or on PyTorch, started by torchrun on this machine or on other hosts, as a job of Ray, or by a script for Slurm. Written as ${placeNotation}.`,
   }),
   mesh: notation<{ readonly mesh: Mesh | null }>({
     advanced: true,
@@ -82,7 +82,7 @@ export const placeOptions = {
     placeholder: 'MESH',
     expected: meshNotation,
     parse: parseMesh,
-    help: `How ranks of PyTorch divide the work, by stages of layers (pp), windows (dp) and parts of layers (tp): ${meshNotation}.`,
+    help: `How ranks of PyTorch divide the work: by stages of layers (pp), windows (dp) and parts of layers (tp). Written as ${meshNotation}.`,
   }),
   modelThere: optionalText({
     advanced: true,

@@ -39,7 +39,7 @@ export const taskOptions = {
     placeholder: 'full|lossless,calibrated,sweep,T,…',
     expected: waysNotation,
     parse: parseWays,
-    help: 'How answers are written besides full depth: lossless, as calibrated, and with each given threshold; sweep: 21 thresholds from 1 to 0.',
+    help: 'How answers are written besides full depth: losslessly, with the calibrated thresholds, and with each given threshold; sweep: 21 thresholds from 1 to 0.',
   }),
   runCode: boolean({
     default: false,

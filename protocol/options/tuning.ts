@@ -51,7 +51,7 @@ export const dataOptions = {
     minimum: 64,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Maximum number of held-out tokens that are evaluated; fewer if that takes more than a tenth of the minutes.',
+    help: 'Maximum number of held-out tokens that are evaluated; fewer if they would take more than a tenth of the minutes.',
   }),
   seed: integer({
     advanced: true,
@@ -67,7 +67,7 @@ export const dataOptions = {
     minimum: 0,
     maximum: 4_294_967_295,
     scope: 'window',
-    help: 'Seed by which documents are held out; separate from --seed, so that runs with different seeds are evaluated on the same text.',
+    help: 'Seed that chooses the held-out documents; separate from --seed, so that runs with different seeds are evaluated on the same text.',
   }),
 };
 
@@ -78,7 +78,7 @@ export const tuningOptions = {
   }),
   resume: boolean({
     default: false,
-    help: 'Continue the run in --out, by default the last run in the current folder (of --model, if it is given), to its own end, or for the given further steps, epochs or minutes.',
+    help: 'Continue the run in --out, by default the last run in the current folder (of --model, if it is given). It goes on to its own end, or for further steps, epochs or minutes if they are given.',
   }),
   continuePretraining: optionalText({
     advanced: true,
@@ -95,20 +95,20 @@ export const tuningOptions = {
     advanced: true,
     default: false,
     scope: 'window',
-    help: 'Write losses, gaps and scores for TensorBoard, too, into the folder of the exits.',
+    help: 'Also write losses, gaps and scores for TensorBoard, into the folder of the exits.',
   }),
   preset: oneOf({
     scope: 'window',
     default: 'standard',
     values: { quick: 'about a minute', standard: 'about ten minutes', thorough: 'about an hour' },
-    help: "Length of the run, longer if the model's calibration takes more; also sets --fit-tokens and --evaluation-tokens unless they are given.",
+    help: 'Length of the run, or longer if calibrating the model needs more; also sets --fit-tokens and --evaluation-tokens unless they are given.',
   }),
   minutes: optionalNumber({
     minimum: 0,
     above: true,
     maximum: 100_000,
     scope: 'window',
-    help: 'Minutes of the whole run, which plans its phases by the speed that it measures first. By default those of the preset, or more if the calibration takes more.',
+    help: 'Minutes of the whole run. It first measures its speed, and plans its phases by that. By default the minutes of the preset, or more if calibrating the model needs more.',
   }),
   steps: optionalInteger({ advanced: true, minimum: 1, scope: 'window', help: 'Stop after this number of updates.' }),
   epochs: optionalInteger({
@@ -122,7 +122,7 @@ export const tuningOptions = {
     default: 'shortlist',
     values: {
       shortlist:
-        'a trained head over the most frequent tokens of the data; others are read only where the text has them',
+        'a trained head over the most frequent tokens of the data; an exit can predict another token only if it occurs in the text or is another spelling of its guess',
       own: 'a trained head over the whole vocabulary',
       shared: "the model's own head, frozen",
     },
@@ -141,7 +141,7 @@ export const tuningOptions = {
     scope: 'window',
     default: 'fit',
     values: {
-      fit: "copies, corrected by a fit to the final exit's state in closed form, as far as the number of tokens allows",
+      fit: "copies, corrected by a fit in closed form towards the final exit's state; with few tokens the correction is small",
       copy: "copies of the model's own parameters",
       random: 'normal values of deviation 0.02',
     },
@@ -153,7 +153,7 @@ export const tuningOptions = {
     minimum: 256,
     maximum: 100_000_000,
     scope: 'window',
-    help: 'Maximum number of tokens read for a fit; fewer if that takes more than two thirds of the minutes that evaluating and calibrating leave.',
+    help: 'Maximum number of tokens read for a fit; fewer if they would take more than two thirds of the minutes that evaluating and calibrating leave.',
   }),
   accumulation: integer({
     advanced: true,
@@ -176,7 +176,7 @@ export const tuningOptions = {
     minimum: 0,
     maximum: 1,
     scope: 'window',
-    help: 'Learning rate at the end of the schedule, if it is below that after warm-up.',
+    help: 'Learning rate at the end of the schedule, if it is lower than the one after warm-up.',
   }),
   backboneLearningRate: number({
     advanced: true,
@@ -255,7 +255,7 @@ export const tuningOptions = {
     scope: 'window',
     default: 'each',
     values: {
-      each: "each exit's own norm, so exits tuned together equal exits tuned alone",
+      each: "each exit's own norm, so exits tuned together equal exits tuned one by one",
       joint: 'the norm of all exits',
     },
     help: 'Which norm is clipped.',
@@ -296,7 +296,7 @@ export const tuningOptions = {
     advanced: true,
     minimum: 1,
     scope: 'window',
-    help: 'Evaluate all exits each time after this number of updates; by default about ten times in a run.',
+    help: 'Evaluate all exits after every so many updates; by default about ten times in a run.',
   }),
   backbonePrecision: oneOf({
     advanced: true,

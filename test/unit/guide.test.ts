@@ -75,7 +75,7 @@ it('two seeds show an order, and do not make a gap clear', () => {
   const said = (seeds: number): string =>
     comparedText(study([group('a', seeds, { '6:lens': 0.4 }), group('b', seeds, { '6:layer': 0.6 })]));
   expect(said(2)).toContain('(60.0 ± 0.1 %), more often than `6:lens`');
-  expect(said(2)).toContain('With 2 seeds each this is what was seen, and no proof of an order.');
+  expect(said(2)).toContain('With 2 seeds each, this was observed, but does not prove an order.');
   expect(said(3)).toContain('(60.0 ± 0.1 %), clearly more often than `6:lens`');
   expect(said(1)).toContain('With one seed each');
 });
@@ -101,7 +101,7 @@ it('exits tuned on one kind of text are compared on every kind', () => {
 it('positions: from which depth on most tokens agree', () => {
   const text = positions(study([group('m', 3, { '4:lens': 0.3, '8:lens': 0.55, '10:lens': 0.7 })]));
   expect(text).toContain('most tokens agree from layer 8 on, 67 % of the depth');
-  expect(text).toContain('behind layer 10 of 12, agrees on 70.0 ± 0.1 %');
+  expect(text).toContain('after layer 10 of 12, agrees on 70.0 ± 0.1 %');
 });
 
 it('parameters: an architecture that is behind a smaller one is named, only if it clearly is', () => {
@@ -114,7 +114,7 @@ it('parameters: an architecture that is behind a smaller one is named, only if i
 
 it('positions: where agreement rises most, a layer', () => {
   const text = riseText(study([group('m', 3, { '2:lens': 0.3, '8:lens': 0.6, '10:lens': 0.75 })]));
-  expect(text).toBe('Agreement rises most between layers 8 and 10 of 12: 7.5 points a layer.');
+  expect(text).toBe('Agreement rises most between layers 8 and 10 of 12: 7.5 points per layer.');
 });
 
 it('tokens: what more of them brought, and whether that has ended', () => {
@@ -133,8 +133,10 @@ it('tokens: what more of them brought, and whether that has ended', () => {
 it('weights: each run beside the first, and whether any is clearly better', () => {
   const beside = (agreement: number): string =>
     besideFirstText(study([group('a', 3, { '8:lens': 0.5 }), group('b', 3, { '8:lens': agreement })]));
-  expect(beside(0.4)).toBe('No run is clearly better than a. Beside it, b: −10.0 points at `8:lens` (clearly).');
-  expect(beside(0.5001)).toBe('No run is clearly better than a. Beside it, b: 0.0 points at `8:lens` (not clearly).');
+  expect(beside(0.4)).toBe('No run is clearly better than a. Compared with it, b: −10.0 points at `8:lens` (clearly).');
+  expect(beside(0.5001)).toBe(
+    'No run is clearly better than a. Compared with it, b: 0.0 points at `8:lens` (not clearly).',
+  );
   expect(beside(0.6)).toContain('Some run is clearly better than a.');
 });
 
@@ -144,7 +146,7 @@ it('several models: whether the same leads', () => {
     model,
   });
   expect(acrossText([of('a', 0.6), of('b', 0.7)])).toBe(
-    'The same leads on a (100 tokens) and on b (100 tokens): `lens`.',
+    'Models agree: `lens` leads on a (100 tokens) and on b (100 tokens).',
   );
   expect(acrossText([of('a', 0.5001), of('b', 0.4)])).toBe(
     'Models differ: `lens` leads on a (100 tokens, not clearly), `mlp` leads on b (100 tokens).',

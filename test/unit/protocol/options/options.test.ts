@@ -96,7 +96,7 @@ describe('parseOptions', () => {
     [
       'tune',
       { exits: '8:mpl' },
-      '--exits must be exits such as 8:mlp,16:lens, layers alone such as 8,16, or auto (auto:mlp), not "8:mpl".',
+      '--exits must be exits such as 8:mlp,16:lens, layers such as 8,16, or auto (auto:mlp), not "8:mpl".',
     ],
     ['tune', { exits: '8:mlp,8', exitWeights: '1,2,3' }, '--exit-weights has 3 weights for 2 exits.'],
     ['tune', { distillation: 0 }, '--cross-entropy and --distillation are both 0: there is nothing to learn.'],
