@@ -186,7 +186,7 @@ async function* prepare(
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   if (earlier && earlier.position.data !== windows.hash) throw otherText(directory);
-  const exits = tuned ? places : withHeads(places, options, model, windows);
+  const exits = tuned ? places : await withHeads(places, options, model, windows, signal);
   const limits = earlier ? resumedEnd(options, given, earlier.position, windows.count) : endOf(options);
   writeJob({
     directory,

@@ -199,7 +199,7 @@ async function* openInputs(
   const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
-  const exits = earlier ? places : withHeads(places, options, model, windows);
+  const exits = earlier ? places : await withHeads(places, options, model, windows, signal);
   return { model, base, device, exits, sets, windows, memoryLeft };
 }
 
@@ -274,14 +274,15 @@ function openStates(
   };
 }
 
-/** Every exit with the head that the options name. */
-export function withHeads(
+/** Every exit with the head that the options name. Throws the signal's reason if it was aborted. */
+export async function withHeads(
   exits: readonly ExitSpec[],
   { head, shortlist }: TuneOptions,
   { spec }: Model,
   text: Windows,
-): ExitSpec[] {
-  const tokens = head === 'shortlist' ? frequentTokens(text, spec.vocabulary, shortlist) : null;
+  signal: AbortSignal,
+): Promise<ExitSpec[]> {
+  const tokens = head === 'shortlist' ? await frequentTokens(text, spec.vocabulary, shortlist, signal) : null;
   const chosen: HeadSpec =
     head === 'shared' ? { kind: 'shared' } : tokens ? { kind: 'shortlist', tokens } : { kind: 'own' };
   return exits.map((exit) => ({ ...exit, head: chosen }));

@@ -80,15 +80,27 @@ describe('frequentTokens', () => {
     window: (w) => ({ ids: new Int32Array(5), targets: Int32Array.from(targets[w]!) }),
   };
 
-  it('lists what most windows have, ties and unseen tokens by id', () => {
-    expect(frequentTokens(windows, 6, 5)).toEqual([0, 2, 3, 5, 1]);
-    expect(frequentTokens(windows, 6, 2)).toEqual([0, 2]);
+  const never = new AbortController().signal;
+
+  it('lists what most windows have, ties and unseen tokens by id', async () => {
+    expect(await frequentTokens(windows, 6, 5, never)).toEqual([0, 2, 3, 5, 1]);
+    expect(await frequentTokens(windows, 6, 2, never)).toEqual([0, 2]);
   });
 
-  it('lists what asks for answers, too, though it is no target', () => {
+  it('lists what asks for answers, too, though it is no target', async () => {
     const chat = { ids: Int32Array.from([9, 7, 7, 4, 3]), targets: Int32Array.from([-1, -1, -1, 3, 5]) };
-    expect(frequentTokens({ ...windows, count: 1, window: () => chat }, 10, 4)).toEqual([3, 4, 5, 7]);
+    expect(await frequentTokens({ ...windows, count: 1, window: () => chat }, 10, 4, never)).toEqual([3, 4, 5, 7]);
   });
 
-  it('is no list where it would hold everything', () => expect(frequentTokens(windows, 6, 6)).toBeNull());
+  it('is no list where it would hold everything', async () =>
+    expect(await frequentTokens(windows, 6, 6, never)).toBeNull());
+
+  it('stops while it counts, once it is cancelled', async () => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error('stop')), 20);
+    let read = 0;
+    const endless: Windows = { ...windows, count: 2 ** 40, window: () => (read++, windows.window(0)) };
+    await expect(frequentTokens(endless, 6, 2, controller.signal)).rejects.toThrow('stop');
+    expect(read).toBeGreaterThan(0);
+  });
 });
