@@ -40,7 +40,7 @@ export async function draft(
   const saved = (): number => Math.min(pace.perToken(cost(rows) / rows), trusts ? pace.perForetold() : Infinity);
   const room = (row: number): number =>
     Math.min(roomOf(model.spec, lengths[row]!, cache.position(row)), roomIn(sequences[row]!));
-  const proposals = sequences.map((sequence, row) => fromText(pace, sequence, room(row)));
+  const proposals = sequences.map((sequence, row) => fromText(model.spec, pace, sequence, room(row)));
   const isIdle = proposals.every((drafts) => drafts.length === 0);
   const length = isIdle ? 0 : worthwhile(pace, proposals, (n) => cost(rows * (n + 1)), saved());
   const chosen: (readonly Draft[])[] = proposals.map((drafts) => drafts.slice(0, length).map(({ draft }) => draft));
@@ -70,26 +70,25 @@ export interface Proposal {
   readonly chance: number;
 }
 
-function fromText(pace: Pace, sequence: Sequence, room: number): Proposal[] {
+function fromText({ vocabulary }: ModelSpec, pace: Pace, sequence: Sequence, room: number): Proposal[] {
   const options = sequence.options.drafts;
   // The text begins with what was taken off the prompt, a token at a time.
   if (!sequence.lookup || !options || sequence.begun) return [];
   const limit = Math.min(limitOf(sequence, options), room);
   const guesses = sequence.lookup.propose(Math.max(0, limit));
   let chance = 1;
-  return guesses.slice(0, allowedLength(sequence.allowed, guesses)).map((guess) => {
+  return guesses.slice(0, allowedLength(vocabulary, sequence.allowed, guesses)).map((guess) => {
     chance *= pace.acceptance(kindOf(guess));
     return { draft: { token: guess.token, source: textSource, kind: null }, chance };
   });
 }
 
-/** The number of tokens before the first that is not allowed in its place. */
-function allowedLength(allowed: Allowed | null, guesses: readonly Guess[]): number {
+/** The number of tokens before the first that is not allowed in its place. Other texts may have markers beyond the vocabulary. */
+function allowedLength(vocabulary: number, allowed: Allowed | null, guesses: readonly Guess[]): number {
   let may = allowed;
   for (const [n, { token }] of guesses.entries()) {
-    if (may === null) break;
-    if (!may.allows(token)) return n;
-    may = may.after(token);
+    if (token >= vocabulary || may?.allows(token) === false) return n;
+    may = may?.after(token) ?? null;
   }
   return guesses.length;
 }

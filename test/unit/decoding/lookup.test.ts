@@ -76,7 +76,7 @@ describe('an index', () => {
 
 describe('drafts', () => {
   const model = {
-    spec: { layers: [], contextLength: 100_000 },
+    spec: { layers: [], contextLength: 100_000, vocabulary: 1000 },
     stages: [{ parent: null, from: { layer: 0 }, to: { layer: 10 } }],
     exits: [{ id: 'final', layer: 10, stages: 1, reads: 0, spec: null }],
   } as unknown as StagedModel;
@@ -105,8 +105,9 @@ describe('drafts', () => {
     trust = new Map<string, unknown>(),
     length = Infinity,
     maxTokens = Infinity,
+    others: readonly (readonly number[])[] = [],
   ) => {
-    const lookup = lookupIndex();
+    const lookup = lookupIndex(others);
     const options = { drafts: textDrafts(8), enabled: () => false, trust, maxTokens };
     const sequence = { lookup, begun: null, allowed: null, options, count: 0 };
     const counts: number[] = [];
@@ -144,6 +145,15 @@ describe('drafts', () => {
     const repeating = Array.from({ length: 120 }, (_, i) => 10 + (i % 12));
     expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), 102)))).toBe(1);
     expect(Math.max(...(await draftsOf(repeating, paceWith(1.3), new Map(), 101)))).toBe(0);
+  });
+  test('end before a token that the model has no row for, as texts of other files may have one', async () => {
+    const text = Array.from({ length: 90 }, (_, i) => 10 + i);
+    const lastCounts = async (marker: number): Promise<number[]> => {
+      const others = [[...text, marker, 1, 2, 3, 4, 5, 6, 7, 8]];
+      return (await draftsOf(text, paceWith(1.3), new Map(), Infinity, Infinity, others)).slice(-4);
+    };
+    expect(await lastCounts(999)).toEqual([8, 8, 8, 8]);
+    expect(await lastCounts(1000)).toEqual([3, 2, 1, 0]);
   });
   test('end with the tokens that are asked for', async () => {
     const repeating = Array.from({ length: 120 }, (_, i) => 10 + (i % 12));
