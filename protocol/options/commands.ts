@@ -30,7 +30,7 @@ const exportOptions = {
   }),
   quantize: oneOf({
     default: 'none',
-    values: { none: 'as it is', q8_0: 'blocks of 8 bits', q4_0: 'blocks of 4 bits' },
+    values: { none: 'as they are', q8_0: 'blocks of 8 bits', q4_0: 'blocks of 4 bits' },
     help: 'In GGUF: type of matrices that are not quantised yet.',
   }),
   as: oneOf({

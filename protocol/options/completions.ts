@@ -38,7 +38,7 @@ export const completionOptions = {
     minimum: 32,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most tokens of the text before the cursor; 2048 are about 256 lines.',
+    help: 'Maximum number of tokens of the text before the cursor; 2048 are about 256 lines.',
   }),
   suffixTokens: integer({
     advanced: true,
@@ -46,7 +46,7 @@ export const completionOptions = {
     minimum: 0,
     maximum: 100_000,
     scope: 'window',
-    help: 'Most tokens of the text after the cursor; 512 are about 64 lines.',
+    help: 'Maximum number of tokens of the text after the cursor; 512 are about 64 lines.',
   }),
   chunkTokens: integer({
     advanced: true,

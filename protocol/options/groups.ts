@@ -123,7 +123,7 @@ export const calibrationOptions = {
     minimum: 256,
     maximum: 10_000_000,
     scope: 'window',
-    help: `Tokens that are generated to calibrate on (more if the promise needs more): the model's own continuations of held-out text; by default ${usualPromise.calibrationTokens.judged}, ${usualPromise.calibrationTokens.tested} for exits without memory, or a resumed run's own.`,
+    help: `Tokens that are generated to calibrate on (more if the promise needs more): the model's own continuations of held-out text; by default ${usualPromise.calibrationTokens.judged} (${usualPromise.calibrationTokens.tested} for exits without memory), or a resumed run's own.`,
   }),
 };
 
@@ -200,7 +200,7 @@ export const serverOptions = {
   }),
   alias: optionalText({
     placeholder: 'NAME',
-    help: 'Name of the model in the API; by default that of its file or folder.',
+    help: 'Name of the model in the API; by default the name of its file or folder.',
   }),
   keyFile: optionalText({
     placeholder: 'FILE',
@@ -228,7 +228,7 @@ export const serverOptions = {
     minimum: 1,
     maximum: 256,
     scope: 'window',
-    help: 'Maximum number of texts written at a time; free rows remember conversations.',
+    help: 'Maximum number of texts written at a time, each in a row of the batch; free rows remember conversations.',
   }),
   cacheMegabytes: integer({
     advanced: true,
@@ -321,7 +321,7 @@ export const displayOptions = {
 export const backendOptions = {
   nodePath: optionalText({
     scope: 'machine-overridable',
-    help: 'Node 20 or newer that runs the backend; by default the one on PATH.',
+    help: "Node 20 or newer that runs the backend; by default the one on PATH, else VS Code's own runtime.",
   }),
 };
 

@@ -296,7 +296,7 @@ export const tuningOptions = {
     advanced: true,
     minimum: 1,
     scope: 'window',
-    help: 'Evaluate all exits after every so many updates; by default about ten times in a run.',
+    help: 'Evaluate all exits once per this number of updates; by default about ten times in a run.',
   }),
   backbonePrecision: oneOf({
     advanced: true,
