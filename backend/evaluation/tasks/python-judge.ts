@@ -28,19 +28,22 @@ def end(word):
     os.write(out, word.encode())
     os._exit(3)
 
-try:
-    import resource
-    cpu = int(job["seconds"])
-    for name, value in (("CPU", cpu), ("AS", job["bytes"]), ("DATA", job["bytes"]), ("FSIZE", job["fileBytes"]), ("NOFILE", 64), ("CORE", 0), ("NPROC", 0)):
+def limit(limits):
+    try:
+        import resource
+    except ImportError:
+        return
+    for name, value in limits.items():
         kind = getattr(resource, "RLIMIT_" + name, None)
         try:
             if kind is not None:
                 resource.setrlimit(kind, (value, value))
         except (ValueError, OSError):
             pass
-except ImportError:
-    pass
 
+limit({"CPU": int(job["seconds"]), "AS": job["bytes"], "DATA": job["bytes"], "FSIZE": job["fileBytes"], "NOFILE": 64, "CORE": 0})
+
+# Whether the system filters calls from here on.
 def filter_calls():
     import ctypes, platform, struct
     libc = ctypes.CDLL(None, use_errno=True)
@@ -71,7 +74,8 @@ def filter_calls():
         program = Program(len(code), ctypes.cast(held, ctypes.c_void_p))
         libc.prctl(38, 1, 0, 0, 0)
         confine(libc, ctypes, struct)
-        libc.prctl(22, 2, ctypes.byref(program), 0, 0)
+        return libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+    return False
 
 def confine(libc, ctypes, struct):
     # Landlock: everything that changes or reads files is handled, and allowed beneath the folder, and reading where it may be.
@@ -98,8 +102,9 @@ def confine(libc, ctypes, struct):
     libc.syscall(446, rules, 0)
     os.close(rules)
 
-if sys.platform == "linux":
-    filter_calls()
+# Linux counts the threads of users other than root as processes, so it limits these by the filter if it can.
+if sys.platform != "linux" or not filter_calls():
+    limit({"NPROC": 0})
 
 def is_in(path, places):
     if isinstance(path, int) or path is None:
