@@ -50,7 +50,7 @@ const sharing = globSync(
     cwd: import.meta.dirname,
     ignore: [
       // Mocks of modules, and settings of the editor.
-      'test/unit/extension/{backend/backend,chat-provider,settings/settings,settings/workspace-trust,completions/asking,completions/provider}.test.ts',
+      'test/unit/extension/{backend/backend,chat-provider,settings/settings,settings/workspace-trust,completions/asking,completions/provider,generation/generating}.test.ts',
       // Processes and threads of their own.
       'test/unit/language-server/{runs,serving,stdio}.test.ts',
     ],
