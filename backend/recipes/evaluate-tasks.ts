@@ -126,15 +126,15 @@ async function* openTasks(
       message: `${model.name} was not taught to fill in: it goes on from the text before the gap alone.`,
     };
 
+  const running: Running = { placement, options: runtimeOptions(options) };
   const directory = options.out ?? usualFolder(options);
   const record = openRecord(directory, await identityOf(options, opened, tuned, files, signal), {
     ways: ways.map(({ name }) => name),
     margin: options.margin,
     sets: Object.fromEntries(sets.map(({ name, tasks }) => [name, tasks.length])),
-    ...machineOf(placement),
+    ...machineOf(running),
   });
   atEnd(() => record.close());
-  const running: Running = { placement, options: runtimeOptions(options) };
   const judge = openJudge(sandbox);
   return { model, exits, running, ways, puts, judge, directory, record, warnings: () => late.splice(0) };
 }
@@ -180,11 +180,11 @@ async function* answerAll(
 
 /** Tells that the CPU has taken over from a device that failed, which the record then names. */
 function* replaced({ running, record, warnings }: OpenTasks): Generator<WarningEvent, void> {
-  record.setDevice(machineOf(running.placement).device);
+  record.setDevice(machineOf(running).device);
   for (const message of warnings()) yield { type: 'warning', message };
 }
 
-/** Times the ways on some tasks, those whose times on this device the record lacks. */
+/** Times the ways on some tasks, those whose times on this device with these threads the record lacks. */
 async function* timeAll(
   tasks: OpenTasks,
   { timedTasks }: EvaluateOptions,
@@ -192,7 +192,7 @@ async function* timeAll(
 ): AsyncGenerator<EvaluateEvent, void> {
   const { model, exits, running, ways, puts, record } = tasks;
   const timed = timedOf(puts, timedTasks);
-  const here = machineOf(running.placement);
+  const here = machineOf(running);
   const isTimed = (line: TimesLine): boolean => isOn(here, line) && ways.every(({ name }) => name in line.ways);
   const known = new Set(record.times.filter(isTimed).map(keyOfTask));
   const untimed = timed.filter((each) => !known.has(keyOfTask({ set: each.set, task: each.task.id })));

@@ -45,15 +45,17 @@ export interface Identity {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** Where something is measured: speeds of two machines or devices are never compared. */
+/** Where something is measured: speeds of two machines, devices or numbers of threads are never compared. */
 export interface Machine {
   readonly processor: string;
   readonly device: string;
+  /** Absent if no number was given: then it is that of the processor. Earlier versions did not write it. */
+  readonly threads?: number;
 }
 
-/** Whether something was measured on this machine and device. */
-export const isOn = ({ processor, device }: Machine, measured: Machine): boolean =>
-  measured.processor === processor && measured.device === device;
+/** Whether something was measured on this machine and device, with as many threads. */
+export const isOn = ({ processor, device, threads }: Machine, measured: Machine): boolean =>
+  measured.processor === processor && measured.device === device && measured.threads === threads;
 
 /** Other facts, which may change when the evaluation is resumed. The machine is that of the last sitting, and the device the one in use. */
 export interface About extends Machine {
@@ -187,7 +189,7 @@ const answerShape = record<AnswerLine>({
 });
 const timedShape = record<Omit<TimesLine, keyof Machine>, Machine>(
   { set: text, task: text, ways: table(record({ seconds: number, tokens: count })) },
-  { processor: text, device: text },
+  { processor: text, device: text, threads: count },
 );
 /** Lines of earlier versions do not say where they were measured: it was the given machine. */
 const timesShape = ({ processor, device }: Machine): Shape<TimesLine> => ({
@@ -206,7 +208,10 @@ const fileShape = record({
     },
     { tokenizerSha256: text },
   ),
-  about: record<About>({ ways: list(text), margin: number, sets: table(count), processor: text, device: text }),
+  about: record<Omit<About, 'threads'>, Required<Pick<About, 'threads'>>>(
+    { ways: list(text), margin: number, sets: table(count), processor: text, device: text },
+    { threads: count },
+  ),
 });
 
 interface Lines<Line> {

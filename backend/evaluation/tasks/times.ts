@@ -2,7 +2,7 @@
 import { cpus } from 'node:os';
 import { onlyExits, type ExitSet } from '../../runtime/open.ts';
 import type { StagedModel } from '../../runtime/staged-model.ts';
-import { placeStagedModel, type Placement, type Running } from '../../devices/fallback.ts';
+import { placeStagedModel, type Running } from '../../devices/fallback.ts';
 import { exitId } from '../../exits/spec.ts';
 import type { Model } from '../../model/open.ts';
 import { openSession, type Session } from '../../decoding/session.ts';
@@ -21,10 +21,11 @@ export interface TimedTask {
 /** Longer answers do not measure speed better. */
 export const mostTimedTokens = 128;
 
-/** This machine, and the device in use now: the CPU once it has taken over from another. */
-export const machineOf = ({ share, name }: Placement): Machine => ({
+/** This machine with the threads that were asked for, and the device in use now: the CPU once it has taken over from another. */
+export const machineOf = ({ placement: { share, name }, options: { threads } }: Running): Machine => ({
   processor: cpus()[0]?.model.trim() ?? '',
   device: share === null ? 'cpu' : name,
+  ...(threads !== undefined && { threads }),
 });
 
 /**
@@ -60,12 +61,12 @@ export async function* timeWays(
     };
     for (const one of tasks.slice(0, 1)) await write(one);
     for (const one of tasks) {
-      const { device } = machineOf(on.running.placement);
+      const { device } = machineOf(on.running);
       let times = await write(one);
-      if (machineOf(on.running.placement).device !== device) times = await write(one);
+      if (machineOf(on.running).device !== device) times = await write(one);
       const { set, task } = one;
       const took = Object.fromEntries(ways.map(({ name }, w) => [name, times[w]!]));
-      yield { set, task, ...machineOf(on.running.placement), ways: took };
+      yield { set, task, ...machineOf(on.running), ways: took };
     }
   } finally {
     for (const session of sessions) session.dispose();

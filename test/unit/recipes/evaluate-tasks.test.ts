@@ -163,6 +163,10 @@ it('tells that the CPU has taken over while speeds are measured, and compares no
   writeFileSync(file, readFileSync(file, 'utf8').replaceAll('"device":"cpu"', '"device":"card"'));
   await events({ out, ways });
   expect(readEvaluation(out).times).toHaveLength(2 * times.length);
+
+  // Nor are those with other threads.
+  for (let time = 0; time < 2; time++) await events({ out, ways, threads: 1 });
+  expect(readEvaluation(out).times).toHaveLength(3 * times.length);
 });
 
 it('is stopped at once while answers are judged', async () => {

@@ -120,6 +120,23 @@ it('shows speeds of the device in use alone, and keeps those of others', () => {
   expect(speed()).toBe(8);
 });
 
+it('compares no speeds of two numbers of threads; without one it is that of the processor, as in earlier versions', () => {
+  const record = openRecord(folder, identity, about);
+  for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));
+  const add = (machine: Machine, full: number): void => {
+    for (const task of ['1', '2'])
+      record.addTimes({ set: 't', task, ...machine, ways: { full: took(full), '0.8': took(1) } });
+  };
+  add(here, 4);
+  add({ ...here, threads: 1 }, 2);
+  record.close();
+  expect(speed()).toBe(4);
+  openRecord(folder, identity, { ...about, threads: 1 }).close();
+  expect(speed()).toBe(2);
+  openRecord(folder, identity, { ...about, threads: 2 }).close();
+  expect(speed()).toBe(null);
+});
+
 it('takes times of earlier versions for those of the sitting that wrote them', () => {
   const record = openRecord(folder, identity, about);
   for (const way of ['full', '0.8']) for (const task of ['1', '2']) record.addAnswer(line(task, way, 1));
