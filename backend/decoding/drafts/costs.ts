@@ -36,45 +36,49 @@ export async function* measureCosts(
     samples.set(key, [...(samples.get(key) ?? []), milliseconds]);
   };
   const cache = openKvCache(model, 1, measured);
-  const remembering = [...model.exits.keys()].filter((k) => model.exits[k]!.remembers);
-  const trunk = trunkLength(model);
-  const context = Math.min(text.length, model.spec.contextLength - 3);
-  cache.enter(0, text.slice(0, context));
-  const began = performance.now();
-  await cache.advance(trunk, [0]);
-  const ofPrompt = (performance.now() - began) / context;
-  for (let round = -warming; round < rounds; round++) {
-    isMeasuring = round >= 0;
-    for (const tokens of [1, 2]) {
-      cache.enter(0, text.slice(0, tokens));
-      // In the order of decoding: right behind another one, an exit is read in two thirds of the time.
-      for (let stages = 1; stages <= trunk; stages++) {
-        await cache.advance(stages, [0]);
-        for (const [k, exit] of tokens === 1 ? model.exits.entries() : [])
-          if (exit.stages === stages) await cache.read(k, [0], [1], { logits: false });
+  try {
+    const remembering = [...model.exits.keys()].filter((k) => model.exits[k]!.remembers);
+    const trunk = trunkLength(model);
+    const context = Math.min(text.length, model.spec.contextLength - 3);
+    cache.enter(0, text.slice(0, context));
+    const began = performance.now();
+    await cache.advance(trunk, [0]);
+    const ofPrompt = (performance.now() - began) / context;
+    for (let round = -warming; round < rounds; round++) {
+      isMeasuring = round >= 0;
+      for (const tokens of [1, 2]) {
+        cache.enter(0, text.slice(0, tokens));
+        // In the order of decoding: right behind another one, an exit is read in two thirds of the time.
+        for (let stages = 1; stages <= trunk; stages++) {
+          await cache.advance(stages, [0]);
+          for (const [k, exit] of tokens === 1 ? model.exits.entries() : [])
+            if (exit.stages === stages) await cache.read(k, [0], [1], { logits: false });
+        }
+        for (const k of tokens === 1 ? remembering : []) {
+          const started = performance.now();
+          await cache.leave(k, [{ row: 0, position: context }]);
+          measured(`fill ${k}`, 1, performance.now() - started);
+        }
+        cache.truncate(0, context);
       }
-      for (const k of tokens === 1 ? remembering : []) {
-        const started = performance.now();
-        await cache.leave(k, [{ row: 0, position: context }]);
-        measured(`fill ${k}`, 1, performance.now() - started);
-      }
-      cache.truncate(0, context);
+      yield { done: round + warming + 1, total: rounds + warming };
     }
-    yield { done: round + warming + 1, total: rounds + warming };
+    const usual = (what: number | string, tokens: number): number =>
+      lowerQuartile(samples.get(`${what}/${tokens}`) ?? []);
+    return {
+      stages: model.stages.slice(0, trunk).map((_, s) => usual(s, 1)),
+      ofPrompt,
+      deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, usual(s, 2) - usual(s, 1))),
+      fills: model.exits.map(({ remembers }, k) => (remembers ? usual(`fill ${k}`, 1) : null)),
+      readings: model.exits.map((exit, k) => {
+        const branch = branchOf(exit);
+        return usual(-1 - k, 1) + (branch === null ? 0 : usual(branch, 1));
+      }),
+    };
+  } finally {
+    // Also if the caller stops it at a yield.
+    cache.dispose();
   }
-  const usual = (what: number | string, tokens: number): number =>
-    lowerQuartile(samples.get(`${what}/${tokens}`) ?? []);
-  cache.dispose();
-  return {
-    stages: model.stages.slice(0, trunk).map((_, s) => usual(s, 1)),
-    ofPrompt,
-    deferred: model.stages.slice(0, trunk).map((_, s) => Math.max(0, usual(s, 2) - usual(s, 1))),
-    fills: model.exits.map(({ remembers }, k) => (remembers ? usual(`fill ${k}`, 1) : null)),
-    readings: model.exits.map((exit, k) => {
-      const branch = branchOf(exit);
-      return usual(-1 - k, 1) + (branch === null ? 0 : usual(branch, 1));
-    }),
-  };
 }
 
 /** Of two measurements the smaller costs, one by one: other programs may hold the machine up for longer than a measurement takes. */
