@@ -7,10 +7,8 @@
 /** By which kernels a token is computed: one by one, products by fours, or these and attention in tiles. */
 export type Kernels = 'single' | 'fours' | 'tiles';
 
-/** From this many on products by fours are faster, with the last four filled up. */
-const fourTokens = 32;
-/** Most tokens that may enter at a time to be computed as if they had come one by one. */
-export const mostSingle = fourTokens - 1;
+/** From this many on products by fours are faster, with the last four filled up; fewer are computed as if they had come one by one. */
+export const fourTokens = 32;
 /** From this many on ggml's attention sums in tiles: `ggml_fa_tile_config::Q`. */
 export const tileTokens = 64;
 

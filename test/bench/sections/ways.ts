@@ -12,7 +12,7 @@ import type { Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import { mostSingle } from '../../../backend/runtime/tiles.ts';
+import { fourTokens } from '../../../backend/runtime/tiles.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import { shownPromise } from '../../../protocol/options/promise.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';
@@ -213,8 +213,9 @@ async function scoreText(
   try {
     cache.enter(0, prompt);
     // So few at once that they have the bits of single tokens.
-    for (let at = 0; at < ids.length - 1; at += mostSingle)
-      cache.enter(0, ids.slice(at, Math.min(at + mostSingle, ids.length - 1)));
+    const together = fourTokens - 1;
+    for (let at = 0; at < ids.length - 1; at += together)
+      cache.enter(0, ids.slice(at, Math.min(at + together, ids.length - 1)));
     await cache.advance(plain.stages.length, [0]);
     // What it says and its rows of logits are two readings: a head may be screened for the one, never for the other.
     const final = plain.exits.length - 1;
