@@ -9,6 +9,7 @@ import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import type { ExitScore, Spread, SweptGroup } from '../protocol/events.ts';
 import { parseOptions } from '../protocol/options/options.ts';
+import { plural } from '../protocol/plural.ts';
 import type { TaskScores } from '../protocol/tasks.ts';
 import { tuningFlops } from '../backend/evaluation/report/cost.ts';
 import { groupsOf, spreadOf, sweptGroup, type Group } from '../backend/evaluation/report/groups.ts';
@@ -72,7 +73,7 @@ const described = [
 async function studyOf(directory: string, texts: readonly string[]): Promise<Study> {
   const runs = findRuns([directory]);
   const judged = runs.find((run): run is EvaluationRun => run.kind === 'evaluation');
-  if (judged) return tasksStudy(judged);
+  if (judged) return tasksStudy(wholeEvaluation(directory, judged));
   const tuned = runs.filter((run): run is TuningRun => run.kind === 'tuning' && run.isFinished);
   const [first] = tuned;
   if (!first) throw new Error(`${directory} has no finished run.`);
@@ -131,6 +132,16 @@ function keptGroup(group: Group): KeptGroup {
     tokens: spreadOf(runs.map(({ tokens }) => tokens)),
     teraflops: flops.length === runs.length ? spreadOf(flops) : null,
   };
+}
+
+function wholeEvaluation(directory: string, run: EvaluationRun): EvaluationRun {
+  const { done, asked } = run.progress;
+  if (done === asked) return run;
+  // A run's name begins with that of the folder.
+  const folder = path.resolve(directory, '..', run.name);
+  throw new Error(
+    `${folder} is unfinished, since the slowest way has ${done} of ${plural(asked, 'task')}: give the same command of evaluate again, which goes on where it stopped.`,
+  );
 }
 
 const tasksStudy = ({ evaluation: { identity, about }, sets }: EvaluationRun): TasksStudy => ({
