@@ -46,7 +46,7 @@ export async function bundle(out, { forPackage }) {
       entryPoints: {
         cli: 'backend/cli/main.ts',
         worker: 'backend/worker/entry.ts',
-        'template-child': 'backend/data/template-child.mjs',
+        'template-child': 'backend/data/prompts/template-child.mjs',
         server: 'backend/language-server/main.ts',
       },
       ...forNode,

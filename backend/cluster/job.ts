@@ -21,7 +21,7 @@ const version = 3;
 export const packageName = 'early_exit_distributed';
 
 export interface JobText {
-  /** Token files of `data/token-file.ts`. */
+  /** Token files of `data/texts/token-file.ts`. */
   readonly train: string;
   readonly heldOut: string;
   readonly heldOutTokens: number;

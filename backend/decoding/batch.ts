@@ -3,8 +3,8 @@
  * for later texts with the same beginning. Knows no clients.
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
-import type { Allowed } from '../data/allowed.ts';
-import type { Begun } from '../data/healing.ts';
+import type { Allowed } from '../data/prompts/allowed.ts';
+import type { Begun } from '../data/prompts/healing.ts';
 import type { StagedModel } from '../runtime/staged-model.ts';
 import { checkPrompt } from './prompts/check-prompt.ts';
 import { openKvCache } from './cache/kv-cache.ts';

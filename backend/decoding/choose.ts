@@ -3,7 +3,7 @@
  * the stream, and each place of a block leaves at the first exit that is sure enough. A place is decided only if every draft before it was
  * right.
  */
-import type { Allowed } from '../data/allowed.ts';
+import type { Allowed } from '../data/prompts/allowed.ts';
 import type { Hint } from '../data/hints.ts';
 import { firstTokens } from '../exits/memory.ts';
 import type { ExitPoint, Readout, RowReadout, StagedModel } from '../runtime/staged-model.ts';

@@ -4,7 +4,7 @@
  * one pass. A token that left early enters the deeper stages later (kv-cache.ts).
  */
 import type { StopReason, TokenRecord } from '../../protocol/trace.ts';
-import type { Begun } from '../data/healing.ts';
+import type { Begun } from '../data/prompts/healing.ts';
 import type { BatchRequest, Ids } from './batch.ts';
 import { checkPrompt } from './prompts/check-prompt.ts';
 import type { SequenceOptions } from './sequence.ts';

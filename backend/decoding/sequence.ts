@@ -1,8 +1,8 @@
 /** One text that is being written: how, its random numbers, its characters, and the records that may be shown. */
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
-import type { Allowed } from '../data/allowed.ts';
-import { textBeforeGap } from '../data/fim.ts';
-import { fits, leftBehind, respelling, type Begun } from '../data/healing.ts';
+import type { Allowed } from '../data/prompts/allowed.ts';
+import { textBeforeGap } from '../data/prompts/fim.ts';
+import { fits, leftBehind, respelling, type Begun } from '../data/prompts/healing.ts';
 import { newHints, type Hints } from '../data/hints.ts';
 import { lookupIndex, type LookupIndex } from '../data/lookup.ts';
 import type { Choice, DraftOptions } from './block.ts';
@@ -93,8 +93,8 @@ export interface Sequence {
 }
 
 /**
- * `begun`: what was taken off the prompt, with which the text must begin and which is not reported again (data/healing.ts); `allowed`: what
- * its tokens may be otherwise.
+ * `begun`: what was taken off the prompt, with which the text must begin and which is not reported again (data/prompts/healing.ts);
+ * `allowed`: what its tokens may be otherwise.
  */
 export function newSequence(
   number: number,

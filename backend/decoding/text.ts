@@ -1,6 +1,6 @@
 /** Token ids become text as they come: whole characters only, and nothing of a stop string. */
 import type { StopReason } from '../../protocol/trace.ts';
-import type { FimTokens } from '../data/fim.ts';
+import type { FimTokens } from '../data/prompts/fim.ts';
 
 /** What decoding needs of a tokenizer. */
 export interface TextCodec {

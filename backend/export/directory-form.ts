@@ -1,6 +1,6 @@
 /** A Hugging Face directory for a model from a GGUF file: config.json, tokenizer and tensors. */
-import { ggufTokenizer } from '../data/gguf-tokenizer.ts';
-import { tokenizerFiles } from '../data/tokenizer-forms.ts';
+import { ggufTokenizer } from '../data/tokenizer/gguf.ts';
+import { tokenizerFiles } from '../data/tokenizer/forms.ts';
 import type { GgufMetadata } from '../formats/gguf-metadata.ts';
 import type { TensorData } from '../formats/safetensors.ts';
 import { huggingFaceSource } from '../model/families/family.ts';

@@ -1,5 +1,5 @@
 /** A GGUF file for a model from a Hugging Face directory. Keys are llama.cpp's (gguf-py, constants.py). */
-import { ggufTokenizerEntries } from '../data/tokenizer-forms.ts';
+import { ggufTokenizerEntries } from '../data/tokenizer/forms.ts';
 import { flagEntry, floatEntry, numberEntry, textEntry, type GgufEntry } from '../formats/gguf-writer.ts';
 import { bytesOf, type TensorData } from '../formats/safetensors.ts';
 import { ggufPlace } from '../model/families/gguf.ts';

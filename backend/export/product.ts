@@ -1,7 +1,7 @@
 /** One product of matrices, in ggml: a head and a translator are a minute of JavaScript. */
 import { buildGraph } from '../ggml/graph.ts';
 import { transpose } from '../model/parameters.ts';
-import { processorOf } from '../runtime/ggml-runtime.ts';
+import { processorOf } from '../runtime/ggml/runtime.ts';
 
 /** Rows that are multiplied at once, which bounds the memory besides the head itself. */
 const most = 8192;

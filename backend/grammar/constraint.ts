@@ -1,5 +1,5 @@
 /** A grammar over the tokens of a vocabulary: the tokens that may come next, in the form that decoding needs. Knows no logits. */
-import { emptyMask, putInMask, type Allowed } from '../data/allowed.ts';
+import { emptyMask, putInMask, type Allowed } from '../data/prompts/allowed.ts';
 import type { Steps } from '../data/steps.ts';
 import { badGrammar, compileRules, type Code } from './code.ts';
 import type { Rules } from './expression.ts';

@@ -1,6 +1,6 @@
 /** The tokens of a vocabulary by their bytes, as a tree that is walked in one loop. Knows no grammar. */
 import type { Steps } from '../data/steps.ts';
-import type { Tokenizer } from '../data/tokenizer.ts';
+import type { Tokenizer } from '../data/tokenizer/tokenizer.ts';
 
 /** What is needed of a tokenizer. */
 export type TokenTexts = Pick<Tokenizer, 'vocabularySize' | 'tokenBytes' | 'isText'>;

@@ -2,7 +2,7 @@
 import type { JobEvents } from '../../protocol/jobs.ts';
 import { parseOptions, settingOrigin } from '../../protocol/options/options.ts';
 import * as protocol from '../../protocol/server.ts';
-import { absolutePatterns } from '../data/documents.ts';
+import { absolutePatterns } from '../data/texts/documents.ts';
 import type { Engine } from '../worker/engine.ts';
 import { resolveModel } from '../recipes/at-hand/shipped-model.ts';
 import type { Answering } from './models.ts';

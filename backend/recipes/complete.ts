@@ -8,10 +8,10 @@ import type { CompleteOptions, CompletionLimits, Gap } from '../../protocol/comp
 import { hasWholeLine, hasWholePart, newLength, textOfTokens } from '../../protocol/suggestion.ts';
 import { mostCandidates } from '../../protocol/options/decoding.ts';
 import type { Candidate, StopReason, TokenRecord } from '../../protocol/trace.ts';
-import type { FimTokenizer } from '../data/fim.ts';
+import type { FimTokenizer } from '../data/prompts/fim.ts';
 import type { BatchRequest } from '../decoding/batch.ts';
 import type { Session } from '../decoding/session.ts';
-import { gapPrompt, rememberingTokenizer } from '../data/gap-prompt.ts';
+import { gapPrompt, rememberingTokenizer } from '../data/prompts/gap-prompt.ts';
 import { repetitionEnd } from '../decoding/repetition.ts';
 import { generateReady } from './generate.ts';
 import { openGenerator, type Generator } from './opening/generator.ts';

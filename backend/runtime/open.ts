@@ -4,10 +4,10 @@ import { blockInfo } from '../formats/dequantise.ts';
 import { elementCount } from '../formats/safetensors.ts';
 import type { Model } from '../model/open.ts';
 import type { Cut } from '../model/spec.ts';
-import { openGgmlFeatures, openGgmlScorer } from './ggml-features.ts';
-import { openGgmlModel } from './ggml-model.ts';
-import type { GgmlOptions } from './ggml-runtime.ts';
-import { openGgmlTeacher } from './ggml-teacher.ts';
+import { openGgmlFeatures, openGgmlScorer } from './ggml/features.ts';
+import { openGgmlModel } from './ggml/model.ts';
+import type { GgmlOptions } from './ggml/runtime.ts';
+import { openGgmlTeacher } from './ggml/teacher.ts';
 import { noExits, type ExitSet } from './stage-tree.ts';
 import type { ExitScorer, FeatureModel, StagedModel, TeacherModel } from './staged-model.ts';
 

@@ -9,7 +9,7 @@ import type { ExitPoint, StageSpec } from './staged-model.ts';
 export interface ExitSet {
   readonly specs: readonly ExitSpec[];
   readonly parameters: ReadonlyMap<string, ParameterValues>;
-  /** Of the model's tokenizer: see spellings.ts. Without it, an exit reads none of its guess's other spellings. */
+  /** Of the model's tokenizer: see readouts/spellings.ts. Without it, an exit reads none of its guess's other spellings. */
   readonly spellings?: (token: number) => readonly number[];
 }
 

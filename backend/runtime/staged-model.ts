@@ -51,7 +51,7 @@ export interface ExitPoint {
   readonly spec: ExitSpec | null;
   /** Whether a memory fills the stages behind it for tokens that leave there: `Slots.fill`. */
   readonly remembers: boolean;
-  /** Whether it also reads the tokens of the text that its shortlist lacks: unlisted.ts. */
+  /** Whether it also reads the tokens of the text that its shortlist lacks: readouts/unlisted.ts. */
   readonly readsUnlisted: boolean;
 }
 

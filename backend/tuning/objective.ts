@@ -8,7 +8,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { after } from '../autodiff/recorder.ts';
 import { headLogits } from '../exits/fit.ts';
-import type { ObjectiveOptions } from './types.ts';
+import type { ObjectiveOptions } from './step/types.ts';
 
 /** One exit's head, and its targets. */
 export interface HeadTask {

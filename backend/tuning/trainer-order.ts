@@ -1,5 +1,5 @@
 /** In which order a run takes its windows: every epoch in an order of its own, fixed by the seed and by nothing else. */
-import { windowOrder } from '../data/window-order.ts';
+import { windowOrder } from '../data/texts/window-order.ts';
 
 /**
  * Windows at places `from` to `from + count` of the endless sequence of epochs; a batch may cross into the next epoch. If `pool` is less

@@ -10,7 +10,7 @@ import type { StepBatch, Windows } from '../features/features.ts';
 import { eachExit, type Keeping } from './best.ts';
 import { openPace, type PaceSettings } from './pace.ts';
 import { windowsAt } from './trainer-order.ts';
-import type { StepResult, StepSettings, TuningStep } from './types.ts';
+import type { StepResult, StepSettings, TuningStep } from './step/types.ts';
 
 export interface TrainerSettings extends PaceSettings {
   /** Windows in one pass. */

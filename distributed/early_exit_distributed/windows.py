@@ -16,7 +16,7 @@ TARGET_BIT = 1 << 31
 
 
 class Windows:
-    """A token file (backend/data/token-file.ts): windows overlap by one token, so that each token is a target once."""
+    """A token file (backend/data/texts/token-file.ts): windows overlap by one token, so that each token is a target once."""
 
     def __init__(self, file: Path, most: int | None = None):
         try:

@@ -1,7 +1,7 @@
 /** English chats: made-up requests for long answers, and the answers that a model itself writes. */
 import { writeFileSync } from 'node:fs';
-import { renderChat } from '../../backend/data/chat.ts';
-import { loadTokenizer, type Tokenizer } from '../../backend/data/tokenizer.ts';
+import { renderChat } from '../../backend/data/prompts/chat.ts';
+import { loadTokenizer, type Tokenizer } from '../../backend/data/tokenizer/tokenizer.ts';
 import { decode } from '../../backend/decoding/decode.ts';
 import { openSession } from '../../backend/decoding/session.ts';
 import { openModel } from '../../backend/model/open.ts';

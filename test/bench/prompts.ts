@@ -1,5 +1,5 @@
 /** Prompts cut from TypeScript. */
-import type { Tokenizer } from '../../backend/data/tokenizer.ts';
+import type { Tokenizer } from '../../backend/data/tokenizer/tokenizer.ts';
 import { typescriptText } from './material.ts';
 
 /** `count` prompts of `tokens` ids each, from places spread evenly over the TypeScript of a part. */

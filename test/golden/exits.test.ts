@@ -12,10 +12,10 @@ import { exitId, exitPath, type ExitArchitecture, type ExitSpec } from '../../ba
 import { openModel } from '../../backend/model/open.ts';
 import { compareCuts, cutName, finalCut, type Cut } from '../../backend/model/spec.ts';
 import { openFeatureModel } from '../../backend/runtime/open.ts';
-import { createCompiledStep, createEagerStep } from '../../backend/tuning/step.ts';
+import { createCompiledStep, createEagerStep } from '../../backend/tuning/step/step.ts';
 import { plainTeach } from '../support/teacher.ts';
 import type { StepBatch } from '../../backend/features/features.ts';
-import type { ObjectiveOptions, OptimiserOptions, TuningStep } from '../../backend/tuning/types.ts';
+import type { ObjectiveOptions, OptimiserOptions, TuningStep } from '../../backend/tuning/step/types.ts';
 import { fixtures, readGolden } from '../support/golden.ts';
 
 interface Single {

@@ -9,7 +9,7 @@ import { exitId, exitPath, type ExitArchitecture, type ExitSpec } from '../../ba
 import type { StepBatch } from '../../backend/features/features.ts';
 import { compareCuts, cutName, type Cut } from '../../backend/model/spec.ts';
 import { openFeatureModel } from '../../backend/runtime/open.ts';
-import { createEagerStep } from '../../backend/tuning/step.ts';
+import { createEagerStep } from '../../backend/tuning/step/step.ts';
 import { readGolden } from '../support/golden.ts';
 import { tinyModel } from '../support/models.ts';
 import { noTeach } from '../support/teacher.ts';

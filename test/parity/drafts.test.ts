@@ -1,6 +1,6 @@
 /** Drafts never change a text: in `fast`, too, every token leaves where it leaves without them, whatever gates say. */
 import { afterAll, expect, test } from 'vitest';
-import { loadTokenizer } from '../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../backend/data/tokenizer/tokenizer.ts';
 import type { Gate } from '../../backend/decoding/leaving/gate.ts';
 import { seededRandom } from '../../backend/decoding/sampling/random.ts';
 import { greedy } from '../../backend/decoding/sampling/sampler.ts';

@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { exitId } from '../../backend/exits/spec.ts';
-import type { StepOptions } from '../../backend/tuning/step.ts';
+import type { StepOptions } from '../../backend/tuning/step/step.ts';
 import { maxDifference } from '../support/golden.ts';
 import {
   allExits,

@@ -3,8 +3,8 @@ import { shortlistsOf, type ExitSpec } from '../../backend/exits/spec.ts';
 import type { Parameters } from '../../backend/model/parameters.ts';
 import type { ModelSpec } from '../../backend/model/spec.ts';
 import type { TeacherModel } from '../../backend/runtime/staged-model.ts';
-import { rememberedTeaching } from '../../backend/tuning/step-teacher.ts';
-import type { Teach } from '../../backend/tuning/types.ts';
+import { rememberedTeaching } from '../../backend/tuning/step/teacher.ts';
+import type { Teach } from '../../backend/tuning/step/types.ts';
 
 interface Head {
   readonly spec: Pick<ModelSpec, 'vocabulary' | 'hidden' | 'finalSoftcap'>;

@@ -2,7 +2,7 @@
  * Drafts: from the text itself, or, in lossless decoding, from an exit that runs ahead of the stages behind it. Their number follows from
  * cost: their chances to be accepted, against their places in the pass.
  */
-import type { Allowed } from '../../data/allowed.ts';
+import type { Allowed } from '../../data/prompts/allowed.ts';
 import { longerThan, type ModelSpec } from '../../model/spec.ts';
 import { branchOf, trunkLength, type StagedModel } from '../../runtime/staged-model.ts';
 import { textSource, type Choice, type Draft, type DraftOptions } from '../block.ts';

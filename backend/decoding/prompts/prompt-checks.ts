@@ -1,5 +1,5 @@
 /** Whether the full model agrees with exits within a prompt: see probation.ts. */
-import { textBeforeGap, type FimTokens } from '../../data/fim.ts';
+import { textBeforeGap, type FimTokens } from '../../data/prompts/fim.ts';
 import { hintsBehind, type Hint } from '../../data/hints.ts';
 import type { ExitPoint, Readout, StagedModel } from '../../runtime/staged-model.ts';
 import type { KvCache } from '../cache/kv-cache.ts';

@@ -3,7 +3,7 @@
  * layers.
  */
 import { userError } from '../../../protocol/errors.ts';
-import { tileTokens } from '../../runtime/tiles.ts';
+import { tileTokens } from '../../runtime/ggml/tiles.ts';
 import type { StagedModel } from '../../runtime/staged-model.ts';
 
 /** Tokens of a prompt that stop at exit k: `[from, to)`. */

@@ -1,7 +1,7 @@
 /** Prefill of a prompt, piece by piece: its progress, the scores of its tokens, what exits predict, and requested vectors. */
 import type { ExitOpinion } from '../../../protocol/trace.ts';
 import type { ExitPoint, StagedModel } from '../../runtime/staged-model.ts';
-import { tileTokens } from '../../runtime/tiles.ts';
+import { tileTokens } from '../../runtime/ggml/tiles.ts';
 import type { KvCache } from '../cache/kv-cache.ts';
 import { readOpinions } from '../leaving/opinions.ts';
 import { tellStates, type Pool } from './pooled.ts';
@@ -27,7 +27,7 @@ export interface Prompt extends SequenceOptions {
   readonly scope?: string;
   /**
    * Whether the text has the same bits whatever is remembered of its prompt: a few tokens behind a remembered beginning would be computed by
-   * other kernels than a whole prompt is (`runtime/tiles.ts`).
+   * other kernels than a whole prompt is (`runtime/ggml/tiles.ts`).
    */
   readonly isRepeatable?: boolean;
   /** Called with the stream of the prompt's tokens. */

@@ -1,6 +1,6 @@
 /** Which token a prediction gives: its best, one drawn from its logits, or the best of those that are allowed. */
 import { mostCandidates } from '../../../protocol/options/decoding.ts';
-import { inMask, type Allowed } from '../../data/allowed.ts';
+import { inMask, type Allowed } from '../../data/prompts/allowed.ts';
 import type { Readout } from '../../runtime/staged-model.ts';
 import { best, logProbabilities, needsLogits, sample } from './sampler.ts';
 import type { Sequence } from '../sequence.ts';

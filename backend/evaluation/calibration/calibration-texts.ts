@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { userError } from '../../../protocol/errors.ts';
 import type { CalibrateEvent } from '../../../protocol/events.ts';
 import { plural } from '../../../protocol/plural.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { observeExits, type Position } from '../../decoding/leaving/observe.ts';
 import type { Guarantee } from './promise.ts';
 import type { Windows } from '../../features/features.ts';

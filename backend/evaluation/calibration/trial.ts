@@ -2,7 +2,7 @@
 import type { Figure } from '../../../protocol/brought.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import type { Calibration } from '../../checkpoint/checkpoint.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import type { BatchRequest } from '../../decoding/batch.ts';
 import type { DecodeRequest } from '../../decoding/decode.ts';
 import { textDrafts } from '../../decoding/drafts/draft.ts';

@@ -5,7 +5,7 @@
  */
 import type { Brought } from '../../../protocol/brought.ts';
 import type { CalibrateEvent } from '../../../protocol/events.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { decode, type DecodeRequest } from '../../decoding/decode.ts';
 import { regretsOf } from '../../decoding/prompts/reread.ts';
 import { greedy } from '../../decoding/sampling/sampler.ts';

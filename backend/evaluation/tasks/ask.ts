@@ -1,10 +1,10 @@
 /** Makes the prompt of a task, in ids, and the rules for the end of its answer. */
 import { plural } from '../../../protocol/plural.ts';
 import { userError } from '../../../protocol/errors.ts';
-import { renderChat } from '../../data/chat.ts';
-import { gapPrompt } from '../../data/gap-prompt.ts';
-import type { Begun } from '../../data/healing.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import { renderChat } from '../../data/prompts/chat.ts';
+import { gapPrompt } from '../../data/prompts/gap-prompt.ts';
+import type { Begun } from '../../data/prompts/healing.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import type { TextEnd } from '../../decoding/text.ts';
 import type { Language } from './sandbox.ts';
 import { letterOf, type Task } from './task.ts';

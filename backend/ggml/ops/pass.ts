@@ -22,7 +22,7 @@ export interface OpsOptions {
   readonly batch: number;
   /** Activations stay in 32 bits wherever ggml can. */
   readonly exact: boolean;
-  /** Whether products go by fours, so that tokens have the bits of a large pass: see runtime/tiles.ts. */
+  /** Whether products go by fours, so that tokens have the bits of a large pass: see runtime/ggml/tiles.ts. */
   readonly isTiled: boolean;
   /** The cache of an attention's past; null: it attends only to the columns of this graph. */
   past(slot: string): Past | null;

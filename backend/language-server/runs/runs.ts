@@ -6,7 +6,7 @@ import { describeError, userError } from '../../../protocol/errors.ts';
 import { lengthOf, parseOptions, settingOrigin, type TuneOptions } from '../../../protocol/options/options.ts';
 import * as clocks from '../../../protocol/run-clock.ts';
 import type { RecipeOptions, RunEvent, RunSummary } from '../../../protocol/server.ts';
-import { absolutePatterns } from '../../data/documents.ts';
+import { absolutePatterns } from '../../data/texts/documents.ts';
 import type { Engine } from '../../worker/engine.ts';
 import { resolveModel } from '../../recipes/at-hand/shipped-model.ts';
 import { openLedger, type Ledger, type LedgerOptions } from './ledger.ts';

@@ -7,7 +7,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
-import { readDocuments, type Document } from '../../data/documents.ts';
+import { readDocuments, type Document } from '../../data/texts/documents.ts';
 import { modes, renameFile } from '../../system/files.ts';
 
 /** Milliseconds of copying between two looks at the editor's messages. */

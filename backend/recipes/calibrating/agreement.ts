@@ -5,7 +5,7 @@
 import { UserError } from '../../../protocol/errors.ts';
 import type { ExportEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
-import { checkVocabulary, loadTokenizer } from '../../data/tokenizer.ts';
+import { checkVocabulary, loadTokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { observeExits } from '../../decoding/leaving/observe.ts';
 import { placeOn, placeStagedModel } from '../../devices/fallback.ts';
 import { chooseDevice } from '../../devices/devices.ts';

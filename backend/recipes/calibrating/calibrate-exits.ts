@@ -8,7 +8,7 @@ import { sweepThresholds } from '../../../protocol/options/tasks.ts';
 import { saveCalibration } from '../../checkpoint/checkpoint.ts';
 import { infoFile } from '../../formats/our-folders.ts';
 import { storedGate } from '../../checkpoint/gates.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { measureCosts, quieter, type MeasuredCosts } from '../../decoding/drafts/costs.ts';
 import type { PassTable } from '../../decoding/drafts/pace.ts';
 import type { Position } from '../../decoding/leaving/observe.ts';

@@ -1,7 +1,7 @@
 /** The text on which exits are measured: the text that their own run held out, unless the user names another. */
 import { dataOptions } from '../../../protocol/options/groups.ts';
 import { flagName, parseOptions, type EvaluateOptions } from '../../../protocol/options/options.ts';
-import type { Part } from '../../data/packing.ts';
+import type { Part } from '../../data/texts/packing.ts';
 import type { TextOptions } from '../text.ts';
 
 type MeasuredTextOptions = Pick<EvaluateOptions, 'documents' | 'sequenceLength' | 'heldOutFraction' | 'splitSeed'>;

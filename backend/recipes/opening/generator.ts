@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import type { JobOptions } from '../../../protocol/jobs.ts';
 import type { GenerateOptions } from '../../../protocol/options/options.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { newPace } from '../../decoding/drafts/pace.ts';
 import { openSession, type Session } from '../../decoding/session.ts';
 import type { ExitSpec } from '../../exits/spec.ts';

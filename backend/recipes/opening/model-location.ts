@@ -1,6 +1,6 @@
 /** The location of a model that an option names: a path as it is, a hub id after its download. */
 import type { ProgressEvent, WarningEvent } from '../../../protocol/events.ts';
-import { loadTokenizer } from '../../data/tokenizer.ts';
+import { loadTokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { readGgufBeginning } from '../../formats/gguf.ts';
 import { localModel, resolveModel, type ResolveOptions } from '../../hub/hub.ts';
 import { configuredModel } from '../../model/configured.ts';

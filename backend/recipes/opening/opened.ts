@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { userError } from '../../../protocol/errors.ts';
 import type { ExitScore } from '../../../protocol/events.ts';
-import { checkVocabulary, loadTokenizer, type Tokenizer } from '../../data/tokenizer.ts';
+import { checkVocabulary, loadTokenizer, type Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { checkShapes, exitParameters } from '../../exits/parameters.ts';
 import { exitCut } from '../../exits/architectures.ts';
 import { exitId } from '../../exits/spec.ts';

@@ -1,6 +1,6 @@
 /** Grammars that requests ask for, opened in steps and remembered: what is known of their states serves the next request, too. */
 import type { ServedGrammar } from '../../../protocol/serving.ts';
-import type { Allowed } from '../../data/allowed.ts';
+import type { Allowed } from '../../data/prompts/allowed.ts';
 import type { Steps } from '../../data/steps.ts';
 import { badGrammar } from '../../grammar/code.ts';
 import { openGrammar } from '../../grammar/constraint.ts';

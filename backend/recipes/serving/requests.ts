@@ -2,7 +2,7 @@
 import type { Sender, LogitChanges, PromptToken, ServeEvent, WriteRequest } from '../../../protocol/serving.ts';
 import type { GenerateOptions, ServeOptions } from '../../../protocol/options/options.ts';
 import type { Steps } from '../../data/steps.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 import type { BatchEvent, BatchRequest } from '../../decoding/batch.ts';
 import { lineLimit } from '../../decoding/line-limit.ts';
 import { newPooling, type FinalNorm, type Pooling } from '../../decoding/prompts/pooled.ts';

@@ -2,12 +2,12 @@
 import { plural } from '../../../protocol/plural.ts';
 import { userError } from '../../../protocol/errors.ts';
 import type { Answers, Question, ServedChat, ServedGap, ServedPrompt } from '../../../protocol/serving.ts';
-import { renderChat } from '../../data/chat.ts';
-import { requireFim, type FimTokenizer } from '../../data/fim.ts';
-import { gapPrompt, splitPrefix, withoutHealing } from '../../data/gap-prompt.ts';
-import type { Begun } from '../../data/healing.ts';
+import { renderChat } from '../../data/prompts/chat.ts';
+import { requireFim, type FimTokenizer } from '../../data/prompts/fim.ts';
+import { gapPrompt, splitPrefix, withoutHealing } from '../../data/prompts/gap-prompt.ts';
+import type { Begun } from '../../data/prompts/healing.ts';
 import type { Steps } from '../../data/steps.ts';
-import type { Tokenizer } from '../../data/tokenizer.ts';
+import type { Tokenizer } from '../../data/tokenizer/tokenizer.ts';
 
 export interface EncodedPrompt {
   readonly ids: readonly number[];

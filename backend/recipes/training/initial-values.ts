@@ -5,7 +5,7 @@ import type { TuneEvent } from '../../../protocol/events.ts';
 import type { TuneOptions } from '../../../protocol/options/options.ts';
 import type { KeptMemory } from '../../checkpoint/memory.ts';
 import { initialiseExit } from '../../exits/initialise.ts';
-import { openFit } from '../../tuning/step-fit.ts';
+import { openFit } from '../../tuning/fit/exits.ts';
 import { windowsAt } from '../../tuning/trainer-order.ts';
 import type { TuneParts } from './parts.ts';
 

@@ -7,7 +7,7 @@ import type { ExitsRequest, ExitWeights } from '../../../protocol/options/notati
 import { meshText, placeText } from '../../../protocol/options/place.ts';
 import { promiseText } from '../../../protocol/options/promise.ts';
 import { shippedModel } from '../../../protocol/options/groups.ts';
-import { absolutePatterns } from '../../data/documents.ts';
+import { absolutePatterns } from '../../data/texts/documents.ts';
 import { hubReferenceOf, parseHubReference } from '../../hub/hub.ts';
 import type { RunLimits, TrainingPosition } from '../../checkpoint/state.ts';
 import { jobFolder, positionFile, stateFolder, type CheckpointInfo } from '../../checkpoint/checkpoint.ts';

@@ -4,7 +4,7 @@ import { plural } from '../../../protocol/plural.ts';
 import type { ExitScore, TuneEvent } from '../../../protocol/events.ts';
 import { placeExits, type ExitPlace } from '../../../protocol/options/notations.ts';
 import { requireWeights, type TuneOptions } from '../../../protocol/options/options.ts';
-import type { TokenSets } from '../../data/packing.ts';
+import type { TokenSets } from '../../data/texts/packing.ts';
 import { openHeldOut, type HeldOut } from '../../evaluation/scores.ts';
 import { fittableCuts, layersBehind, memoryCuts } from '../../exits/memory.ts';
 import { exitParameters, parameterSize } from '../../exits/parameters.ts';
@@ -31,10 +31,10 @@ import {
   windowOptions,
 } from '../opening/backbone.ts';
 import type { Running } from '../../devices/fallback.ts';
-import { requireEngine } from '../../tuning/engine.ts';
+import { requireEngine } from '../../tuning/needs-onnx.ts';
 import type { TunePlan } from '../../tuning/plan.ts';
-import { rememberedTeaching } from '../../tuning/step-teacher.ts';
-import type { Teach } from '../../tuning/types.ts';
+import { rememberedTeaching } from '../../tuning/step/teacher.ts';
+import type { Teach } from '../../tuning/step/types.ts';
 import { planSitting, type CalibrationTime, type Step } from './plan.ts';
 import { identify, openWithTokenizer } from '../opening/opened.ts';
 import { counting, readyEvent } from '../reporting.ts';

@@ -10,13 +10,13 @@ import { chooseExitDevice, type ExitDevice } from '../../devices/devices.ts';
 import { openCheckpoint, type Progress } from '../../checkpoint/checkpoint.ts';
 import { writeMemories } from '../../checkpoint/memory.ts';
 import type { ReservedFolder } from '../../checkpoint/reserved-folder.ts';
-import { requireEngine } from '../../tuning/engine.ts';
+import { requireEngine } from '../../tuning/needs-onnx.ts';
 import { largestFitShare } from '../../tuning/plan.ts';
 import { exitWeightsAt, learningRateAt, learningRateOf } from '../../tuning/schedule.ts';
 import { improvedExits, meanLoss, parametersOf, withImproved } from '../../tuning/best.ts';
 import { hasTime } from '../../tuning/pace.ts';
 import { train, type TrainerResult, type TrainerSettings } from '../../tuning/trainer.ts';
-import { openPlacedStep, type PlacedStep } from '../../tuning/trainer-step.ts';
+import { openPlacedStep, type PlacedStep } from '../../tuning/step/open.ts';
 import { calibrateShort, warnUncalibrated } from '../calibrating/calibrate-short.ts';
 import { fitExits, plainExits, type Fitted } from './initial-values.ts';
 import {

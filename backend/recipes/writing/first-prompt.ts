@@ -1,6 +1,6 @@
 /** A prompt to try exits with, as their text begins: what printed commands propose. Reads some documents; knows no model. */
 import path from 'node:path';
-import { readDocuments, type Document } from '../../data/documents.ts';
+import { readDocuments, type Document } from '../../data/texts/documents.ts';
 
 /** `isChat`: it is a turn of a conversation, for the model's own template. */
 export interface FirstPrompt {

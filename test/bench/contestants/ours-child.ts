@@ -1,5 +1,5 @@
 /** Runs this project's decoding in a process of its own, as its parent asks. */
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openKvCache, type KvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import { exitParameters } from '../../../backend/exits/parameters.ts';

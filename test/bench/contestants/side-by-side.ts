@@ -1,5 +1,5 @@
 /** Ways of decoding as one contestant, which writes the same text in all of them, a pass of each in turn. */
-import type { Tokenizer } from '../../../backend/data/tokenizer.ts';
+import type { Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import type { BatchEvent, BatchRequest } from '../../../backend/decoding/batch.ts';
 import type { Session } from '../../../backend/decoding/session.ts';
 import { timeSideBySide } from '../../../backend/evaluation/side-by-side.ts';

@@ -1,5 +1,5 @@
 /** Decoding of several sequences at a time at full depth, after prompts of several lengths. */
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { Decoder } from '../contestants/decoder.ts';

@@ -2,7 +2,7 @@
  * Whether exits pay in chats: exits that were tuned and calibrated on the model's own answers, beside the same model at full depth, in
  * answers to other requests.
  */
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { chatPrompt, requestOf } from '../chats.ts';
 import { ratioOfTotals } from '../measure.ts';

@@ -3,9 +3,9 @@
  * from round to round; beside it llama.cpp, which keeps its prompt as well and says as many tokens.
  */
 import path from 'node:path';
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
-import { gapPrompt } from '../../../backend/data/gap-prompt.ts';
+import { gapPrompt } from '../../../backend/data/prompts/gap-prompt.ts';
 import type { CompletionLimits, CompletionResult, Gap } from '../../../protocol/completion.ts';
 import { completionOptions } from '../../../protocol/options/completions.ts';
 import type { OptionValues } from '../../../protocol/options/options.ts';

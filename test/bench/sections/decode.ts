@@ -1,6 +1,6 @@
 /** Decoding at full depth beside llama.cpp on the same GGUF, one sequence; each in a process of its own. */
 import path from 'node:path';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { childDecoder, type Decoder } from '../contestants/decoder.ts';
 import { installLlama, llamaDecoder, llamaVersion } from '../contestants/llama.ts';

@@ -2,7 +2,7 @@
  * Whether drafts of the text pay, and never cost: `lossless` beside full depth on kinds of text of which some repeat themselves and some
  * do not, in turn, and how many drafts were right.
  */
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import { openModel } from '../../../backend/model/open.ts';

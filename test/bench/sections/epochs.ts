@@ -1,6 +1,6 @@
 /** Tuning: a first epoch, through the backbone, and a later one, from the feature cache. */
 import { rmSync } from 'node:fs';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { openFeatureCache } from '../../../backend/features/cache.ts';
 import { featureSource, type Windows } from '../../../backend/features/features.ts';

@@ -1,6 +1,6 @@
 /** A screened head beside the exact one: the speed of a token at full depth, and on how many positions of text what they say differs. */
 import path from 'node:path';
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { Readout } from '../../../backend/runtime/staged-model.ts';

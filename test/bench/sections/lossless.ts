@@ -2,7 +2,7 @@
  * Whether `lossless` is: many texts of every way of drafting and size of batch beside those of full depth, token for token.
  * The same process writes them all, so its memory says whether decoding keeps anything.
  */
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import type { DraftOptions } from '../../../backend/decoding/block.ts';
 import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
 import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';

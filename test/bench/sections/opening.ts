@@ -1,6 +1,6 @@
 /** What opening a model takes, beside llama.cpp: time, and memory once it has decoded; and `generate` of one token as a whole process. */
 import path from 'node:path';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { runProgram } from '../children.ts';
 import type { Child } from '../contestants/child.ts';

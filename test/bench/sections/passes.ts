@@ -1,7 +1,7 @@
 /** What a pass of several tokens costs beside a pass of one, and a model in three stages beside one in a single stage. */
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import type { Child } from '../contestants/child.ts';
 import { ourChild } from '../contestants/our-process.ts';

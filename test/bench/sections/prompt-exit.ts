@@ -1,5 +1,5 @@
 /** Prompts that stop at an exit: how much sooner they are read, and what that costs of what is said behind them. */
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { stoppingAt } from '../../../backend/decoding/prompts/prompt-exit.ts';
 import { promptRegret, regretsBehind } from '../../../backend/evaluation/calibration/prompts.ts';

@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import type { ExitArchitecture } from '../../../backend/exits/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { noExits, openStagedModel } from '../../../backend/runtime/open.ts';

@@ -1,6 +1,6 @@
 /** The server: many clients beside one, and one beside `generate`, at full depth. */
 import { setTimeout } from 'node:timers/promises';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { generate } from '../../../backend/recipes/generate.ts';
 import { closeGenerators } from '../../../backend/recipes/opening/generator.ts';

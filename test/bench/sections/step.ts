@@ -2,7 +2,7 @@
  * A tuning step: the compiled update as a share of what ONNX Runtime's own Gemm reaches on the products it cannot do without,
  * and the whole step, backbone included, beside the same in PyTorch.
  */
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { gemmContestant, operations, stepProducts } from '../contestants/gemm.ts';
 import { findTorch, torchContestant, type Torch } from '../contestants/torch.ts';

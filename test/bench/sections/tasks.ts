@@ -15,7 +15,7 @@ import {
   type TaskScores,
   type WayScore,
 } from '../../../protocol/tasks.ts';
-import type { Tokenizer } from '../../../backend/data/tokenizer.ts';
+import type { Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { chooseDevice } from '../../../backend/devices/devices.ts';
 import { placeOn } from '../../../backend/devices/fallback.ts';
 import { askFor, type TaskPrompt } from '../../../backend/evaluation/tasks/ask.ts';

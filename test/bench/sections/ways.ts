@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { usedExits } from '../../../backend/checkpoint/calibration.ts';
 import type { Calibration } from '../../../backend/checkpoint/checkpoint.ts';
-import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { textDrafts } from '../../../backend/decoding/drafts/draft.ts';
 import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
@@ -12,7 +12,7 @@ import type { Model } from '../../../backend/model/open.ts';
 import { readExits } from '../../../backend/recipes/opening/opened.ts';
 import { noExits, onlyExits, openStagedModel } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
-import { fourTokens } from '../../../backend/runtime/tiles.ts';
+import { fourTokens } from '../../../backend/runtime/ggml/tiles.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
 import { shownPromise } from '../../../protocol/options/promise.ts';
 import { installLlama, llamaDecoder } from '../contestants/llama.ts';

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { tokenBytes } from '../../../backend/data/token-bytes.ts';
-import { checkTokenizerFile } from '../../../backend/data/tokenizer-file.ts';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { tokenBytes } from '../../../backend/data/tokenizer/token-bytes.ts';
+import { checkTokenizerFile } from '../../../backend/data/tokenizer/file.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { UserError } from '../../../protocol/errors.ts';
 import { random } from '../../support/random.ts';
 import { writeAnew } from '../../support/write-anew.ts';

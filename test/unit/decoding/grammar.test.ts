@@ -1,7 +1,7 @@
 /** Texts within a grammar, with the model that ships: in every mode, whatever is drafted, alone and in a batch. */
 import { afterAll, describe, expect, test } from 'vitest';
 import { finish } from '../../../backend/data/steps.ts';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import type { BatchRequest } from '../../../backend/decoding/batch.ts';
 import { openSession, type Session } from '../../../backend/decoding/session.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';

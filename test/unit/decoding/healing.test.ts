@@ -1,6 +1,6 @@
 /** Texts that begin with what was taken off their prompts, with the model that ships: in every mode, alone and in a batch. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openBatch } from '../../../backend/decoding/batch.ts';
 import type { DecodeRequest } from '../../../backend/decoding/decode.ts';
 import { newPace } from '../../../backend/decoding/drafts/pace.ts';

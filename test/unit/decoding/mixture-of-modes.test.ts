@@ -6,7 +6,7 @@ import { seededRandom } from '../../../backend/decoding/sampling/random.ts';
 import { openSession } from '../../../backend/decoding/session.ts';
 import type { TokenRecord } from '../../../protocol/trace.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
-import { fourTokens } from '../../../backend/runtime/tiles.ts';
+import { fourTokens } from '../../../backend/runtime/ggml/tiles.ts';
 import { confidenceAt, decodeAll, eagerPace, idsOf, plainRequest } from '../../support/decoding.ts';
 import { copiedExits, withMemories } from '../../support/models.ts';
 import { openTiny } from '../../support/staged.ts';
@@ -53,7 +53,7 @@ describe.each(['qwen3', 'gemma3_text'])('%s', async (family) => {
     let [compared, left] = [0, 0];
     const writeOne = async (): Promise<void> => {
       const whole = known[below(known.length)]!;
-      // Tokens of a longer prompt are summed otherwise than those that come one by one (runtime/tiles.ts), and each session remembers others.
+      // Tokens of a longer prompt are summed otherwise than those that come one by one (runtime/ggml/tiles.ts), and each session remembers others.
       const prompt = below(4) > 0 && whole.length < fourTokens ? whole : whole.slice(0, whole.length >> 1);
       const { isFull, ...way } = ways[below(ways.length)]!;
       const length = 1 + below(12);

@@ -9,7 +9,7 @@ import { initialiseExit } from '../../../backend/exits/initialise.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { listMask, listShares } from '../../../backend/tuning/objective.ts';
-import { openFit } from '../../../backend/tuning/step-fit.ts';
+import { openFit } from '../../../backend/tuning/fit/exits.ts';
 import type { StepBatch } from '../../../backend/features/features.ts';
 import { fixtures } from '../../support/golden.ts';
 import { plainTeach } from '../../support/teacher.ts';

@@ -14,7 +14,7 @@ import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { featureSource, type Windows } from '../../../backend/features/features.ts';
 import { cutName } from '../../../backend/model/spec.ts';
 import { openFeatureModel } from '../../../backend/runtime/open.ts';
-import { openFit } from '../../../backend/tuning/step-fit.ts';
+import { openFit } from '../../../backend/tuning/fit/exits.ts';
 import { tinyModel } from '../../support/models.ts';
 import { noTeach } from '../../support/teacher.ts';
 

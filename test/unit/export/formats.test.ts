@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { plainModel } from '../../../backend/export/plain-model.ts';
 import { writePlain } from '../../../backend/export/write.ts';
 import { exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';

@@ -1,7 +1,7 @@
 /** Transformers loads what export writes, and says what the exit says (skipped where no Python with torch and transformers is here). */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { maxDifference } from '../../support/golden.ts';
 import { pythonWith, runPython } from '../../support/python.ts';
 import { golden, ids, named, withTokenizer, written } from './written.ts';

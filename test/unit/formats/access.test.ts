@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createTokenFile } from '../../../backend/data/token-file.ts';
+import { createTokenFile } from '../../../backend/data/texts/token-file.ts';
 import { openFeatureCache } from '../../../backend/features/cache.ts';
 import { copyFile, makeFolder, openForWriting, writeFileAtomically } from '../../../backend/system/files.ts';
 import { takeLock } from '../../../backend/system/lock.ts';

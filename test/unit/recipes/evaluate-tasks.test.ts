@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { EvaluateEvent } from '../../../protocol/events.ts';
 import { parseOptions } from '../../../protocol/options/options.ts';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import type * as Devices from '../../../backend/devices/devices.ts';
 import { readEvaluation } from '../../../backend/evaluation/tasks/record.ts';
 import { evaluateTasks } from '../../../backend/recipes/evaluate-tasks.ts';

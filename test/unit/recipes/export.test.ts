@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { createCheckpoint } from '../../../backend/checkpoint/writer.ts';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { exitId, exitPath, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { bytesOf } from '../../../backend/formats/safetensors.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';

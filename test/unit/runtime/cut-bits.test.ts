@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { openKvCache } from '../../../backend/decoding/cache/kv-cache.ts';
 import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { openGgmlModel } from '../../../backend/runtime/ggml-model.ts';
+import { openGgmlModel } from '../../../backend/runtime/ggml/model.ts';
 import { noExits } from '../../../backend/runtime/open.ts';
 import type { StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { fixtures } from '../../support/golden.ts';

@@ -10,7 +10,7 @@ import { libraryFolder } from '../../../backend/ggml/packages.ts';
 import type { Processor } from '../../../backend/ggml/processor.ts';
 import { screenOf } from '../../../backend/ggml/ops/screened.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
-import { processorOf } from '../../../backend/runtime/ggml-runtime.ts';
+import { processorOf } from '../../../backend/runtime/ggml/runtime.ts';
 import { noExits, openStagedModel, type RuntimeOptions } from '../../../backend/runtime/open.ts';
 import type { Readout, RowReadout, Slots, StagedModel } from '../../../backend/runtime/staged-model.ts';
 import { randomBlocks } from '../../support/blocks.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openModel } from '../../../backend/model/open.ts';
 import { finalCut } from '../../../backend/model/spec.ts';
 import { openExitScorer, openFeatureModel } from '../../../backend/runtime/open.ts';

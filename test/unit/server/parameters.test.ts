@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { openStream, type StreamFormat } from '../../../backend/server/http/stream.ts';
 import { clientOf, servedFiles, serveHere } from '../../support/served.ts';
 

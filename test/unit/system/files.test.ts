@@ -5,9 +5,9 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readInfo } from '../../../backend/checkpoint/checkpoint.ts';
 import { hashWeights } from '../../../backend/checkpoint/hash.ts';
-import { readDocuments } from '../../../backend/data/documents.ts';
+import { readDocuments } from '../../../backend/data/texts/documents.ts';
 import { localModel } from '../../../backend/hub/hub.ts';
-import { loadTokenizer } from '../../../backend/data/tokenizer.ts';
+import { loadTokenizer } from '../../../backend/data/tokenizer/tokenizer.ts';
 import { hasAllShards } from '../../../backend/hub/complete-downloads.ts';
 import {
   openCut,

@@ -4,7 +4,7 @@ import type { ExitSpec } from '../../../backend/exits/spec.ts';
 import { cutName, cutWidth, type Cut, type ModelSpec } from '../../../backend/model/spec.ts';
 import type { FeatureModel } from '../../../backend/runtime/staged-model.ts';
 import type { StepState } from '../../../backend/checkpoint/checkpoint.ts';
-import type { StepResult, TuningStep } from '../../../backend/tuning/types.ts';
+import type { StepResult, TuningStep } from '../../../backend/tuning/step/types.ts';
 import type { Windows } from '../../../backend/features/features.ts';
 
 export const tinySpec: ModelSpec = {

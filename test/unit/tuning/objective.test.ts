@@ -11,7 +11,7 @@ import {
   targetPairs,
   type HeadLosses,
 } from '../../../backend/tuning/objective.ts';
-import type { ObjectiveOptions } from '../../../backend/tuning/types.ts';
+import type { ObjectiveOptions } from '../../../backend/tuning/step/types.ts';
 import { numbers } from '../autodiff/numbers.ts';
 
 const tokens = 7;

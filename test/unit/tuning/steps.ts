@@ -4,9 +4,14 @@ import { exitCut } from '../../../backend/exits/architectures.ts';
 import { exitId, type ExitSpec } from '../../../backend/exits/spec.ts';
 import { openModel, type Model } from '../../../backend/model/open.ts';
 import { cutName, cutWidth } from '../../../backend/model/spec.ts';
-import { createCompiledStep, createEagerStep, type StepOptions } from '../../../backend/tuning/step.ts';
+import { createCompiledStep, createEagerStep, type StepOptions } from '../../../backend/tuning/step/step.ts';
 import type { StepBatch } from '../../../backend/features/features.ts';
-import type { ObjectiveOptions, OptimiserOptions, StepSettings, TuningStep } from '../../../backend/tuning/types.ts';
+import type {
+  ObjectiveOptions,
+  OptimiserOptions,
+  StepSettings,
+  TuningStep,
+} from '../../../backend/tuning/step/types.ts';
 import { join } from 'node:path';
 import { fixtures } from '../../support/golden.ts';
 import { plainTeach } from '../../support/teacher.ts';

@@ -1,6 +1,6 @@
 /** Prompts of tasks: where an answer ends, and what cannot be asked is refused with the task's line. */
 import { afterAll, expect, it } from 'vitest';
-import { loadTokenizer, type Tokenizer } from '../../../../backend/data/tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../../../backend/data/tokenizer/tokenizer.ts';
 import { firstEnd } from '../../../../backend/decoding/text.ts';
 import { askFor, type TaskPrompt } from '../../../../backend/evaluation/tasks/ask.ts';
 import type { Task, TaskForm } from '../../../../backend/evaluation/tasks/task.ts';

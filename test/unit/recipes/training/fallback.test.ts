@@ -7,7 +7,7 @@ import type { TuneEvent } from '../../../../protocol/events.ts';
 import { parseOptions } from '../../../../protocol/options/options.ts';
 import { tune } from '../../../../backend/recipes/training/tune.ts';
 import type * as Devices from '../../../../backend/devices/devices.ts';
-import type * as Placed from '../../../../backend/tuning/trainer-step.ts';
+import type * as Placed from '../../../../backend/tuning/step/open.ts';
 
 vi.mock('../../../../backend/devices/devices.ts', async (original) => {
   const devices = await original<typeof Devices>();
@@ -19,7 +19,7 @@ vi.mock('../../../../backend/devices/devices.ts', async (original) => {
         : { kind: 'webgpu', name: 'a failing GPU', reason: 'for the test' };
   return { ...devices, chooseExitDevice };
 });
-vi.mock('../../../../backend/tuning/trainer-step.ts', async (original) => {
+vi.mock('../../../../backend/tuning/step/open.ts', async (original) => {
   const placed = await original<typeof Placed>();
   const openPlacedStep: typeof placed.openPlacedStep = async (device, options) => {
     if (device.kind === 'compiled') return placed.openPlacedStep(device, options);

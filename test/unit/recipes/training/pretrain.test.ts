@@ -14,7 +14,7 @@ import type { ModelSpec } from '../../../../backend/model/spec.ts';
 import type { CheckpointWriter } from '../../../../backend/checkpoint/writer.ts';
 import { openWhole, storedValues, wholeKeeping } from '../../../../backend/recipes/training/whole-model.ts';
 import { requireMemory } from '../../../../backend/recipes/training/pretrain.ts';
-import { wholeBytes } from '../../../../backend/tuning/whole-graph.ts';
+import { wholeBytes } from '../../../../backend/tuning/whole/graph.ts';
 import { recipes } from '../../../../backend/recipes/index.ts';
 import { shippedModel } from '../../../support/golden.ts';
 import { metricsOf, tinyModel, tuned } from '../../../distributed/ranks.ts';
