@@ -45,7 +45,7 @@ export async function* calibrate(
     if (without !== null) yield { type: 'warning', message: without };
     const { text, part, warnings: mistaken } = measuredText(options, exits.tuning);
     for (const message of mistaken) yield { type: 'warning', message };
-    const sets = yield* readText(found, text, tokenizer, model.spec.contextLength, [part], signal);
+    const sets = yield* readText(found, text, tokenizer, model.spec, [part], signal);
     closing.push(() => sets.close());
     const spent = (performance.now() - began) / 1000;
     const place = passPlace(model, device.name, options);

@@ -43,7 +43,7 @@ export async function* evaluate(options: EvaluateOptions, signal: AbortSignal): 
 
     const { text, part, warnings: mistaken } = measuredText(options, tuned?.tuning ?? {});
     for (const message of mistaken) yield { type: 'warning', message };
-    const sets = yield* readText(found, text, tokenizer, spec.contextLength, [part], signal);
+    const sets = yield* readText(found, text, tokenizer, spec, [part], signal);
     closing.push(() => sets.close());
     const windows = windowsOf(sets, part, options.evaluationTokens);
     const cache = featureCache(spec, (await identify(model, signal)).sha256, windows, running);

@@ -9,6 +9,7 @@ import type { TokenSet } from '../data/texts/token-file.ts';
 import type { Tokenizer } from '../data/tokenizer/tokenizer.ts';
 import { userCache } from '../system/user-cache.ts';
 import type { Windows } from '../features/features.ts';
+import type { ModelSpec } from '../model/spec.ts';
 import { reporting } from './reporting.ts';
 
 export interface TextOptions {
@@ -34,15 +35,14 @@ export function findText(data: readonly string[]): FoundText {
   return { documents: readDocuments(data, { onSkip: (file, reason) => void skipped.set(file, reason) }), skipped };
 }
 
-/** `vocabulary`: see `PackingOptions`. @throws UserError if nothing can be read, or a wanted part would be empty. */
+/** As a model of this vocabulary and context takes it. @throws UserError if nothing can be read, or a wanted part would be empty. */
 export async function* readText(
   { documents, skipped }: FoundText,
   options: TextOptions,
   tokenizer: Tokenizer,
-  contextLength: number,
+  { contextLength, vocabulary }: Pick<ModelSpec, 'contextLength' | 'vocabulary'>,
   parts: readonly Part[],
   signal: AbortSignal,
-  vocabulary = Infinity,
 ): AsyncGenerator<TextEvent, TokenSets> {
   yield { type: 'phase', phase: 'tokenize', detail: plural(documents.files.length, 'file') };
   const sets = yield* reporting('tokenize', 'documents', (onProgress) =>

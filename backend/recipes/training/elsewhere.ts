@@ -181,8 +181,7 @@ async function* prepare(
   if (remote.note !== null) yield { type: 'warning', message: remote.note };
   for (const message of begun ? continuedText(options, begun.tuning) : []) yield { type: 'warning', message };
   yield readyEvent(model, places, `PyTorch, ${meshText(mesh)}`);
-  const { contextLength, vocabulary } = spec;
-  const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
+  const sets = yield* readText(found, options, tokenizer, spec, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   if (earlier && earlier.position.data !== windows.hash) throw otherText(directory);

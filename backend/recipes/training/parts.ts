@@ -195,8 +195,7 @@ async function* openInputs(
   requireWeights(options.exitWeights, places.length);
   yield readyEvent(model, places, device.name);
 
-  const { contextLength, vocabulary } = spec;
-  const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
+  const sets = yield* readText(found, options, tokenizer, spec, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const windows = windowsOf(sets, 'train');
   const exits = earlier ? places : await withHeads(places, options, model, windows, signal);

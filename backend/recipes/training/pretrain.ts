@@ -149,8 +149,7 @@ async function* openParts(
   const device = await chooseDevice({ ...options, device: 'cpu' }, needsOf(model, true), signal);
   yield readyEvent(model, exits, device.name);
   if (!earlier) for (const message of continuedText(options, start.tuning)) yield { type: 'warning', message };
-  const { contextLength, vocabulary } = model.spec;
-  const sets = yield* readText(found, options, tokenizer, contextLength, ['train', 'heldOut'], signal, vocabulary);
+  const sets = yield* readText(found, options, tokenizer, model.spec, ['train', 'heldOut'], signal);
   atEnd(() => sets.close());
   const heldOut = windowsOf(sets, 'heldOut', earlier?.heldOutTokens ?? options.evaluationTokens);
   // No device can be lost during the run: it computes on the CPU.

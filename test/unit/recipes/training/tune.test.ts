@@ -121,10 +121,12 @@ describe('tune', () => {
     fs.writeFileSync(file, JSON.stringify(json));
     const text = path.join(root, 'marked.ts');
     fs.writeFileSync(text, "const image = '<image>';\n".repeat(200));
-    const last = (
-      await run({ ...brief, model: marked, data: [text], steps: 1, out: path.join(root, 'marked.exits') })
-    ).at(-1);
+    const exits = path.join(root, 'marked.exits');
+    const last = (await run({ ...brief, model: marked, data: [text], steps: 1, out: exits })).at(-1);
     expect(last).toMatchObject({ type: 'tuned', step: 1 });
+    const options = parseOptions('evaluate', { model: marked, data: [text], exits, device: 'cpu' });
+    const evaluated: EvaluateEvent[] = await collect(evaluate(options, never));
+    expect(evaluated.at(-1)).toMatchObject({ type: 'evaluated' });
   });
 
   it('leaves the model as it was, and writes a checkpoint that evaluate reads to the same scores', async () => {
