@@ -45,7 +45,7 @@ export interface TokenSets {
 
 /**
  * Packs documents. Whether a document is held out depends on a seeded hash of its content, not on its name or on other documents. With few
- * documents the one with the smallest hash is held out, and of a single text its end is. Texts are joined by the end-of-text token. Of
+ * documents the one with the smallest hash is held out and the one with the largest is not, and of a single text its end is held out. Texts are joined by the end-of-text token. Of
  * conversations only the assistant's tokens are targets, and one that fits a window is not cut. Throws `bad-data` if a wanted set would be
  * empty or the model cannot read a text, `cancelled` when aborted.
  */
@@ -81,8 +81,9 @@ const usualBytes = 8 * 2 ** 30;
 interface Survey {
   readonly documents: number;
   readonly chats: number;
-  /** Documents whose score is at most this are held out; −1 for none. */
+  /** Documents whose score is at most this are held out, but never those with the highest score; −1 for none. */
   readonly threshold: number;
+  readonly highest: number;
   readonly digest: string;
 }
 
@@ -91,18 +92,19 @@ async function surveyDocuments(documents: Iterable<Document>, options: PackingOp
   const digest = createHash('sha256');
   let count = 0;
   let chats = 0;
-  let lowest = Infinity;
+  let [lowest, highest] = [Infinity, -Infinity];
   for (const document of documents) {
     const hash = contentHash(document);
     digest.update(hash);
-    lowest = Math.min(lowest, score(hash, seed));
+    const own = score(hash, seed);
+    [lowest, highest] = [Math.min(lowest, own), Math.max(highest, own)];
     count += 1;
     if (document.kind === 'chat') chats += 1;
     if (count % 64 === 0) await pause(options);
   }
   // The lowest is held out even if its score alone would not suffice.
   const threshold = heldOutFraction > 0 && count > 1 ? Math.max(heldOutFraction, lowest) : -1;
-  return { documents: count, chats, threshold, digest: digest.digest('hex') };
+  return { documents: count, chats, threshold, highest, digest: digest.digest('hex') };
 }
 
 async function write(
@@ -140,7 +142,8 @@ async function write(
 
 function assign(document: Document, survey: Survey, options: PackingOptions): [Part, Document][] {
   if (survey.documents === 1 && options.heldOutFraction > 0) return cut(document, options.heldOutFraction);
-  const isHeldOut = survey.threshold >= 0 && score(contentHash(document), options.seed) <= survey.threshold;
+  const own = score(contentHash(document), options.seed);
+  const isHeldOut = own <= survey.threshold && own < survey.highest;
   return [[isHeldOut ? 'heldOut' : 'train', document]];
 }
 
