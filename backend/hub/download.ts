@@ -82,7 +82,8 @@ async function downloadAlone(download: Download): Promise<void> {
     try {
       await transfer(download, partial);
     } catch (error) {
-      if (error instanceof UserError && error.code === 'unsupported') rmSync(partial, { force: true });
+      // Whatever was found wrong with its beginning: another attempt would find the same.
+      if (error instanceof UserError && error.code !== 'file-system') rmSync(partial, { force: true });
       if (error instanceof UserError || signal?.aborted || isFinal(error))
         throw hubError(error, repository, endpoint, signal);
       failures = sizeOf(partial) > before ? 1 : failures + 1;

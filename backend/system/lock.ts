@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { uptime } from 'node:os';
 import path from 'node:path';
 import type { UserError } from '../../protocol/errors.ts';
 import { fileError, modes, renameFile } from './files.ts';
@@ -22,6 +23,8 @@ interface Holder {
   readonly thread: number | null;
   /** When it started, as its system reports it; null if that is not known. The process id alone may be another's by now. */
   readonly started: string | null;
+  /** When the lock was made, in milliseconds since 1970; null in locks of earlier versions. */
+  readonly made: number | null;
   readonly token: string;
 }
 
@@ -135,14 +138,15 @@ function readHolder(file: string): Holder | null {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
-  const unreadable: Holder = { pid: 0, thread: null, started: null, token: 'unreadable' };
+  const unreadable: Holder = { pid: 0, thread: null, started: null, made: null, token: 'unreadable' };
   try {
-    const { pid, thread, started, token } = JSON.parse(text) as Record<string, unknown>;
+    const { pid, thread, started, made, token } = JSON.parse(text) as Record<string, unknown>;
     if (!Number.isSafeInteger(pid) || typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) return unreadable;
     return {
       pid: pid as number,
       thread: Number.isSafeInteger(thread) ? (thread as number) : null,
       started: typeof started === 'string' ? started : null,
+      made: Number.isFinite(made) ? (made as number) : null,
       token,
     };
   } catch {
@@ -158,14 +162,18 @@ const isFresh = (file: string): boolean =>
 function ownHolder(): Holder {
   const thread = ownThread();
   const { pid } = process;
-  return { pid, thread, started: startOf(pid, thread), token: randomBytes(8).toString('hex') };
+  return { pid, thread, started: startOf(pid, thread), made: Date.now(), token: randomBytes(8).toString('hex') };
 }
 
 /** Whether the very process (on Linux: thread) that took the lock still runs. */
-function isAlive({ pid, thread, started }: Holder): boolean {
-  if (pid <= 0) return false;
-  return processIsAlive(pid) && (started === null || startOf(pid, thread) === started);
+function isAlive({ pid, thread, started, made }: Holder): boolean {
+  if (pid <= 0 || !processIsAlive(pid)) return false;
+  if (started !== null) return startOf(pid, thread) === started;
+  // No process is older than the system's start; its clock may have been set since.
+  return made === null || made > Date.now() - 1000 * uptime() - clockMilliseconds;
 }
+
+const clockMilliseconds = 60_000;
 
 /** The system's number of this thread, on Linux. */
 function ownThread(): number | null {

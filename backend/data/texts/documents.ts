@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { escapePath, globSync } from 'tinyglobby';
 import { userError } from '../../../protocol/errors.ts';
 import { fileError, openRegular, statOf } from '../../system/files.ts';
+import { globSlashes, slashes, splitGlob } from '../../system/globs.ts';
 import { isWritten } from '../../formats/our-folders.ts';
 import type { Message } from '../prompts/chat.ts';
 
@@ -84,9 +85,6 @@ const skippedFolders = [
 ];
 const skippedFiles = ['**/*.min.js', '**/*.map', '**/package-lock.json', '**/yarn.lock', '**/pnpm-lock.yaml'];
 
-const slashes = (path: string): string => (sep === '\\' ? path.replaceAll('\\', '/') : path);
-/** A glob without the backslashes of Windows: one from `absolutePatterns` begins `C:/`, and its backslashes escape. */
-const globSlashes = (glob: string): string => (/^(\w:)?\//.test(glob) ? glob : slashes(glob));
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
@@ -185,9 +183,8 @@ function commonFolder(file: string, directory: string): string {
 
 /** The folder before the first wildcard of a glob, and the glob from there. */
 function fromItsFolder(glob: string, directory: string): [root: string, glob: string] {
-  const [plain = ''] = glob.split(/(?<!\\)[*?[\]{}()]/, 1);
-  const beginning = plain.slice(0, plain.lastIndexOf('/') + 1);
-  return [resolve(directory, beginning.replace(/\\(.)/g, '$1')), glob.slice(beginning.length)];
+  const [folder, rest] = splitGlob(glob);
+  return [resolve(directory, folder), rest];
 }
 
 /** Without links to files that are there under their own name or by an earlier link. */

@@ -1,7 +1,7 @@
 /** Documents to token files: tokenised once, split into training and held-out documents, packed into windows. */
 import { plural } from '../../../protocol/plural.ts';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { UserError, userError } from '../../../protocol/errors.ts';
@@ -68,8 +68,11 @@ export async function packDocuments(
   const close = (): void => sets.forEach((set) => set.close());
   for (const [part, set] of sets) {
     if (set.windows > 0) continue;
+    const error = empty(part, set);
     close();
-    throw empty(part, set);
+    // Kept, they would be found again, whatever splits the documents by then.
+    for (const path of paths) rmSync(path, { force: true });
+    throw error;
   }
   const areChats = survey.chats === survey.documents;
   return { id, areChats, train: sets.get('train') ?? null, heldOut: sets.get('heldOut') ?? null, close };

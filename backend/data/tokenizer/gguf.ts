@@ -17,14 +17,8 @@ import {
 
 /** Throws `unsupported` for other kinds of tokenizers, `bad-tokenizer` if the metadata is damaged. */
 export function ggufTokenizer(path: string, metadata: GgufMetadata): TokenizerParts {
+  const kind = ggufTokenizerKind(path, metadata);
   const vocabulary = readVocabulary(path, metadata);
-  const kind = metadata.get('tokenizer.ggml.model');
-  if (kind !== 'gpt2' && kind !== 'llama')
-    throw userError(
-      'unsupported',
-      `${path} has a tokenizer of kind "${shown(kind)}", which is not supported.`,
-      'Use a model with a "gpt2" or "llama" tokenizer, or its Hugging Face directory.',
-    );
   const id = (name: string): number | null => {
     const value = metadata.get(`tokenizer.ggml.${name}_token_id`);
     return isTokenId(value) && value < vocabulary.texts.length ? value : null;
@@ -50,6 +44,19 @@ export function ggufTokenizer(path: string, metadata: GgufMetadata): TokenizerPa
       ...named('pad_token', id('padding')),
     ]),
   };
+}
+
+/** The kind that the entries ahead of the vocabulary name. Throws `unsupported` for other kinds, and for unknown pre-tokenizers. */
+export function ggufTokenizerKind(path: string, metadata: GgufMetadata): 'gpt2' | 'llama' {
+  const kind = metadata.get('tokenizer.ggml.model');
+  if (kind !== 'gpt2' && kind !== 'llama')
+    throw userError(
+      'unsupported',
+      `${path} has a tokenizer of kind "${shown(kind)}", which is not supported.`,
+      'Use a model with a "gpt2" or "llama" tokenizer, or its Hugging Face directory.',
+    );
+  if (kind === 'gpt2') preTokenizerOf(path, metadata);
+  return kind;
 }
 
 /** Newer keys win over older ones. */
@@ -175,7 +182,7 @@ export const preTokenizers: Readonly<Record<string, PreTokenizer | undefined>> =
   llama4: { splits: [caseSplit(`${contractions}?`, '\\p{N}{1,3}')] },
 };
 
-function byteLevel(path: string, metadata: GgufMetadata, vocabulary: Vocabulary): Shape {
+function preTokenizerOf(path: string, metadata: GgufMetadata): PreTokenizer {
   const name = metadata.get('tokenizer.ggml.pre') ?? 'default';
   const pre = typeof name === 'string' && Object.hasOwn(preTokenizers, name) ? preTokenizers[name] : undefined;
   if (pre === undefined)
@@ -184,6 +191,11 @@ function byteLevel(path: string, metadata: GgufMetadata, vocabulary: Vocabulary)
       `${path} has the pre-tokenizer "${shown(name)}", which is not supported.`,
       'Use the model’s Hugging Face directory instead.',
     );
+  return pre;
+}
+
+function byteLevel(path: string, metadata: GgufMetadata, vocabulary: Vocabulary): Shape {
+  const pre = preTokenizerOf(path, metadata);
   const merges = metadata.get('tokenizer.ggml.merges');
   if (!isStrings(merges)) throw bad(path, 'it has no merges');
   return {

@@ -1,5 +1,6 @@
 /** The location of a model that an option names: a path as it is, a hub id after its download. */
 import type { ProgressEvent, WarningEvent } from '../../../protocol/events.ts';
+import { ggufTokenizerKind } from '../../data/tokenizer/gguf.ts';
 import { loadTokenizer } from '../../data/tokenizer/tokenizer.ts';
 import { readGgufBeginning } from '../../formats/gguf.ts';
 import { localModel, resolveModel, type ResolveOptions } from '../../hub/hub.ts';
@@ -39,8 +40,9 @@ export const modelHere = (
     },
     inspectGguf(part, file) {
       readGgufBeginning(part, (metadata) => {
-        // The first entry, in what current programs write.
+        // Ahead of the vocabulary, in what current programs write.
         if (metadata.get('general.architecture') !== undefined) ggufArchitecture({ file, metadata });
+        if (metadata.get('tokenizer.ggml.model') !== undefined) ggufTokenizerKind(file, metadata);
       });
     },
   });

@@ -22,6 +22,8 @@ export interface BenchOptions {
   readonly runCode: boolean;
   /** How many of the judged tasks; null: all. */
   readonly first: number | null;
+  /** In which ways judged tasks are answered, beside full depth; none: in a section's own. */
+  readonly ways: readonly string[];
 }
 
 export type Section = {

@@ -40,7 +40,8 @@ import { tunedOnChats, tunedOnPython, type Tune } from '../tuned.ts';
 import type { BenchOptions, Section } from './section.ts';
 
 const llamaName = 'llama.cpp';
-const thresholds = [0.99, 0.97, 0.95, 0.9, 0.8];
+/** Beside full depth, if no others are asked for. */
+const usualWays = ['lossless', 'calibrated', 0.99, 0.97, 0.95, 0.9, 0.8, llamaName].map(String);
 /** Spread over the set. */
 const timedTasks = 16;
 /** Points by which a way may be below full depth. */
@@ -135,6 +136,7 @@ async function measure(opened: OpenedModel, set: JudgedSet, file: string, option
   const { name } = opened.model;
   const commit = execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
   const exits = options.exits ?? (await set.tuned(opened.model, options.threads));
+  const asked = options.ways.length > 0 ? options.ways : usualWays;
   const first = options.first ?? (options.isDraft ? 4 * options.rounds : set.first);
   const key = createHash('sha256')
     .update(JSON.stringify([commit, exits, first, options.threads]))
@@ -150,7 +152,7 @@ async function measure(opened: OpenedModel, set: JudgedSet, file: string, option
     tasks: [file],
     first,
     chat: set.chat,
-    ways: ['lossless', 'calibrated', ...thresholds].join(),
+    ways: asked.filter((way) => way !== llamaName).join(),
     runCode: options.runCode,
     margin,
     timedTasks: 0,
@@ -165,18 +167,20 @@ async function measure(opened: OpenedModel, set: JudgedSet, file: string, option
       console.error(`  ${name}: ${event.done} of ${event.total} ${event.unit}`);
   }
   const { identity, about } = readEvaluation(begun);
-  const hasLlama = opened.model.path.endsWith('.gguf') && (await installLlama());
+  const hasLlama = asked.includes(llamaName) && opened.model.path.endsWith('.gguf') && (await installLlama());
   const ways = [...about.ways.filter((way) => way !== llamaName), ...(hasLlama ? [llamaName] : [])];
-  const [asked] = readTasks(file, first).sets;
-  const puts = await putAll(opened, asked!.tasks, set.chat, signal);
+  const tasks = readTasks(file, first).sets[0]!;
+  const puts = await putAll(opened, tasks.tasks, set.chat, signal);
   const record = openRecord(begun, identity, { ...about, ways });
   const llama = hasLlama ? await openLlama(opened, puts, options.threads) : null;
   try {
-    if (llama) await addAnswers(llama, asked!.name, puts, identity.layers, record);
+    if (llama) await addAnswers(llama, tasks.name, puts, identity.layers, record);
     const count = Math.min(options.isDraft ? options.rounds : timedTasks, puts.length);
     const spread = Array.from({ length: count }, (_, i) => puts[Math.floor((i * puts.length) / count)]!);
-    const untimed = spread.slice(record.times.length);
-    if (untimed.length > 0) await addTimes(opened, llama, asked!.name, untimed, given, record, signal);
+    const isTimed = ({ task }: Put): boolean =>
+      record.times.some((line) => line.task === task.id && ways.every((way) => way in line.ways));
+    const untimed = spread.filter((put) => !isTimed(put));
+    if (untimed.length > 0) await addTimes(opened, llama, tasks.name, untimed, given, record, signal);
   } finally {
     await llama?.end();
     record.close();

@@ -255,14 +255,16 @@ describe('resolveModel', () => {
   it('shows the beginning of a GGUF file, and downloads no more of one that is refused', async () => {
     const server = await hub({ files: { 'm.gguf': weights } });
     let there = 0;
-    const refuse = (part: string, file: string): never => {
-      there = statSync(part).size;
-      throw new UserError('unsupported', `not ${basename(file)}`);
-    };
-    const refusal = await refused(resolveModel('owner/name', { ...server, inspectGguf: refuse }));
-    expect(refusal.message).toBe('not m.gguf');
-    expect(there).toBeGreaterThanOrEqual(2 ** 16);
-    expect(files(server.cacheDirectory)).toEqual([]);
+    for (const code of ['unsupported', 'bad-weights'] as const) {
+      const refuse = (part: string, file: string): never => {
+        there = statSync(part).size;
+        throw new UserError(code, `not ${basename(file)}`);
+      };
+      const refusal = await refused(resolveModel('owner/name', { ...server, inspectGguf: refuse }));
+      expect(refusal.message).toBe('not m.gguf');
+      expect(there).toBeGreaterThanOrEqual(2 ** 16);
+      expect(files(server.cacheDirectory)).toEqual([]);
+    }
     const inspectGguf = vi.fn();
     const path = await resolveModel('owner/name', { ...server, inspectGguf });
     expect(inspectGguf.mock.calls).toEqual([[`${path}.partial`, path]]);

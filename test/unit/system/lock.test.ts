@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { uptime } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, it } from 'vitest';
@@ -68,6 +69,16 @@ it('is inherited from a process that is gone, or whose number is another one\u20
   }
   writeFileSync(file, holder(process.ppid));
   expect(takeLock(file)).toEqual({ heldBy: process.ppid });
+});
+
+it('is inherited where no start of a process is known, if it was made before the system started', () => {
+  const file = path.join(temporaryFolder(), '.lock');
+  const madeAt = (made: number): string =>
+    JSON.stringify({ pid: process.ppid, thread: null, started: null, made, token });
+  writeFileSync(file, madeAt(Date.now()));
+  expect(takeLock(file)).toEqual({ heldBy: process.ppid });
+  writeFileSync(file, madeAt(Date.now() - 1000 * uptime() - 3_600_000));
+  expect(taken(file).inherited).toBe(true);
 });
 
 it('goes on where an heir was killed before it had taken over', () => {

@@ -324,9 +324,11 @@ describe('packDocuments', () => {
     mixed.close();
     await expect(packDocuments([chats[0]!], chatter, options())).rejects.toThrow(/only conversation/);
     const silent: Document = { kind: 'chat', name: 's', messages: [{ role: 'user', content: 'hm' }] };
-    await expect(packDocuments([silent, silent], chatter, options({ heldOutFraction: 0 }))).rejects.toThrow(
+    const directory = temporaryFolder();
+    await expect(packDocuments([silent, silent], chatter, options({ directory, heldOutFraction: 0 }))).rejects.toThrow(
       /nothing to learn from: 2 documents/,
     );
+    expect(readdirSync(directory)).toEqual([]);
   });
 
   it('takes markers for plain text if the model has no row for one of them, and packs again for another model', async () => {

@@ -56,20 +56,29 @@ test('a model of the hub has the name of its repository, not of the commit after
 test('options of a run are written relative to its folder and read back as they were', () => {
   const run = {
     model: path.resolve('models/typescript-5m'),
-    data: ['/w/p/src/**/*.ts', '!/w/p/src/x.ts', '!**/y', '/w/p/e'],
+    data: ['/w/p/src/**/*.ts', '!/w/p/src/x.ts', '!**/y', '/w/p/e', '/w/p/e/.x'],
     continuePretraining: '/w/old.exits',
     seed: 1,
   };
   const written = writtenTuning('/w/p/e', run);
   expect(written).toEqual({
     model: 'typescript-5m',
-    data: ['../src/**/*.ts', '!../src/x.ts', '!**/y', './'],
+    data: ['../src/**/*.ts', '!../src/x.ts', '!**/y', './', './.x'],
     continuePretraining: '../../old.exits',
     seed: 1,
   });
   expect(readTuning('/w/p/e', written)).toEqual(run);
   const older = { model: '/m.gguf', data: ['/a/**'] };
   expect(readTuning('/w/p/e', older)).toEqual(older);
+});
+
+test('a folder before a wildcard is no glob: signs in its name are escaped, also where the exits are moved to', () => {
+  const run = { data: ['/w/(old)/src/**/*.ts', '/w/\\(old\\)/{a,b}/*.ts', '!/**/x', '/w/(old)/y.ts'] };
+  const written = writtenTuning('/w/(old)/p/e', run);
+  expect(written).toEqual({
+    data: ['../../../(old)/src/**/*.ts', '../../{a,b}/*.ts', '!../../../../**/x', '../../../(old)/y.ts'],
+  });
+  expect(readTuning('/[new]/p/e', { data: ['../../{a,b}/*.ts'] })).toEqual({ data: ['/\\[new\\]/{a,b}/*.ts'] });
 });
 
 test('a model that was moved is found beside the exits, among those used last, or not at all', async () => {

@@ -22,10 +22,31 @@ describe('locateModel', () => {
 });
 
 describe('modelHere', () => {
-  it('refuses a GGUF file that no family reads by its first bytes, whose name it says', async () => {
+  type Entry = NonNullable<GgufParts['entries']>[number];
+  const named = (key: string, value: string): Entry => [key, 8, text(value)];
+  it.each([
+    [
+      'an architecture',
+      [named('general.architecture', 'mamba'), ['mamba.ssm.state_size', 4, u32(16)] as Entry],
+      /m\.gguf: the GGUF architecture "mamba" is not supported: it has state-space layers/,
+    ],
+    [
+      'a tokenizer',
+      [named('general.architecture', 'llama'), named('tokenizer.ggml.model', 'bert')],
+      /m\.gguf has a tokenizer of kind "bert", which is not supported/,
+    ],
+    [
+      'a pre-tokenizer',
+      [
+        named('general.architecture', 'llama'),
+        named('tokenizer.ggml.model', 'gpt2'),
+        named('tokenizer.ggml.pre', 'deepseek-coder'),
+      ],
+      /m\.gguf has the pre-tokenizer "deepseek-coder", which is not supported/,
+    ],
+  ])('refuses a GGUF file by its first bytes for %s that nothing here reads', async (_, first, message) => {
     const entries: GgufParts['entries'] = [
-      ['general.architecture', 8, text('mamba')],
-      ['mamba.ssm.state_size', 4, u32(16)],
+      ...first,
       ['tokenizer.ggml.tokens', 9, Buffer.concat([u32(8), u64(2), text('a'.repeat(2 ** 20)), text('b')])],
     ];
     const weights = gguf({ entries, data: new Uint8Array(2 ** 23) });
@@ -48,9 +69,7 @@ describe('modelHere', () => {
     vi.stubEnv('HF_ENDPOINT', `http://127.0.0.1:${(hub.address() as AddressInfo).port}`);
     vi.stubEnv('EARLY_EXIT_CACHE', temporaryFolder());
     const asked = modelHere('owner/name', {});
-    await expect(asked).rejects.toThrow(
-      /m\.gguf: the GGUF architecture "mamba" is not supported: it has state-space layers/,
-    );
+    await expect(asked).rejects.toThrow(message);
     expect(sent).toBe(0);
   });
 });
