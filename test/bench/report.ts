@@ -46,18 +46,20 @@ export interface Part extends Findings {
   readonly others: number;
   /** By which seconds were taken; `wall` where nothing is said. */
   readonly clock?: Clock;
+  /** How many of the judged tasks; the section's own number where nothing is said. */
+  readonly first?: number;
 }
 
 export interface SectionResult {
   readonly title: string;
-  /** One for each model and processor, those of a model beside each other. */
+  /** One for each model, processor and number of tasks, those of a model beside each other. */
   readonly parts: readonly Part[];
 }
 
-/** With what was found now instead of what the same model gave on the same processor before. */
+/** With what was found now instead of what the same model gave for as many tasks on the same processor before. */
 export function withPart(parts: readonly Part[], found: Part): Part[] {
-  const isSame = ({ model, machine }: Part): boolean =>
-    model === found.model && machine.processor === found.machine.processor;
+  const isSame = ({ model, machine, first }: Part): boolean =>
+    model === found.model && machine.processor === found.machine.processor && first === found.first;
   if (parts.some(isSame)) return parts.map((part) => (isSame(part) ? found : part));
   const last = parts.findLastIndex(({ model }) => model === found.model);
   return last < 0 ? [...parts, found] : [...parts.slice(0, last + 1), found, ...parts.slice(last + 1)];
@@ -142,7 +144,8 @@ function originLines(section: string, parts: readonly Part[]): string {
           ? `. **Not to be relied on: ${busyness}**`
           : '';
     const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${how}`;
-    byOrigin.set(where, [...(byOrigin.get(where) ?? []), part.model]);
+    const of = part.first === undefined ? part.model : `the first ${part.first} tasks by ${part.model}`;
+    byOrigin.set(where, [...(byOrigin.get(where) ?? []), of]);
   }
   const isOf = (names: readonly string[]): boolean => byOrigin.size > 1 && names.some((name) => name !== '');
   const lines = [...byOrigin].map(([where, names]) => (isOf(names) ? `${names.join(', ')}: ${where}` : where));

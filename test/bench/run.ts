@@ -157,7 +157,7 @@ async function runPart(
   folder: string,
   name: string,
   part: string,
-  { isDraft, clock }: BenchOptions,
+  { isDraft, clock, first }: BenchOptions,
   measure: () => Promise<Findings>,
 ): Promise<void> {
   const others = await untilQuiet(isDraft || clock === 'processor' ? 1 : undefined);
@@ -173,6 +173,7 @@ async function runPart(
     seconds: Math.round((performance.now() - started) / 1000),
     others,
     clock,
+    ...(first !== null && { first }),
     ...findings,
   };
   // Read again each time: a section takes minutes, and another may have been written meanwhile.

@@ -220,8 +220,13 @@ function findings({ name, spec }: Model, holes: readonly Hole[], answers: readon
     tables: [
       {
         caption: `${name}: ${holes.length} holes of a line`,
-        columns: ['', 'hit, %', 'the line of full depth', `mean layer of ${spec.layers.length}`],
-        rows: ways.map((way) => [way, figures(share(way)), `${same(way)} of ${holes.length}`, figures(meanLayer(way))]),
+        columns: ['', 'hit, %', 'the line of full depth', 'mean layer'],
+        rows: ways.map((way) => [
+          way,
+          figures(share(way)),
+          `${same(way)} of ${holes.length}`,
+          `${figures(meanLayer(way))} of ${spec.layers.length}`,
+        ]),
       },
     ],
     notes: [],

@@ -315,7 +315,7 @@ function findings(name: string, { set, asked, layers, ways }: TaskScores): Omit<
           "McNemar's p",
           'verdict',
           'answers of full depth, %',
-          `mean layer of ${layers}`,
+          'mean layer',
           '÷ full depth',
           'tokens/s',
         ],
@@ -327,7 +327,7 @@ function findings(name: string, { set, asked, layers, ways }: TaskScores): Omit<
           difference ? figures(difference.p) : '',
           difference ? verdictText(difference.verdict) : '',
           same === null ? '' : figures(100 * same),
-          meanLayer === null ? '' : figures(meanLayer),
+          meanLayer === null ? '' : `${figures(meanLayer)} of ${layers}`,
           speed ? speedText(speed) : '',
           tokensPerSecond === null ? '' : figures(tokensPerSecond),
         ]),
@@ -338,9 +338,8 @@ function findings(name: string, { set, asked, layers, ways }: TaskScores): Omit<
 
 const differing = ({ same, tasks }: WayScore): number => Math.round((1 - (same ?? 1)) * tasks);
 
-const notesOf = ({ asks, tunedOn }: JudgedSet, { threads, exits, first }: BenchOptions): string[] => [
+const notesOf = ({ asks, tunedOn }: JudgedSet, { threads, exits }: BenchOptions): string[] => [
   `${asks} Greedy, ${threads} threads, precision \`fast\`.`,
-  ...(first === null ? [] : [`The first ${first} tasks alone (\`--first ${first}\`).`]),
   exits === null ? tunedOn : `Exits are those of \`--exits\`: ${path.basename(exits)}.`,
   `The difference is from full depth on the same tasks, with its 95 % interval; lost: tasks that full depth alone solved, won: tasks that it alone did not. Not worse: by ${margin} points at most. A number is a threshold that was not calibrated.`,
   `llama.cpp is node-llama-cpp ${llamaVersion} on the same tokens; its texts end where ours do, and are judged alike. Speed: tokens after the prompt on some tasks, one at a time, our ways a pass each in turn.`,

@@ -76,6 +76,14 @@ describe('the page of results', () => {
     expect(page).toContain('| 1.40× | yes | memory | Other |');
   });
 
+  it('keeps what the first tasks alone gave beside what all gave, and says which it was', () => {
+    const some = (value: number): Part => ({ ...part(value, 0), first: 150, date: '2025-02-01' });
+    const parts = [part(1.3, 0), some(1.1), some(1.2), part(1.4, 0)].reduce<Part[]>(withPart, []);
+    expect(parts.map(({ goals }) => goals[0]!.value)).toEqual([1.4, 1.2]);
+    const page = resultsPage({ memory: { title: 'Memory', parts } });
+    expect(page).toMatch(/`\. model\.gguf: CPU, .* the first 150 tasks by model\.gguf: CPU, .*2025-02-01\._/);
+  });
+
   it('has one table of what was measured at several lengths', () => {
     const found = merged([part(1.3, 0), part(1.4, 0)]);
     expect(found.tables).toEqual([{ ...part(1, 0).tables[0]!, rows: Array(2).fill(['64', '1.30 (1.25)']) }]);
