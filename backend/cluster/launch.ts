@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { userError } from '../../protocol/errors.ts';
+import { UserError, userError } from '../../protocol/errors.ts';
 import type { PhaseEvent } from '../../protocol/events.ts';
 import { placeText, ranksOf, type Mesh, type Place } from '../../protocol/options/place.ts';
 import { shown } from '../../protocol/shown.ts';
@@ -30,6 +30,7 @@ const graceMilliseconds = { SIGTERM: 1_500, SIGKILL: 500 } as const;
 /** Shortest time between two queries of Slurm's queue, which all users of a cluster share, or of a Ray cluster. */
 const queueMilliseconds = 10_000;
 const rayMilliseconds = 1_000;
+const rayPatienceMilliseconds = 5 * 60_000;
 
 const folderOf = (directory: string): string => path.join(path.resolve(directory), jobFolder);
 
@@ -37,6 +38,8 @@ const folderOf = (directory: string): string => path.join(path.resolve(directory
 export interface Ranks {
   readonly place: Place;
   readonly mesh: Mesh;
+  /** Of a node of Slurm; null if that is not known. */
+  readonly gpusOfNode: number | null;
 }
 
 /**
@@ -80,6 +83,7 @@ export async function* findJob(
   const { finished, failed } = await reported();
   if (finished === null && !failed) requireThisMachine(directory, handle);
   if (existsSync(path.join(folder, stopFile)) || failed) {
+    if (failed && handle.kind === 'slurm') await requireSlurm(directory);
     yield { type: 'phase', phase: 'load', detail: 'the job that was stopped, once it has ended' };
     while (!(await isOver()) && (await reported()).finished === null) await setTimeout(200, undefined, { signal });
     const last = (await reported()).finished;
@@ -125,6 +129,20 @@ function requireThisMachine(directory: string, handle: JobHandle): void {
   );
 }
 
+/**
+ * Otherwise the end of a job that failed would be awaited for ever.
+ * @throws UserError `busy` if Slurm cannot be asked here whether it has the job still.
+ */
+async function requireSlurm(directory: string): Promise<void> {
+  const number = slurmJobNumber(folderOf(directory));
+  if (number === null || (await hasSlurmJob(number)) !== null) return;
+  throw userError(
+    'busy',
+    `The job ${number} of Slurm in ${directory} has failed, and Slurm cannot be asked here whether it has ended.`,
+    ifOver(directory),
+  );
+}
+
 const ifOver = (directory: string): string => `If it is certainly over, remove ${folderOf(directory)}.`;
 
 /** How a job has reported its end, as far as it has; every call reads what is new. */
@@ -149,12 +167,34 @@ export function runningJob(directory: string, handle: JobHandle, kill: Kill = ki
   const known = { lines: async (): Promise<string> => newLines(), hasState: () => isCheckpoint(directory) };
   switch (handle.kind) {
     case 'ray':
-      return { ...known, ended: once(rayMilliseconds, () => rayJobEnd(handle.url, handle.id)) };
+      return {
+        ...known,
+        ended: once(
+          rayMilliseconds,
+          patiently(() => rayJobEnd(handle.url, handle.id)),
+        ),
+      };
     case 'slurm':
       return { ...known, ended: slurmEnd(folder) };
     case 'processes':
       return { ...known, ended: () => processesEnd(folder, handle.processes, kill) };
   }
+}
+
+/** A cluster that has answered counts as at work while it is silent for some minutes, as one that restarts is. */
+function patiently(ask: RunningJob['ended']): RunningJob['ended'] {
+  let heard = -Infinity;
+  return async () => {
+    try {
+      const end = await ask();
+      heard = Date.now();
+      return end;
+    } catch (error) {
+      if (error instanceof UserError && error.code === 'network' && Date.now() - heard < rayPatienceMilliseconds)
+        return null;
+      throw error;
+    }
+  };
 }
 
 /**
@@ -174,7 +214,8 @@ async function processesEnd(folder: string, processes: readonly ProcessIdentity[
 function slurmEnd(folder: string): RunningJob['ended'] {
   const hasJob = once(queueMilliseconds, async () => hasSlurmJob(slurmJobNumber(folder)!));
   return async () => {
-    if (slurmJobNumber(folder) !== null) return (await hasJob()) ? null : lastWords(path.join(folder, logFile));
+    if (slurmJobNumber(folder) !== null)
+      return (await hasJob()) !== false ? null : lastWords(path.join(folder, logFile));
     return existsSync(path.join(folder, stopFile))
       ? 'The job was stopped before Slurm began it; scancel takes it out of the queue.'
       : null;
@@ -207,14 +248,14 @@ async function endProcesses(processes: readonly ProcessIdentity[], kill: Kill): 
   }
 }
 
-async function start(folder: string, { place, mesh }: Ranks, signal: AbortSignal): Promise<JobHandle> {
+async function start(folder: string, { place, mesh, gpusOfNode }: Ranks, signal: AbortSignal): Promise<JobHandle> {
   switch (place.kind) {
     case 'here':
       throw new Error('a job that is tuned here needs no launcher');
     case 'ray':
       return submit(folder, { kind: 'ray', url: place.url, id: newRayJobId() }, mesh);
     case 'slurm':
-      writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh)]);
+      writeFileAtomically(path.join(folder, 'job.sh'), [slurmScript(folder, logFile, mesh, gpusOfNode)]);
       return { kind: 'slurm' };
     case 'torchrun':
       return {

@@ -12,8 +12,10 @@ import { quoted } from '../../protocol/shell-word.ts';
 import { quotedPythonPath } from './shell.ts';
 import { meetingPorts } from './torchrun.ts';
 
-/** At most. */
-const gpusOfNode = 8;
+/** Of a node, if that is not known. */
+const usualGpus = 8;
+/** Of a rank: its own thread, and what reads text and answers the others. */
+const coresOfRank = 2;
 /** There once the job has begun: its number. */
 const numberFile = 'slurm.job';
 
@@ -33,12 +35,13 @@ export async function countSlurmGpus(signal: AbortSignal): Promise<number | null
 }
 
 /**
- * One task per node, which starts that node's ranks. Ranks meet by the job's number, so that ranks of two jobs never connect.
+ * One task per node, which starts that node's ranks. Ranks meet by the job's number, so that ranks of two jobs never connect. `gpus`: those
+ * of a node; 0 if there are none, null if that is not known.
  * @throws UserError `bad-argument` if the folder has a name that no line of Slurm's can contain.
  */
-export function slurmScript(folder: string, log: string, mesh: Mesh): string {
+export function slurmScript(folder: string, log: string, mesh: Mesh, gpus: number | null): string {
   const ranks = ranksOf(mesh);
-  const nodes = nodesFor(ranks);
+  const nodes = nodesFor(ranks, gpus || usualGpus);
   const { first, count } = meetingPorts;
   return `#!/bin/bash
 #SBATCH --job-name=early-exit
@@ -46,21 +49,31 @@ export function slurmScript(folder: string, log: string, mesh: Mesh): string {
 #SBATCH --ntasks-per-node=1
 # A job that has reported its end must not write again; early-exit tune --resume begins another.
 #SBATCH --no-requeue
-# Nodes and GPUs: together ${ranks}. Change both numbers for nodes of another size.
-#SBATCH --nodes=${nodes}
-#SBATCH --gpus-per-node=${ranks / nodes}
+${placeLines(ranks, nodes, gpus)}
 
 echo "$SLURM_JOB_ID" > ${quoted(path.join(folder, numberFile))}
 export PYTHONPATH=${quotedPythonPath(folder)}
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((${first} + SLURM_JOB_ID % ${count}))
-srun --kill-on-bad-exit=1 python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:$port" --id "$SLURM_JOB_ID"
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" python3 -m ${packageName} ${quoted(path.dirname(folder))} --ranks $((${ranks} / SLURM_NNODES)) --nodes "$SLURM_NNODES" --endpoint "$first:$port" --id "$SLURM_JOB_ID"
 `;
 }
 
+function placeLines(ranks: number, nodes: number, gpus: number | null): string {
+  const cores = `#SBATCH --cpus-per-task=${coresOfRank * (ranks / nodes)}`;
+  return gpus === 0
+    ? `# Nodes without GPUs. More cores make the ranks faster.
+#SBATCH --nodes=${nodes}
+${cores}`
+    : `# Nodes and GPUs: together ${ranks}. Change both numbers for nodes of another size; cores are two for each rank.
+#SBATCH --nodes=${nodes}
+#SBATCH --gpus-per-node=${ranks / nodes}
+${cores}`;
+}
+
 /** The fewest nodes among which ranks can be shared evenly. */
-function nodesFor(ranks: number): number {
-  let nodes = Math.ceil(ranks / gpusOfNode);
+function nodesFor(ranks: number, ofNode: number): number {
+  let nodes = Math.ceil(ranks / ofNode);
   while (ranks % nodes !== 0) nodes++;
   return nodes;
 }
@@ -96,15 +109,15 @@ export function slurmJobNumber(folder: string): string | null {
   );
 }
 
-/** Whether Slurm has the job still. If that cannot be found out here: yes. */
-export async function hasSlurmJob(number: string): Promise<boolean> {
+/** Whether Slurm has the job still; null if that cannot be found out here. */
+export async function hasSlurmJob(number: string): Promise<boolean | null> {
   const squeue = programPath('squeue');
-  if (!squeue) return true;
+  if (!squeue) return null;
   try {
     const { stdout } = await promisify(execFile)(squeue, ['--noheader', '--format=%A', `--jobs=${number}`]);
     return stdout.trim() !== '';
   } catch (error) {
     // What ended some minutes ago is unknown to it.
-    return !/invalid job id/i.test(String(error));
+    return /invalid job id/i.test(String(error)) ? false : null;
   }
 }

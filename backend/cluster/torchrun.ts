@@ -53,9 +53,10 @@ export async function startLaunchers(
 
 /**
  * With a terminal of its own, the host's launcher is hung up on if the connection is lost: its ranks save their work and end, and do not meet
- * those of a later sitting. Without ssh's words of how a connection ended, the last line of the log is the launcher's.
+ * those of a later sitting. A host that is silent for two minutes is given up, as one without power is. Without ssh's words of how a
+ * connection ended, the last line of the log is the launcher's.
  */
-const sshWords = ['-tt', '-oBatchMode=yes', '-oLogLevel=ERROR'];
+const sshWords = ['-tt', '-oBatchMode=yes', '-oLogLevel=ERROR', '-oServerAliveInterval=30', '-oServerAliveCountMax=4'];
 
 /** What is run on each host, with its part of the ranks; all see the run's folder under the same path. */
 export function hostCommands(

@@ -7,6 +7,7 @@ import { parseOptions, type SweepOptions, type TuneOptions } from '../../protoco
 import { shippedModel } from '../../protocol/options/groups.ts';
 import { sweepFile } from '../../protocol/tasks.ts';
 import { isCheckpoint, jobFolder, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { isStarted } from '../cluster/launch.ts';
 import { readPosition } from '../checkpoint/state.ts';
 import { groupsOf, sweptGroup } from '../evaluation/report/groups.ts';
 import { findRuns, type TuningRun } from '../evaluation/report/runs.ts';
@@ -58,7 +59,9 @@ export async function* sweep(options: SweepOptions, signal: AbortSignal): AsyncG
 }
 
 const folderOf = (directory: string, { name }: Trial): string => join(directory, `${name}.exits`);
-const isTuned = (folder: string): boolean => isCheckpoint(folder) && readPosition(folder).finished;
+/** A job elsewhere ends before what it wrote is complete: the command that follows it does the rest. */
+const isTuned = (folder: string): boolean =>
+  isCheckpoint(folder) && readPosition(folder).finished && !isStarted(folder);
 
 /** Whether a trial that is tuned was stopped before its exits were calibrated, or failed at that. */
 function lacksCalibration(folder: string): boolean {

@@ -64,6 +64,11 @@ const learnElsewhere: Learner = async function* (sitting, signal) {
         type: 'warning',
         message: `The job in ${following.directory} was asked to stop and has not ended yet; --resume waits for it.`,
       };
+    else if (following.directory !== null && error instanceof UserError && error.code === 'network')
+      yield {
+        type: 'warning',
+        message: `The job in ${following.directory} may go on by itself; --resume follows it.`,
+      };
     signal.throwIfAborted();
     throw error;
   }
@@ -146,9 +151,9 @@ async function* begin(sitting: Sitting, signal: AbortSignal): AsyncGenerator<Tun
   });
   if (options.continuePretraining !== null && !earlier) requireRoom(directory);
   yield* warnUncalibrated(options);
-  const { mesh } = yield* prepare(setting, sitting, signal);
+  const { mesh, gpusOfNode } = yield* prepare(setting, sitting, signal);
   signal.throwIfAborted();
-  return { directory, handle: await startJob(directory, { place: options.on, mesh }, signal) };
+  return { directory, handle: await startJob(directory, { place: options.on, mesh, gpusOfNode }, signal) };
 }
 
 /** Writes the job of a run; returns what is known of the machines that run it. */
@@ -221,7 +226,8 @@ async function finish(directory: string, ended: FinishedEvent, given: TuneOption
   const checkpoint = openCheckpoint(directory, null);
   checkpoint.close();
   writeFileAtomically(path.join(directory, cardFile), [modelCard(checkpoint, checkpoint.progress)]);
-  rmSync(path.join(directory, jobFolder), { recursive: true, force: true });
+  // The launchers, which end now, have the log open: over NFS its folder cannot go before they have.
+  rmSync(path.join(directory, jobFolder), { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   const { model, data } = checkpoint.tuning;
   const { step, seconds, stopped } = ended;
   return {

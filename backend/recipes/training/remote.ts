@@ -19,6 +19,8 @@ export interface Remote {
   readonly mesh: Mesh;
   /** Why there is a single rank (a host) although the user did not choose that, or why none has a GPU; null if there is no reason to report. */
   readonly note: string | null;
+  /** GPUs of a node of Slurm; null if that is not known, or ranks run elsewhere. */
+  readonly gpusOfNode: number | null;
   readonly model: { readonly model: string; readonly files: Readonly<Record<string, FileSample>> };
 }
 
@@ -43,7 +45,7 @@ export async function inspectRemote(
       const isElsewhere = on.hosts.length > 0;
       const gpus = isElsewhere && options.mesh.mesh !== null ? 0 : await gpusHere(isElsewhere, signal);
       const note = `One rank${isElsewhere ? ' a host' : ''}: PyTorch sees no GPU here. Name more with --mesh.`;
-      return { ...meshFor(options, gpus * hosts, note, { count: hosts, gpus }), model: own };
+      return { ...meshFor(options, gpus * hosts, note, { count: hosts, gpus }), gpusOfNode: null, model: own };
     }
     case 'slurm': {
       const gpus = await countSlurmGpus(signal);
@@ -51,7 +53,7 @@ export async function inspectRemote(
         gpus === null
           ? 'One rank: there is no sinfo here to say which GPUs Slurm has. Name more with --mesh.'
           : 'One rank: sinfo names no GPU. Name more ranks with --mesh.';
-      return { ...meshFor(options, gpus ?? 0, note), model: own };
+      return { ...meshFor(options, gpus ?? 0, note), gpusOfNode: gpus, model: own };
     }
     case 'ray': {
       const looked = await lookAtRay(on.url, directory, { path: model.path, files }, sourcesFolder(), signal);
@@ -68,7 +70,8 @@ export async function inspectRemote(
           'Put it there, or name it as the cluster finds it with --model-there: a folder, or a name on the Hugging Face hub.',
         );
       const chosen = meshFor(options, looked.gpus, 'One rank: the Ray cluster has no GPU. Name more with --mesh.');
-      return { ...chosen, note: chosen.note ?? tooFewGpus(looked.gpus, ranksOf(chosen.mesh)), model: own };
+      const note = chosen.note ?? tooFewGpus(looked.gpus, ranksOf(chosen.mesh));
+      return { ...chosen, note, gpusOfNode: null, model: own };
     }
   }
 }

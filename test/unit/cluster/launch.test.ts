@@ -1,9 +1,11 @@
 /** Commands for other machines hold in a shell, whatever a folder is called, and add up to the ranks of the mesh. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import * as fs from 'node:fs';
+import * as http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { followJob } from '../../../backend/cluster/follow.ts';
 import { writeHandle, type ProcessesHandle } from '../../../backend/cluster/handle.ts';
 import { findJob, runningJob, stopJob } from '../../../backend/cluster/launch.ts';
@@ -58,19 +60,23 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
     const root = fs.mkdtempSync(path.join(os.tmpdir(), 'launch-'));
     const own = path.join(root, folder);
     fs.mkdirSync(own, { recursive: true });
-    const script = slurmScript(own, 'launch.log', mesh);
+    const script = slurmScript(own, 'launch.log', mesh, null);
     execFileSync('bash', ['-n'], { input: script });
-    expect(script).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=8\n');
+    expect(script).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=8\n#SBATCH --cpus-per-task=16\n');
+    expect(slurmScript(own, 'launch.log', mesh, 4)).toContain('#SBATCH --nodes=4\n#SBATCH --gpus-per-node=4\n');
+    expect(slurmScript(own, 'launch.log', mesh, 0)).not.toContain('#SBATCH --gpus');
     // As many on each node.
-    const [nine, twelve] = [9, 12].map((dp) => slurmScript(own, 'launch.log', { pp: 1, dp, tp: 1, shard: false }));
+    const [nine, twelve] = [9, 12].map((dp) =>
+      slurmScript(own, 'launch.log', { pp: 1, dp, tp: 1, shard: false }, null),
+    );
     expect(nine).toContain('#SBATCH --nodes=3\n#SBATCH --gpus-per-node=3\n');
     expect(twelve).toContain('#SBATCH --nodes=2\n#SBATCH --gpus-per-node=6\n');
     const ran = execFileSync('bash', {
-      input: `scontrol() { echo first; }\nsrun() { printf '%s\\n' "$@"; }\nSLURM_NNODES=2\nSLURM_JOB_ID=17\n${script}`,
+      input: `scontrol() { echo first; }\nsrun() { printf '%s\\n' "$@"; }\nSLURM_NNODES=2\nSLURM_JOB_ID=17\nSLURM_CPUS_PER_TASK=16\n${script}`,
       encoding: 'utf8',
     });
     expect(ran.trim().split('\n')).toEqual([
-      ...['--kill-on-bad-exit=1', 'python3', '-m', 'early_exit_distributed', path.dirname(own)],
+      ...['--kill-on-bad-exit=1', '--cpus-per-task=16', 'python3', '-m', 'early_exit_distributed', path.dirname(own)],
       ...['--ranks', '8', '--nodes', '2', '--endpoint', 'first:20017', '--id', '17'],
     ]);
     expect(slurmJobNumber(own)).toBe('17');
@@ -89,7 +95,8 @@ describe.skipIf(process.platform === 'win32')('a command', () => {
 });
 
 describe('a script for Slurm', () => {
-  const outputOf = (of: string): string => /^#SBATCH --output=(.*)$/m.exec(slurmScript(of, 'launch.log', mesh))![1]!;
+  const outputOf = (of: string): string =>
+    /^#SBATCH --output=(.*)$/m.exec(slurmScript(of, 'launch.log', mesh, null))![1]!;
 
   it('takes signs of a path for what they are', () => {
     expect(outputOf('/runs/a')).toBe('"/runs/a/launch.log"');
@@ -98,7 +105,7 @@ describe('a script for Slurm', () => {
 
   it('is not written where a line of it would end early', () => {
     for (const name of ['a\n#SBATCH --wrap=id', 'a\rb', 'a\0b', 'a\\b'])
-      expect(() => slurmScript(`/runs/${name}`, 'launch.log', mesh)).toThrow(
+      expect(() => slurmScript(`/runs/${name}`, 'launch.log', mesh, null)).toThrow(
         /^\/runs\/a.*has a control character or a backslash in it, which Slurm cannot read\.$/,
       );
   });
@@ -148,6 +155,18 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
     expect(await ended()).toMatch(gone);
   });
 
+  it('that failed is not waited for where Slurm cannot be asked whether it has ended', async () => {
+    fs.writeFileSync(pathOf('slurm.job'), '17\n');
+    fs.writeFileSync(pathOf('events.jsonl'), `${JSON.stringify({ type: 'failed', message: 'No memory.' })}\n`);
+    queue('exit 1');
+    const found = findJob(root, slurm, new AbortController().signal);
+    await expect(found.next()).rejects.toMatchObject({
+      code: 'busy',
+      message: expect.stringMatching(/^The job 17 of Slurm in .* has failed, and Slurm cannot be asked/) as string,
+      wayOut: `If it is certainly over, remove ${path.join(root, 'distributed')}.`,
+    });
+  });
+
   it('whose number is none is said in a sentence', async () => {
     fs.writeFileSync(pathOf('slurm.job'), '--help');
     await expect(runningJob(root, slurm).ended()).rejects.toThrow(/slurm\.job holds no number of a job\.$/);
@@ -164,6 +183,31 @@ describe.skipIf(process.platform === 'win32')('a job of Slurm', () => {
     abort.abort();
     await expect(next).rejects.toThrow(/abort/i);
   });
+});
+
+it('a job of Ray runs on while its cluster is silent for minutes, once the cluster has answered', async () => {
+  let status = 500;
+  const server = http.createServer((_, response) => {
+    response.writeHead(status).end('{"status": "RUNNING", "message": null}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  vi.useFakeTimers({ toFake: ['Date'] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+    server.close();
+  });
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const job = runningJob('/runs/none', { kind: 'ray', url, id: 'early-exit-1' });
+  const endAfter = (seconds: number): Promise<string | null> => {
+    vi.setSystemTime(Date.now() + 1000 * seconds);
+    return job.ended();
+  };
+  await expect(endAfter(0)).rejects.toThrow(/refused: HTTP 500/);
+  status = 200;
+  expect(await endAfter(2)).toBeNull();
+  status = 500;
+  expect([await endAfter(2), await endAfter(290)]).toEqual([null, null]);
+  await expect(endAfter(10)).rejects.toThrow(/refused: HTTP 500/);
 });
 
 describe.skipIf(process.platform === 'win32')('launchers', () => {

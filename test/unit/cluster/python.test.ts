@@ -171,7 +171,7 @@ describe('a Ray cluster', () => {
     onTestFinished(() => void server.close());
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const mesh = { pp: 1, dp: 2, tp: 1, shard: false };
-    const start = () => startJob(folder, { place: { kind: 'ray', url }, mesh }, signal);
+    const start = () => startJob(folder, { place: { kind: 'ray', url }, mesh, gpusOfNode: null }, signal);
     const handle = { kind: 'ray', url, id: expect.any(String) as string };
     expect(await start()).toEqual(handle);
     expect(readHandle(path.join(folder, 'distributed'))).toEqual({ ...handle, id: submitted[0] });

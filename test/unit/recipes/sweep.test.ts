@@ -1,5 +1,15 @@
 /** A sweep as a whole: stopped in the middle it goes on, what fails is named, the same seed gives the same bits, and its report is drawn. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -11,6 +21,7 @@ import { importExits } from '../../../backend/recipes/import.ts';
 import { report } from '../../../backend/recipes/report.ts';
 import { sweep } from '../../../backend/recipes/sweep.ts';
 import { forTensorboard } from '../../../backend/recipes/training/tensorboard.ts';
+import { finished } from '../cluster/reports.ts';
 import { tinyModel } from '../../distributed/ranks.ts';
 import { shippedModel } from '../../support/golden.ts';
 
@@ -160,6 +171,24 @@ it('calibrates a trial that was stopped in its calibration, and calibrates it on
   expect(readInfo(folder).calibration).toMatchObject({ promise: { measure: 'agreement', limit: 0.5 } });
   expect(await states()).toEqual(['earlier']);
 }, 120_000);
+
+it('completes a trial whose job elsewhere ended while no command followed it', async () => {
+  const options = { ...common, exits: '2:norm', steps: 1 };
+  await events(file({ options, trials: [{}] }), path.join(root, 'here.sweep'));
+  const name = file({ options: { ...options, on: 'torchrun' }, trials: [{}] });
+  const folder = path.join(root, 'elsewhere.sweep', '001.exits');
+  cpSync(path.join(root, 'here.sweep', '001.exits'), folder, { recursive: true });
+  const [card, job] = [path.join(folder, 'README.md'), path.join(folder, 'distributed')];
+  rmSync(card);
+  mkdirSync(job);
+  writeFileSync(path.join(job, 'running.json'), JSON.stringify({ kind: 'processes', processes: [] }));
+  writeFileSync(path.join(job, 'events.jsonl'), `${finished(false)}\n`);
+  const states = async () =>
+    trials(await events(name, path.dirname(folder))).map(({ state, message }) => [state, message]);
+  expect(await states()).toEqual([['finished', null]]);
+  expect([existsSync(card), existsSync(job)]).toEqual([true, false]);
+  expect(await states()).toEqual([['earlier', null]]);
+}, 60_000);
 
 it('goes on behind a trial whose folder is broken', async () => {
   const name = file({ options: { ...common, exits: '2:norm', steps: 1 }, grid: { seed: [1, 2] } });
