@@ -144,7 +144,7 @@ function originLines(section: string, parts: readonly Part[]): string {
           ? `. **Not to be relied on: ${busyness}**`
           : '';
     const where = `${processor}, ${cores} cores, ${memory} GB, ${system}, Node ${node}, ${date}${how}`;
-    const of = part.first === undefined ? part.model : `the first ${part.first} tasks by ${part.model}`;
+    const of = part.first === undefined ? part.model : `${part.model} (first ${part.first} tasks)`;
     byOrigin.set(where, [...(byOrigin.get(where) ?? []), of]);
   }
   const isOf = (names: readonly string[]): boolean => byOrigin.size > 1 && names.some((name) => name !== '');
@@ -172,7 +172,7 @@ function markdownTable(columns: readonly string[], rows: readonly (readonly stri
   const line = (cells: readonly string[]): string =>
     `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   const isFigures = (column: number): boolean =>
-    column > 0 && rows.every((row) => /^(\*\*)?([\d−-]|at |yes|no|$)/.test(row[column]!));
+    column > 0 && rows.every((row) => /^(\*\*)?([\d−-]|at |yes|no\b|$)/.test(row[column]!));
   return [line(columns), line(columns.map((_, i) => (isFigures(i) ? '--:' : ':--'))), ...rows.map(line)].join('\n');
 }
 

@@ -81,7 +81,7 @@ describe('the page of results', () => {
     const parts = [part(1.3, 0), some(1.1), some(1.2), part(1.4, 0)].reduce<Part[]>(withPart, []);
     expect(parts.map(({ goals }) => goals[0]!.value)).toEqual([1.4, 1.2]);
     const page = resultsPage({ memory: { title: 'Memory', parts } });
-    expect(page).toMatch(/`\. model\.gguf: CPU, .* the first 150 tasks by model\.gguf: CPU, .*2025-02-01\._/);
+    expect(page).toMatch(/`\. model\.gguf: CPU, .* model\.gguf \(first 150 tasks\): CPU, .*2025-02-01\._/);
   });
 
   it('has one table of what was measured at several lengths', () => {

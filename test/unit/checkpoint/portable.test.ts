@@ -1,9 +1,10 @@
 /** Where Windows names files: with drives, and backslashes that escape in globs alone. */
+import type * as path from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { readTuning, writtenTuning } from '../../../backend/checkpoint/portable.ts';
 
 vi.mock('node:path', async () => {
-  const { win32 } = await vi.importActual<typeof import('node:path')>('node:path');
+  const { win32 } = await vi.importActual<typeof path>('node:path');
   return { ...win32, default: win32 };
 });
 
