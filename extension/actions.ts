@@ -54,7 +54,8 @@ export function commandActions(app: App, parts: Parts): Record<CommandKey, Actio
     };
   };
   return {
-    tune: (options) => tune(app, isOptions(options) ? options : null),
+    // The title of the view of runs passes the row that has the focus.
+    tune: (options) => tune(app, isOptions(options) && !isRun(options) ? options : null),
     generate: (options) => generateAtCursor(app, isOptions(options) ? options : {}),
     stopGeneration,
     continueGeneration: (id) => (typeof id === 'string' ? continueGeneration(app, id) : null),

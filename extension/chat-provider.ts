@@ -50,11 +50,17 @@ export function offerChat(app: App, subscriptions: vscode.Disposable[]): void {
   const host = vscode.lm as ChatHost;
   if (typeof host.registerLanguageModelChatProvider !== 'function') return;
   const changed = new vscode.EventEmitter<void>();
+  let offered = chosenModel();
+  const tell = (): void => {
+    if (chosenModel() === offered) return;
+    offered = chosenModel();
+    changed.fire();
+  };
   subscriptions.push(
     changed,
-    vscode.workspace.onDidChangeConfiguration((event) => {
-      if (event.affectsConfiguration('earlyExit.model')) changed.fire();
-    }),
+    vscode.workspace.onDidChangeConfiguration(tell),
+    // Each folder may have a model of its own.
+    vscode.window.onDidChangeActiveTextEditor(tell),
     host.registerLanguageModelChatProvider(chatVendor, chatProvider(app, changed.event)),
   );
 }

@@ -42,8 +42,12 @@ import { followWalkthrough } from './walkthrough.ts';
 
 let backend: Backend | null = null;
 
+/** Context keys of what is under way: they outlive a host of extensions that crashed. */
+const underWay = ['generating', 'serving', 'suggestionGrows'];
+
 export function activate(context: vscode.ExtensionContext): EarlyExitApi {
   const { subscriptions } = context;
+  for (const key of underWay) void vscode.commands.executeCommand('setContext', `earlyExit.${key}`, false);
   const log = vscode.window.createOutputChannel('Early Exit', { log: true });
   subscriptions.push(log);
   backend = createBackend(context, log);

@@ -1,7 +1,7 @@
 /** Title, state, progress, figures and plan of the run in front, with the buttons that steer it. */
 import type { CurvePlan, CurveRun, ViewMessage } from '../protocol/webview.ts';
 import type { RunState } from '../protocol/server.ts';
-import { element, replace } from './dom.ts';
+import { element, redraw, replace } from './dom.ts';
 import { doneShare, duration, partNames, planParts, type PartName, type PlanPart } from './run-figures.ts';
 import { t } from './texts.ts';
 import { button } from './toolkit.ts';
@@ -65,7 +65,7 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
           : run.state === 'finished'
             ? [button(t('Calibrate'), 'secondary', act('calibrate'))]
             : [button(run.step > 0 ? t('Resume') : t('Start Again'), 'primary', act('resume'))];
-      replace(buttons, ...steer);
+      redraw(buttons, ...steer);
     },
   };
 }

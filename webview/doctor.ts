@@ -1,7 +1,7 @@
 /** The doctor's findings: one line each, with a button if the extension can install what is missing. */
 import type { Finding } from '../protocol/events.ts';
 import type { Diagnosis } from '../protocol/server.ts';
-import { element, replace } from './dom.ts';
+import { element, redraw, replace } from './dom.ts';
 import { connectHost } from './host.ts';
 import { installable } from './remedies.ts';
 import { t } from './texts.ts';
@@ -33,7 +33,7 @@ export function mountDoctor(target: HTMLElement): void {
   };
 
   const draw = ({ findings, conclusion }: Diagnosis): void =>
-    replace(
+    redraw(
       target,
       element(
         'div',

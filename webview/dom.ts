@@ -22,3 +22,13 @@ export function fill<E extends Element>(target: E, attributes: Attributes, child
 
 export const replace = (target: Element, ...children: readonly Child[]): void =>
   target.replaceChildren(...children.filter((child) => child !== null));
+
+/** The same for elements that can have the focus: afterwards the one of the same name has it, or the first, if one of them had it before. */
+export function redraw(target: Element, ...children: readonly Child[]): void {
+  const focused = target.contains(document.activeElement) ? document.activeElement : null;
+  replace(target, ...children);
+  if (focused === null) return;
+  const buttons = [...target.querySelectorAll<HTMLElement>('[aria-label]')];
+  const name = focused.getAttribute('aria-label');
+  (buttons.find((one) => one.getAttribute('aria-label') === name) ?? buttons[0])?.focus();
+}

@@ -123,7 +123,8 @@ export async function generateOptions(
   const options = await withoutGpu(app, { ...recipeSettings('generate', scope), ...overrides });
   const { model } = inTrustedFolder(options, scope);
   if (typeof model === 'string') await requireModel(app, model);
-  const exits = 'exits' in overrides ? null : await exitsInUse(app, scope);
+  const own = typeof overrides['model'] === 'string' ? overrides['model'] : undefined;
+  const exits = 'exits' in overrides ? null : await exitsInUse(app, scope, own);
   return exits === null ? options : { ...options, exits };
 }
 

@@ -21,11 +21,14 @@ export function chosenModel(scope = currentScope()): string {
   return typeof model === 'string' ? model : shippedModel;
 }
 
-/** Directory of the exits that generation uses: the chosen ones, else the newest of the model; null without any. */
-export async function exitsInUse(app: App, scope = currentScope()): Promise<string | null> {
-  const chosen = chosenExits(scope);
+/**
+ * Directory of the exits that generation uses: the chosen ones, else the newest of the model; null without any. Chosen exits are those of the
+ * chosen model: another one, such as a chat's, has its newest.
+ */
+export async function exitsInUse(app: App, scope = currentScope(), model = chosenModel(scope)): Promise<string | null> {
+  const chosen = model === chosenModel(scope) ? chosenExits(scope) : null;
   if (chosen !== null) return chosen;
-  return vscode.workspace.isTrusted ? newestExits(app, chosenModel(scope)) : null;
+  return vscode.workspace.isTrusted ? newestExits(app, model) : null;
 }
 
 /** Directory that the setting `earlyExit.decoding.exits` names; null without one. */

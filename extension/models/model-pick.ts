@@ -73,7 +73,8 @@ function typedItems(value: string): Item[] {
   return [{ label: `$(arrow-right) ${model.path}`, description, alwaysShow: true, model }];
 }
 
-async function browse(what: 'folder' | 'file'): Promise<string | null> {
+/** The path of a folder or a GGUF file that the user chooses; null if none. */
+export async function browse(what: 'folder' | 'file'): Promise<string | null> {
   const [uri] =
     (await vscode.window.showOpenDialog({
       canSelectFolders: what === 'folder',

@@ -15,6 +15,7 @@ import { currentFolder, folderOf } from '../settings/folders.ts';
 import { withoutGpu } from '../generation/generating.ts';
 import { offer } from '../messages.ts';
 import { chosenModel, listExits, modelOfExits, useExits } from '../models/model-and-exits.ts';
+import { browse } from '../models/model-pick.ts';
 import { showPick } from '../models/pick.ts';
 import { recipeSettings } from '../settings/settings.ts';
 import { requireTrust } from '../settings/workspace-trust.ts';
@@ -191,12 +192,14 @@ async function dataOf(app: App, { directory }: ExitsSummary): Promise<RecipeOpti
 
 async function askSource(): Promise<RecipeOptions | null> {
   const layers = { label: `$(layers) ${vscode.l10n.t('Layers after which the model was trained to leave …')}` };
-  const exported = { label: `$(folder-opened) ${vscode.l10n.t('An exit that was exported …')}` };
+  // Windows and Linux have no dialog for both.
+  const folder = { label: `$(folder-opened) ${vscode.l10n.t('An exit that was exported as a folder …')}` };
+  const file = { label: `$(file) ${vscode.l10n.t('An exit that was exported as a GGUF file …')}` };
   const title = vscode.l10n.t('Import Exits');
-  const picked = await showPick([layers, exported], { title });
-  if (picked === exported) {
-    const [uri] = (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: true })) ?? [];
-    return uri ? { from: uri.fsPath } : null;
+  const picked = await showPick([layers, folder, file], { title });
+  if (picked === folder || picked === file) {
+    const from = await browse(picked === file ? 'file' : 'folder');
+    return from === null ? null : { from };
   }
   if (picked !== layers) return null;
   const text = await vscode.window.showInputBox({

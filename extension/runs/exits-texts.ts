@@ -33,9 +33,15 @@ function calibrationFigure({ calibration }: Pick<ExitsSummary, 'calibration'>): 
   return `${speedup.toFixed(2)} ×${agreement === null ? '' : ` at ${(100 * agreement).toFixed(1)} %`}`;
 }
 
-/** Minutes that calibrating should take, as the run has estimated or planned; null if it was calibrated. */
+/** Why a run could not calibrate its exits on its text, which is too short for that; null if it could. */
+export function lacksText(events: readonly TuneEvent[]): string | null {
+  const warnings = events.filter((event) => event.type === 'warning');
+  return warnings.findLast(({ lacks }) => lacks === 'text')?.message ?? null;
+}
+
+/** Minutes that calibrating should take, as the run has estimated or planned; null if it was calibrated, or its text does not suffice. */
 export function calibrationMinutes(events: readonly TuneEvent[]): number | null {
-  if (events.some(({ type }) => type === 'calibrated')) return null;
+  if (events.some(({ type }) => type === 'calibrated') || lacksText(events) !== null) return null;
   const expected = events.findLast((event) => event.type === 'expected')?.seconds;
   // A run without room for a calibration plans none.
   const planned = events.findLast((event) => event.type === 'minutes')?.seconds.calibration || undefined;

@@ -4,7 +4,7 @@ import * as protocol from '../../protocol/server.ts';
 import type { RunState, RunSummary } from '../../protocol/server.ts';
 import type { App } from '../app.ts';
 import { commandId } from '../commands.ts';
-import { calibrationMinutes, calibrationText } from './exits-texts.ts';
+import { calibrationMinutes, calibrationText, lacksText } from './exits-texts.ts';
 import { generateAtCursor } from '../generation/generating.ts';
 import { offer } from '../messages.ts';
 
@@ -30,7 +30,8 @@ async function announce(app: App, run: RunSummary): Promise<void> {
   const tuned = vscode.l10n.t('{0}: the exits are tuned.', run.title);
   const then = calibrated
     ? vscode.l10n.t('They are calibrated: {0}', calibrationText(calibrated))
-    : vscode.l10n.t('By default no token leaves early until they are calibrated. That takes about {0} min.', minutes!);
+    : (lacksText(all) ??
+      vscode.l10n.t('By default no token leaves early until they are calibrated. That takes about {0} min.', minutes!));
   const calibrate = {
     title: vscode.l10n.t('Calibrate'),
     act: () => vscode.commands.executeCommand(commandId('calibrate'), run),

@@ -72,6 +72,7 @@ interface Folder {
 export const workspace = {
   isTrusted: true,
   workspaceFolders: undefined as readonly Folder[] | undefined,
+  fs: { stat: async () => ({ mtime: 0 }) },
   onDidChangeConfiguration: changed.event,
   getConfiguration: (section?: string) => {
     const whole = (name: string): string => [section, name].filter(Boolean).join('.');
@@ -93,6 +94,9 @@ export const workspace = {
     workspace.workspaceFolders?.find(({ uri }) => path === uri.path || path.startsWith(`${uri.path}/`)),
 };
 
+/** Its listeners hear of another active editor. */
+export const activeEditorChanged = new EventEmitter();
+
 /** What was said, without what could be picked. */
 export const messages: string[] = [];
 const say = async (message: string): Promise<undefined> => void messages.push(message);
@@ -111,8 +115,13 @@ export const window = {
   showInformationMessage: say,
   showWarningMessage: say,
   showErrorMessage: say,
+  onDidChangeActiveTextEditor: activeEditorChanged.event,
   activeTextEditor: undefined as { document: { uri: { path: string } } } | undefined,
   visibleTextEditors: [] as unknown[],
+};
+export const Uri = {
+  file: (fsPath: string) => ({ fsPath }),
+  joinPath: ({ fsPath }: { fsPath: string }, name: string) => ({ fsPath: `${fsPath}/${name}` }),
 };
 export const commands = {
   executeCommand: async (): Promise<undefined> => undefined,

@@ -55,7 +55,8 @@ export function createRuns({ engine, ...options }: RunsOptions): Runs {
     const tune = tuneOptions(live, resume);
     live.intent = null;
     live.active = true;
-    live.record = { ...live.record, summary: withClock(live.record.summary, clocks.started) };
+    const summary = resume && !hasWork(live) ? fromTheStart(live.record.summary) : live.record.summary;
+    live.record = { ...live.record, summary: withClock(summary, clocks.started) };
     live.followed = runSitting(engine, ledger, live, tune, isLeaving).then((outcome) => finish(live, outcome));
   };
 
@@ -169,6 +170,12 @@ function newRun(title: string, options: RecipeOptions, folder: string | undefine
   };
   return newLive({ summary, options: { ...options, data: summary.data }, owner: null });
 }
+
+const fromTheStart = (summary: RunSummary): RunSummary => ({
+  ...summary,
+  step: 0,
+  ...(summary.clock && { clock: { ...summary.clock, seconds: 0 } }),
+});
 
 /** The options of the next part of a run. @throws UserError if they are wrong. */
 function tuneOptions(live: Live, resume: boolean): TuneOptions {

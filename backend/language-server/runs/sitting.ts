@@ -17,6 +17,7 @@ export async function runSitting(
   isLeaving: () => boolean,
 ): Promise<Outcome> {
   let isFinished = false;
+  let warning: string | null = null;
   try {
     const data = await ledger.textOf(live, options.data);
     if (isLeaving() || live.intent !== null) return ended(live, live.intent ?? 'stopped');
@@ -28,13 +29,17 @@ export async function runSitting(
       const change = summaryChange(event, live.record.summary);
       if (change) ledger.update(live, change);
       if (event.type === 'tuned' && !event.stopped) isFinished = true;
+      if (event.type === 'warning') warning = event.message;
     }
     await job.finished;
   } catch (error) {
     const isIntended = live.intent !== null && error instanceof UserError && error.code === 'cancelled';
     if (!isIntended) return { state: 'failed', message: describeError(error) };
   }
-  return isFinished ? { state: 'finished', message: 'Done.' } : ended(live, live.intent ?? 'stopped');
+  if (isFinished) return { state: 'finished', message: 'Done.' };
+  // One that ends by itself says what the user has to do, such as handing a script to Slurm.
+  if (live.intent === null && warning !== null) return { state: 'stopped', message: warning };
+  return ended(live, live.intent ?? 'stopped');
 }
 
 /** What an event changes of the run's line. */

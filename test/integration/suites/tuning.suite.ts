@@ -75,11 +75,18 @@ export const run = suite([
 
   test('pauses, keeps its work and resumes, by the buttons of the panel', async () => {
     const api = await activate();
+    await inView('curves', `document.querySelector('vscode-button[aria-label="Pause"]').focus()`);
     await clickButton('Pause');
     const paused = await runIs(api, id, ['paused', 'finished']);
     assert.equal(paused.state, 'paused');
     await until('the Resume button', async () =>
       inView('curves', `document.querySelector('vscode-button[aria-label="Resume"]') !== null`),
+    );
+    const focused = `document.activeElement.getAttribute('aria-label')`;
+    assert.equal(
+      await inView('curves', focused),
+      'Resume',
+      'the focus goes to the button in the place of the pressed one',
     );
     await clickButton('Resume');
     await runIs(api, id, ['running', 'finished']);
@@ -110,6 +117,16 @@ export const run = suite([
     assert.doesNotMatch(header, /Done|of 200|left/, 'it is said once');
     const progress = `document.querySelector('[role="progressbar"]').getAttribute('aria-valuenow')`;
     assert.equal(await inView('curves', progress), '100');
+  }),
+
+  test('asks its question also from the title of the runs, which passes the row that has the focus', async () => {
+    const api = await activate();
+    const [row] = await api.listRuns();
+    void vscode.commands.executeCommand('earlyExit.tune', row);
+    await until('the question', async () => (await pick()).includes('Start Tuning'));
+    await press('Escape');
+    await until('no question', async () => !(await pick()).includes('Start Tuning'));
+    assert.equal((await api.listRuns()).length, 1);
   }),
 
   test('says once that it has finished, and offers to generate', async () => {

@@ -2,7 +2,14 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { App } from '../../../extension/app.ts';
 import { chatVendor, offerChat } from '../../../extension/chat-provider.ts';
-import { chatProviders, lm, setSetting, type LanguageModelTextPart } from '../../support/vscode.ts';
+import {
+  activeEditorChanged,
+  chatProviders,
+  lm,
+  setSetting,
+  workspace,
+  type LanguageModelTextPart,
+} from '../../support/vscode.ts';
 
 interface Provider {
   onDidChangeLanguageModelChatInformation: (listener: () => void) => unknown;
@@ -47,6 +54,22 @@ describe('the chosen model among the chat models', () => {
     expect(changes).toBe(1);
     const [model] = provider().provideLanguageModelChatInformation();
     expect(model).toMatchObject({ id: '/models/SmolLM2-135M.Q8_0.gguf', name: 'SmolLM2-135M.Q8_0' });
+  });
+
+  it('is the one of the folder whose document is edited', () => {
+    setSetting('earlyExit.model', '/models/a.gguf');
+    setSetting('earlyExit.model', '/models/b.gguf', 'workspaceFolderValue');
+    let changes = 0;
+    provider().onDidChangeLanguageModelChatInformation(() => changes++);
+    activeEditorChanged.fire();
+    expect(changes).toBe(0);
+    // As where the document lies outside of that folder.
+    workspace.isTrusted = false;
+    activeEditorChanged.fire();
+    activeEditorChanged.fire();
+    workspace.isTrusted = true;
+    setSetting('earlyExit.model', undefined, 'workspaceFolderValue');
+    expect(changes).toBe(1);
   });
 
   it('is asked with the turns of the conversation, and answers in pieces as they come', async () => {

@@ -87,6 +87,7 @@ describe('a run', () => {
     await until(() => engine.jobs.length === 1);
     await new Promise((resolve) => setTimeout(resolve, 30));
     await runs.pause(id);
+    writeCheckpoint();
     const paused = runs.list()[0]!.clock!;
     expect(paused.since).toBeNull();
     expect(paused.seconds).toBeGreaterThan(0.025);
@@ -108,6 +109,29 @@ describe('a run', () => {
     await runs.pause(id);
     const { clock } = await runs.resume(id);
     expect(clock).toMatchObject({ minutes: 8 });
+    await runs.dispose();
+  });
+
+  it('that begins again for want of a checkpoint has its whole time again', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', { model: 'm', out: exits, data: [text], preset: 'quick' });
+    await until(() => engine.jobs.length === 1);
+    engine.jobs[0]!.push(step(1));
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    await runs.pause(id);
+    const { clock, step: done } = await runs.resume(id);
+    expect([clock?.seconds, done]).toEqual([0, 0]);
+    await runs.dispose();
+  });
+
+  it('that ends by itself without exits says what the user has to do', async () => {
+    const runs = make();
+    const { id } = await runs.start('First', { model: 'm', out: exits, data: [text] });
+    await until(() => engine.jobs.length === 1);
+    engine.jobs[0]!.push({ type: 'warning', message: 'Submit job.sh with sbatch.' });
+    engine.jobs[0]!.end();
+    await until(() => runs.list()[0]!.state === 'stopped');
+    expect(runs.list().map((run) => [run.id, run.message])).toEqual([[id, 'Submit job.sh with sbatch.']]);
     await runs.dispose();
   });
 

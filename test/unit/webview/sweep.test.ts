@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { calibrationMinutes, calibrationText } from '../../../extension/runs/exits-texts.ts';
+import { calibrationMinutes, calibrationText, lacksText } from '../../../extension/runs/exits-texts.ts';
 import { sweepOf } from '../../../extension/panels/curve-points.ts';
 import type { CalibratedEvent, TuneEvent } from '../../../protocol/events.ts';
 import { readHostMessage } from '../../../protocol/webview.ts';
@@ -63,6 +63,8 @@ describe('what a calibration brought', () => {
     expect(calibrationMinutes([events[0]!])).toBe(2);
     expect(calibrationMinutes([{ type: 'expected', seconds: 214 }])).toBe(4);
     expect(calibrationMinutes([])).toBe(2);
+    const short = { type: 'warning', message: 'Too short.', lacks: 'text' } as const;
+    expect([calibrationMinutes([short]), lacksText([short]), lacksText([])]).toEqual([null, 'Too short.', null]);
     const seconds = { evaluation: 6, fit: 5, updates: 41, calibration: 7 };
     const plan = { type: 'minutes', minutes: 1, seconds, evaluationTokens: 8192, fitTokens: 20_480 } as const;
     const planned = { ...plan, updates: 200, minutesNeeded: null };

@@ -1,3 +1,4 @@
+import { homedir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { belongsTo, fileInFolder, modelFor, modelTitle, typedModel, withChosen } from '../../../../extension/models/choices.ts';
 import type { ModelSummary } from '../../../../protocol/server.ts';
@@ -50,6 +51,7 @@ it('a file of a cache is listed by its own name, its folder apart', () => {
 describe('a text in the pick', () => {
   it('names a path or a hub id, quoted or as an address too', () => {
     expect(typedModel(' "/a b/m.gguf" ')).toEqual({ path: '/a b/m.gguf', name: 'm.gguf', kind: 'path' });
+    expect(typedModel('~/m.gguf')?.path).toBe(`${homedir()}/m.gguf`);
     expect(typedModel('./models/m')).toEqual({ path: './models/m', name: 'm', kind: 'path' });
     expect(typedModel('D:\\models\\m')?.kind).toBe('path');
     expect(typedModel('models/m.gguf')?.kind).toBe('path');

@@ -4,6 +4,7 @@ import { currentFolder } from '../../../../extension/settings/folders.ts';
 import type { App } from '../../../../extension/app.ts';
 import { exitsInUse, useModel } from '../../../../extension/models/model-and-exits.ts';
 import { displayOrDefaults, explicit, settingProblems } from '../../../../extension/settings/settings.ts';
+import * as protocol from '../../../../protocol/server.ts';
 import { ConfigurationTarget, setSetting, window, workspace, writtenTo } from '../../../support/vscode.ts';
 
 const levels = ['globalValue', 'workspaceValue', 'workspaceFolderValue'] as const;
@@ -57,7 +58,12 @@ it('of a folder that is not trusted, all settings count but those that name file
 
 describe('choosing a model', () => {
   const listed = { directory: '/b/my.exits', name: 'my', model: 'b.gguf' };
-  const app = { backend: { send: async () => [listed] } } as unknown as App;
+  const app = {
+    backend: {
+      send: async ({ method }: { method: string }) =>
+        method === protocol.findExitsOf.method ? { directory: null } : [listed],
+    },
+  } as unknown as App;
   beforeEach(() => {
     workspace.workspaceFolders = [folder('/a'), folder('/b')];
     window.activeTextEditor = { document: { uri: { path: '/b/x.ts' } } };
@@ -74,6 +80,14 @@ describe('choosing a model', () => {
     expect(explicit(exits)).toBe('/elsewhere/other.exits');
     await useModel(app, '/models/c.gguf');
     expect(explicit(exits)).toBeUndefined();
+  });
+
+  it('of a chat has the newest exits of that model, not those chosen for another', async () => {
+    setSetting(model, 'a.gguf', 'workspaceFolderValue');
+    setSetting(exits, '/a.exits', 'workspaceFolderValue');
+    expect(await exitsInUse(app, undefined, 'a.gguf')).toBe('/a.exits');
+    expect(await exitsInUse(app, undefined, '/models/b.gguf')).toBe('/b/my.exits');
+    expect(await exitsInUse(app, undefined, '/models/c.gguf')).toBeNull();
   });
 
   it('writes into the folder of the active editor if that sets one, else into the workspace', async () => {
