@@ -17,6 +17,8 @@ export interface ServedChat {
   readonly tools: readonly unknown[] | null;
   /** Further variables of the template, by name. */
   readonly values: Readonly<Record<string, unknown>>;
+  /** What the model's turn begins with: the answer goes on from there. */
+  readonly begun: string;
 }
 
 /** The text around a gap, and text of other files. */
@@ -59,6 +61,8 @@ export interface WriteRequest {
   readonly grammar: ServedGrammar | null;
   /** A vector of the prompt is requested, at the cut of an exit or behind the last layer. */
   readonly embedding: { readonly exit: string | null; readonly pooling: 'mean' | 'last' } | null;
+  /** Whether a prompt that is too long ends where there is no more room, instead of being refused. */
+  readonly cutsPrompts: boolean;
   /** 0 if the prompt is only scored. */
   readonly maxTokens: number;
   /** After this time from its first token a text ends at the end of its line; 0: no limit. */
@@ -154,6 +158,8 @@ export type ServeEvent =
       readonly tokens: number;
       /** Number of its tokens that were remembered. */
       readonly remembered: number;
+      /** That it took, from its turn on. */
+      readonly milliseconds: number;
       /** Empty unless echo or scores were requested. */
       readonly prompt: readonly PromptToken[];
       /** `[hidden]`, of length 1; null if none was requested. */

@@ -110,6 +110,7 @@ export function openWriter(
       const mailbox = newMailbox<ServeEvent>();
       const unread = new Set(open);
       let isRefused = false;
+      let isOutOfTime = false;
       const abort = (): void => mailbox.fail(gone());
       const timer = setTimeout(() => mailbox.close(), 1000 * limits.seconds);
       pending.set(id, mailbox);
@@ -125,7 +126,13 @@ export function openWriter(
             const needsAll = request.embedding !== null || request.scores !== null;
             if (needsAll ? unread.size > 0 : unread.size === asked)
               throw refusal(503, 'overloaded', 'It took too long: come back later, or with fewer texts.');
-            for (const text of open) yield { type: 'stopped', id, text, reason: 'cancelled', stop: null };
+            for (const text of open) {
+              const stopped = { type: 'stopped', id, text, reason: 'cancelled', stop: null } as const;
+              counts.count(stopped);
+              count(tally, stopped);
+              yield stopped;
+            }
+            isOutOfTime = true;
             return;
           }
           if (event.type === 'refused') {
@@ -147,7 +154,7 @@ export function openWriter(
         signal.removeEventListener('abort', abort);
         pending.delete(id);
         giveBack();
-        counts.close(open.size, tally);
+        counts.close(isOutOfTime ? 0 : open.size, tally);
         for (const text of open) writing.drop(id, text);
         if (open.size > 0 && !isRefused) job.send({ type: 'cancel', id });
       }

@@ -35,9 +35,10 @@ export function newTextQueue(session: Session, { parallel, onEvent, onEnd }: Tex
   };
 
   const write = async (text: Text): Promise<void> => {
+    const start = performance.now();
     let failure: unknown = null;
     try {
-      for await (const event of session.write([text])) onEvent(eventOf(event));
+      for await (const event of session.write([text])) onEvent(eventOf(event, performance.now() - start));
     } catch (error) {
       failure = error;
     }

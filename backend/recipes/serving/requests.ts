@@ -53,7 +53,7 @@ export function* textsOf(
   const how = { ...plainly, sampling, maxTokens, alternatives, isMeasured, scores, recordsEnd, ends: limits };
   const texts: Text[] = [];
   for (const prompt of plain) {
-    const room = { contextLength, maxTokens, heals };
+    const room = { contextLength, maxTokens, heals, cuts: request.cutsPrompts };
     const { ids, tokens, begun, ends, others } = yield* encodePrompt(prompt, generator.tokenizer, room);
     const endOfText = [...how.endOfText, ...ends];
     const allowed = grammar === null ? null : yield* grammars.open(grammar, endOfText);
@@ -103,7 +103,8 @@ export const scopes: Readonly<Record<ServeOptions['cacheScope'], (id: number, se
   all: () => '',
 };
 
-export function eventOf(event: BatchEvent<Text>): ServeEvent {
+/** `milliseconds`: since its text had its turn. */
+export function eventOf(event: BatchEvent<Text>, milliseconds: number): ServeEvent {
   const { id, text } = event.request;
   switch (event.type) {
     case 'prompt':
@@ -113,6 +114,7 @@ export function eventOf(event: BatchEvent<Text>): ServeEvent {
         text,
         tokens: event.request.promptTokens,
         remembered: event.remembered,
+        milliseconds,
         prompt: promptTokens(event),
         embedding: event.request.pool?.value() ?? null,
       };

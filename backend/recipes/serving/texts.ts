@@ -36,6 +36,8 @@ export interface PromptRoom {
   readonly maxTokens: number;
   /** Whether texts that end in blanks or inside a word are taken back to the beginning of their last tokens. */
   readonly heals: boolean;
+  /** Whether a text that is too long is cut off at its end. */
+  readonly cuts: boolean;
 }
 
 /** A prompt whose conversation, if it is one, is rendered. */
@@ -71,10 +73,10 @@ function encoded(ids: readonly number[], healer: Pick<Tokenizer, 'heal'> | null)
 function* encodeFitting(
   { kind, text }: { readonly kind: 'text' | 'rendered'; readonly text: string },
   tokenizer: Tokenizer,
-  { contextLength }: PromptRoom,
+  { contextLength, cuts }: PromptRoom,
 ): Steps<number[]> {
   const check = (least: number): void => {
-    if (least < contextLength) return;
+    if (least < contextLength || cuts) return;
     const sizes = `at least ${plural(least, 'token')}, but the model sees ${contextLength}`;
     throw userError('bad-argument', `The prompt has ${sizes}.`, 'Shorten it.');
   };
@@ -83,7 +85,7 @@ function* encodeFitting(
   for (;;) {
     const step = steps.next();
     // The caller checks the final number.
-    if (step.done) return step.value;
+    if (step.done) return cuts ? step.value.slice(0, contextLength - 1) : step.value;
     check(step.value);
     yield;
   }
@@ -145,8 +147,11 @@ function* piecesOf(ids: Int32Array, tokenizer: Tokenizer): Steps<Map<number, str
 }
 
 /** The text that a chat template makes of a conversation. @throws UserError for a template that refuses, or once the signal fires. */
-export const render = ({ messages, ...chat }: ServedChat, tokenizer: Tokenizer, signal: AbortSignal): Promise<string> =>
-  renderChat(tokenizer, messages, { ...chat, addGenerationPrompt: true, signal });
+export const render = async (
+  { messages, begun, ...chat }: ServedChat,
+  tokenizer: Tokenizer,
+  signal: AbortSignal,
+): Promise<string> => (await renderChat(tokenizer, messages, { ...chat, addGenerationPrompt: true, signal })) + begun;
 
 function checkIds(ids: readonly number[], { vocabularySize }: Tokenizer): void {
   const wrong = ids.find((id) => id >= vocabularySize);

@@ -12,10 +12,12 @@ export interface WrittenText {
   /** The requested stop string that ended it. */
   stop: string | null;
   embedding: Float32Array | null;
-  /** When it was requested, when its prompt was read, and when it ended; milliseconds. */
+  /** When it was requested, when its prompt was read (null: it was not), and when it ended; milliseconds. */
   readonly requestedAt: number;
-  read: number;
+  read: number | null;
   ended: number;
+  /** Milliseconds that its prompt took, without waiting for its turn. */
+  reading: number;
 }
 
 export const newTexts = (count: number): WrittenText[] =>
@@ -29,9 +31,13 @@ export const newTexts = (count: number): WrittenText[] =>
     stop: null,
     embedding: null,
     requestedAt: performance.now(),
-    read: 0,
+    read: null,
     ended: 0,
+    reading: 0,
   }));
+
+/** Milliseconds from the prompt's end to the text's. */
+export const writingTime = ({ read, ended }: WrittenText): number => (read === null ? 0 : Math.max(0, ended - read));
 
 /** Adds an event to its text. */
 export function take(texts: readonly WrittenText[], event: TextEvent): WrittenText {
@@ -43,6 +49,7 @@ export function take(texts: readonly WrittenText[], event: TextEvent): WrittenTe
       text.prompt = event.prompt;
       text.embedding = event.embedding;
       text.read = performance.now();
+      text.reading = event.milliseconds;
       return text;
     case 'written':
       for (const token of event.tokens) {

@@ -30,6 +30,7 @@ export function chatRequest(body: Body, served: Served): ChatRequest {
   const tools = toolsOf(listField(body, 'tools') ?? []);
   const choice = toolChoiceOf(body, tools);
   const mayCall = tools.length > 0 && choice.kind !== 'none';
+  const mostCalls = (flagField(body, 'parallel_tool_calls') ?? true) ? Infinity : 1;
   const showsLogprobs = flagField(body, 'logprobs') ?? false;
   const alternatives = countField(body, 'top_logprobs', 0, mostAlternatives) ?? 0;
   const request = requestOf(body, served, {
@@ -47,7 +48,7 @@ export function chatRequest(body: Body, served: Served): ChatRequest {
     alternatives,
     showsLogprobs,
     mayCall: reads,
-    reader: () => (reads ? callReader(tools) : plainReader()),
+    reader: () => (reads ? callReader(tools, mostCalls) : plainReader()),
   };
 }
 
@@ -57,11 +58,28 @@ export function chatOf(body: Body): ServedChat {
   if (messages === undefined || messages.length === 0)
     throw userError('bad-argument', 'messages must be a list of at least one message.');
   const tools = body['tool_choice'] === 'none' ? undefined : listField(body, 'tools');
+  const turns = messages.map(messageOf);
+  const last = flagField(body, goesOn) ? turns.pop() : undefined;
+  if (last && (last.role !== 'assistant' || turns.length === 0 || last['tool_calls'] !== undefined))
+    throw userError('bad-argument', `With ${goesOn}, the last of several messages must be a text of the assistant.`);
   return {
-    messages: messages.map(messageOf),
+    messages: turns,
     tools: tools === undefined || tools.length === 0 ? null : tools,
+    begun: last?.content ?? '',
     values: recordField(body, 'chat_template_kwargs') ?? {},
   };
+}
+
+/** Whether the last message, which is the assistant's, is the beginning of the answer; as vLLM calls it. */
+const goesOn = 'continue_final_message';
+
+/** A body whose answer goes on from its last message if that is a text of the assistant, as clients of Anthropic and Ollama expect. */
+export function goingOn(body: Body): Body {
+  const messages = listField(body, 'messages') ?? [];
+  const last = messages.at(-1);
+  const isBegun =
+    messages.length > 1 && isRecord(last) && last['role'] === 'assistant' && last['tool_calls'] === undefined;
+  return { ...body, [goesOn]: isBegun };
 }
 
 function messageOf(value: unknown, i: number): ServedMessage {

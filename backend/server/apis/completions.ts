@@ -19,7 +19,7 @@ export function completions(body: Body, served: Served): Endpoint {
   const echo = flagField(body, 'echo') ?? false;
   const logprobs = countField(body, 'logprobs', 0, mostAlternatives);
   const request = requestOf(body, served, {
-    prompts: promptsOf(body),
+    prompts: promptsOf(body, served),
     count: countField(body, 'n', 1, 128) ?? 1,
     maxTokens: requestedTokens(body, 'max_tokens', echo ? 0 : 1) ?? defaultTokens,
     alternatives: logprobs ?? 0,
@@ -80,9 +80,12 @@ const lengthOf = ({ prompt, tokens }: Shown): number =>
 /** How long a text is for clients in Python. */
 const codePoints = (text: string): number => [...text].length;
 
-function promptsOf(body: Body): ServedPrompt[] {
+function promptsOf(body: Body, { model }: Served): ServedPrompt[] {
   const { prompt, suffix } = body;
-  const given = suffix === null ? undefined : suffix;
+  // An empty one is a gap at the end of a file, or what a client sends that fills in every field.
+  const isNone =
+    suffix === undefined || suffix === null || (suffix === '' && !(model.fills && typeof prompt === 'string'));
+  const given = isNone ? undefined : suffix;
   if (given !== undefined) {
     if (typeof prompt !== 'string' || typeof given !== 'string')
       throw userError('bad-argument', 'With a suffix, prompt and suffix must be texts.');

@@ -1,7 +1,7 @@
 /** Endpoints of llama.cpp's server, as its clients use them: `/completion`, `/infill`, `/tokenize`, `/detokenize`, `/apply-template`, `/props`. */
 import { isRecord } from '../../../protocol/foreign.ts';
 import type { ServedPrompt } from '../../../protocol/serving.ts';
-import { exitsOf, type WrittenText } from './answers.ts';
+import { exitsOf, writingTime, type WrittenText } from './answers.ts';
 import { chatOf } from './chat-request.ts';
 import { streamOptions, type Endpoint } from './endpoint.ts';
 import { badField, countField, flagField, isIds, listField, textField, type Body } from './fields.ts';
@@ -45,6 +45,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     isAsItIs: shownProbabilities > 0,
   });
   const showsExits = wantsExits(body);
+  const showsIds = flagField(body, 'return_tokens') ?? false;
   const last = (text: WrittenText): object => ({
     stop: true,
     model: served.name,
@@ -62,7 +63,7 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
     },
   });
   const tokens = (text: Pick<WrittenText, 'tokens'>): object => ({
-    ...(flagField(body, 'return_tokens') && { tokens: text.tokens.map(({ id }) => id) }),
+    ...(showsIds && { tokens: text.tokens.map(({ id }) => id) }),
     ...(shownProbabilities > 0 && {
       completion_probabilities: text.tokens.map((token) => probabilitiesOf(token, shownProbabilities)),
     }),
@@ -88,9 +89,10 @@ function written(body: Body, served: Served, prompts: ServedPrompt[]): Endpoint 
 }
 
 /** Milliseconds of prefill and of decoding. */
-function timingsOf({ requestedAt, read, ended, promptTokens, remembered, tokens }: WrittenText): object {
+function timingsOf(text: WrittenText): object {
+  const { reading, promptTokens, remembered, tokens } = text;
+  const writing = writingTime(text);
   const rate = (count: number, milliseconds: number): number => (milliseconds > 0 ? (1000 * count) / milliseconds : 0);
-  const [reading, writing] = [Math.max(0, read - requestedAt), Math.max(0, ended - read)];
   return {
     cache_n: remembered,
     prompt_n: promptTokens - remembered,

@@ -2,9 +2,9 @@
 import { userError } from '../../../protocol/errors.ts';
 import { isRecord } from '../../../protocol/foreign.ts';
 import { finishReason, type WrittenText } from './answers.ts';
-import { chatOf, chatRequest } from './chat-request.ts';
+import { chatOf, chatRequest, goingOn } from './chat-request.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
-import { badField, isOne, listField, refuseFields, without, type Body } from './fields.ts';
+import { badField, flagField, isOne, listField, refuseFields, without, type Body } from './fields.ts';
 import type { Served } from '../served.ts';
 import { callId, turnOf, type Turn } from './tools.ts';
 import type { Caller, Writer } from '../writer.ts';
@@ -112,13 +112,14 @@ function chatBody(body: Body): Body {
   const systemTurns =
     system === undefined || system === null ? [] : [{ role: 'system', content: textsOf(system, 'system') }];
   const given = listField(body, 'messages') ?? [];
-  return {
+  return goingOn({
     ...without(body, ['system', 'stop_sequences', 'thinking']),
     messages: [...systemTurns, ...given.flatMap(turnsOf)],
     tools: listField(body, 'tools')?.map(toolOf),
     tool_choice: isRecord(choice) ? choiceOf(choice) : choice,
+    parallel_tool_calls: isRecord(choice) && flagField(choice, 'disable_parallel_tool_use') ? false : undefined,
     stop,
-  };
+  });
 }
 
 function choiceOf({ type, name }: Body): unknown {

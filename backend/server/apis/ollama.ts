@@ -1,8 +1,8 @@
 /** Ollama's `/api/…`: chats, texts and vectors as its clients ask for them. Streams are lines of JSON, and the default. */
 import { isRecord } from '../../../protocol/foreign.ts';
 import type { ServedModel } from '../../../protocol/serving.ts';
-import { finishReason, type WrittenText } from './answers.ts';
-import { chatRequest } from './chat-request.ts';
+import { finishReason, writingTime, type WrittenText } from './answers.ts';
+import { chatRequest, goingOn } from './chat-request.ts';
 import { fullDepth, numbersOf, vectorRequest } from './embeddings.ts';
 import type { Endpoint } from './endpoint.ts';
 import {
@@ -25,7 +25,7 @@ export function chat(body: Body, served: Served): Endpoint {
   if (isEmpty(body['messages'])) return loading(body, served, { message: { role: 'assistant', content: '' } });
   for (const message of listField(body, 'messages') ?? [])
     if (isRecord(message)) refuseFields(message, { images: isEmpty });
-  const { request, reader } = chatRequest(plainBody(body), served);
+  const { request, reader } = chatRequest(goingOn(plainBody(body)), served);
   return written(body, served, request, reader, (turn) => ({
     message: {
       role: 'assistant',
@@ -62,7 +62,10 @@ export function embed(body: Body, served: Served): Endpoint {
   const isOld = body['input'] === undefined;
   const prompts = promptsField({ prompt: body['input'] ?? body['prompt'] }, isOld ? 'prompt' : 'input');
   return {
-    request: vectorRequest(plainBody(body), served, prompts, fullDepth),
+    request: {
+      ...vectorRequest(plainBody(body), served, prompts, fullDepth),
+      cutsPrompts: flagField(body, 'truncate') ?? true,
+    },
     stream: null,
     whole: (texts) =>
       isOld
@@ -114,9 +117,9 @@ function written(
       total_duration: nanoseconds(text.ended - text.requestedAt),
       load_duration: 0,
       prompt_eval_count: text.promptTokens,
-      prompt_eval_duration: nanoseconds(text.read - text.requestedAt),
+      prompt_eval_duration: nanoseconds(text.reading),
       eval_count: text.tokens.length,
-      eval_duration: nanoseconds(text.ended - text.read),
+      eval_duration: nanoseconds(writingTime(text)),
     });
   const read = reader();
   const piece = (turn: Turn): object[] =>
@@ -142,8 +145,8 @@ const nanoseconds = (milliseconds: number): number => Math.max(0, Math.round(mil
 function plainBody(body: Body): Body {
   const { format } = body;
   const options = recordField(body, 'options') ?? {};
-  // −2 means as many as there is room for.
-  const limit = options['num_predict'] === -2 ? { num_predict: -1 } : {};
+  // −2 and 0 mean as many as there is room for.
+  const limit = options['num_predict'] === -2 || options['num_predict'] === 0 ? { num_predict: -1 } : {};
   const plain = { ...without(body, ['options', 'format']), ...options, ...limit, ...(format !== undefined && format !== null && format !== '' && { response_format: formatOf(format) }) }; // prettier-ignore
   refuseFields(plain, { n: isOne });
   return plain;

@@ -75,6 +75,7 @@ export function requestOf(body: Body, served: Served, request: EndpointRequest):
     changes: changesOf(body, served),
     grammar: grammar ?? request.grammar ?? null,
     embedding: request.embedding ?? null,
+    cutsPrompts: false,
     maxTokens: Math.min(maxTokens, served.options.maxTokens),
     // llama.cpp's; 0: however long it takes.
     lineMilliseconds: Math.max(0, countField(body, 't_max_predict_ms', -1, 1_000_000_000) ?? 0),

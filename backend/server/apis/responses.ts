@@ -7,6 +7,7 @@ import { chatRequest } from './chat-request.ts';
 import { streamOptions, type Endpoint, type Head } from './endpoint.ts';
 import {
   badField,
+  flagField,
   isEmpty,
   isOne,
   listField,
@@ -27,7 +28,8 @@ export function responses(body: Body, served: Served): Endpoint {
     n: isOne,
   });
   const { request, reader } = chatRequest(chatBody(body), served);
-  const shell = (head: Head): Body => shellOf(body, served, request, head);
+  const shown = shownFields(body);
+  const shell = (head: Head): Body => shellOf({ ...body, ...shown }, served, request, head);
   const read = reader();
   const events = newItemEvents();
   return {
@@ -57,6 +59,13 @@ export function responses(body: Body, served: Served): Endpoint {
 
 const isCut = ({ reason }: WrittenText): boolean => finishReason(reason) === 'length';
 
+/** Fields that are only shown again, read before anything is written. */
+const shownFields = (body: Body): Body => ({
+  metadata: recordField(body, 'metadata') ?? {},
+  text: recordField(body, 'text') ?? { format: { type: 'text' } },
+  parallel_tool_calls: flagField(body, 'parallel_tool_calls') ?? true,
+});
+
 /** A response without text: the request's own fields, and those that follow from them. */
 const shellOf = (body: Body, { name }: Served, { options }: WriteRequest, { id, created }: Head): Body => ({
   id: `resp_${id}`,
@@ -67,15 +76,15 @@ const shellOf = (body: Body, { name }: Served, { options }: WriteRequest, { id, 
   incomplete_details: null,
   instructions: body['instructions'] ?? null,
   max_output_tokens: body['max_output_tokens'] ?? null,
-  metadata: recordField(body, 'metadata') ?? {},
+  metadata: body['metadata'],
   model: name,
   output: [],
-  parallel_tool_calls: true,
+  parallel_tool_calls: body['parallel_tool_calls'],
   previous_response_id: null,
   reasoning: { effort: null, summary: null },
   store: false,
   temperature: options.temperature,
-  text: recordField(body, 'text') ?? { format: { type: 'text' } },
+  text: body['text'],
   tool_choice: body['tool_choice'] ?? 'auto',
   tools: listField(body, 'tools') ?? [],
   top_p: options.topP,
@@ -203,21 +212,31 @@ function messagesOf(body: Body): unknown[] {
   const { input } = body;
   if (typeof input === 'string') return [{ role: 'user', content: input }];
   if (!Array.isArray(input)) throw badField('input', 'a text or a list of items', input);
-  return (input as unknown[]).flatMap((item, i) => {
+  const turns: Body[] = [];
+  for (const [i, item] of (input as unknown[]).entries()) {
     if (!isRecord(item)) throw badField(`input[${i}]`, 'an object', item);
+    const { role, name, call_id: id, arguments: given } = item;
     switch (item['type'] ?? 'message') {
       case 'message':
-        return [{ role: item['role'], content: contentOf(item['content'], `input[${i}].content`) }];
-      case 'function_call':
-        return [{ role: 'assistant', content: null, tool_calls: [{ id: item['call_id'], type: 'function', function: { name: item['name'], arguments: item['arguments'] } }] }]; // prettier-ignore
+        turns.push({ role, content: contentOf(item['content'], `input[${i}].content`) });
+        break;
+      case 'function_call': {
+        // What the model said before its call, and its calls beside, are one turn, as it wrote them.
+        const said: Body = turns.at(-1)?.['role'] === 'assistant' ? turns.pop()! : { role: 'assistant', content: null };
+        const call = { id, type: 'function', function: { name, arguments: given } };
+        turns.push({ ...said, tool_calls: [...(listField(said, 'tool_calls') ?? []), call] });
+        break;
+      }
       case 'function_call_output':
-        return [{ role: 'tool', tool_call_id: textField(item, 'call_id'), content: contentOf(item['output'], `input[${i}].output`) }]; // prettier-ignore
+        turns.push({ role: 'tool', tool_call_id: textField(item, 'call_id'), content: contentOf(item['output'], `input[${i}].output`) }); // prettier-ignore
+        break;
       case 'reasoning':
-        return [];
+        break;
       default:
         throw userError('unsupported', `input[${i}] must not be of type ${JSON.stringify(item['type'])?.slice(0, 100)}.`, 'Leave it out.'); // prettier-ignore
     }
-  });
+  }
+  return turns;
 }
 
 /** Parts of text by whatever name. */

@@ -66,16 +66,16 @@ const asks = (ask: (body: Body, writer: Writer, caller: Caller) => Promise<Itera
   ask,
 });
 
-const version: Route = {
-  method: 'GET',
-  isOpen: true,
-  kind: 'constant',
-  value: () => ({ version: versionIn(packageRoot()) }),
-};
+const constant = (value: () => object): Route => ({ method: 'GET', isOpen: true, kind: 'constant', value });
+
+/** Of Ollama, whose clients refuse a server that is older than what they need: the version whose requests are answered here. */
+const ollamaVersion = '0.8.0';
 
 const health: Route = { method: 'GET', isOpen: true, kind: 'health' };
 
 const routes: Readonly<Record<string, Route>> = {
+  // Requested by programs that only ask whether a server is there.
+  '/': constant(() => ({ status: 'Early Exit is running' })),
   '/health': health,
   '/v1/health': health,
   '/v1/models': models,
@@ -94,7 +94,7 @@ const routes: Readonly<Record<string, Route>> = {
   '/api/tags': answers(ollama.tags),
   '/api/ps': answers(ollama.running),
   '/api/show': { method: 'POST', kind: 'answers', answer: (served, _writer, body) => ollama.show(served, body) },
-  '/api/version': version,
+  '/api/version': constant(() => ({ version: ollamaVersion })),
   '/v1/chat/completions': writes(chatCompletions),
   '/chat/completions': writes(chatCompletions),
   '/completion': writes(completion),
@@ -105,7 +105,7 @@ const routes: Readonly<Record<string, Route>> = {
   '/apply-template': asks(applyTemplate),
   '/props': answers(props),
   '/slots': answers(slots),
-  '/version': version,
+  '/version': constant(() => ({ version: versionIn(packageRoot()) })),
   '/metrics': { method: 'GET', kind: 'text', text: (writer) => writer.counts.text(writer.writing().length) },
 };
 
@@ -114,7 +114,9 @@ export function routeOf(url: string, method: string): Route {
   const path = url.split('?')[0]!;
   const route = Object.hasOwn(routes, path) ? routes[path] : namedRoute(path);
   if (route === undefined) throw refusal(404, 'not_found', `There is no ${path.slice(0, 100)} here.`);
-  if (route.method !== method) throw refusal(405, 'method_not_allowed', `${path} takes ${route.method} requests.`);
+  // What answers GET also answers HEAD: Node leaves the body out.
+  if (route.method !== (method === 'HEAD' ? 'GET' : method))
+    throw refusal(405, 'method_not_allowed', `${path} takes ${route.method} requests.`);
   return route;
 }
 

@@ -48,6 +48,9 @@ export function optionsOf(body: Body, { options, model }: Served): GenerateOptio
   checkNames(exits ?? {});
   const given: Record<string, unknown> = {};
   for (const option of sampling) given[option] = body[snake(option)] ?? body[synonyms[option] ?? ''];
+  // Clients of other servers write no limit as a count below 0, and the best token alone as a share of 0.
+  if (typeof given['topK'] === 'number' && given['topK'] < 0) given['topK'] = 0;
+  if (given['topP'] === 0) given['topP'] = Number.EPSILON;
   for (const option of exitRule) given[option] = exits?.[snake(option)];
   if (exits?.['exits'] !== undefined) given['disable'] = othersThan(exits['exits'], model.exits);
   // A request for the full model's text also needs its whole prompt computed in full.
@@ -124,8 +127,12 @@ function checkNames(exits: Body): void {
   );
 }
 
-/** One below 0 is none, as llama.cpp has it. */
-const seedOf = ({ seed }: Body): unknown => (Number.isInteger(seed) && (seed as number) < 0 ? undefined : seed);
+/** One below 0 is none, as llama.cpp has it, and so is the largest of 32 bits; a seed of more bits counts by its last 32. */
+function seedOf({ seed }: Body): unknown {
+  if (!Number.isSafeInteger(seed)) return seed;
+  const given = seed as number;
+  return given < 0 || given === 2 ** 32 - 1 ? undefined : given % 2 ** 32;
+}
 
 const isFlag = (value: unknown): boolean => typeof value === 'boolean';
 

@@ -121,7 +121,8 @@ function mayBeCall(text: string): boolean {
   return begun.startsWith(mark) || keys.some((key) => key.startsWith(begun) || begun.startsWith(key));
 }
 
-export function callReader(tools: readonly Tool[]): CallReader {
+/** `most`: calls of a text; those behind them are left out. */
+export function callReader(tools: readonly Tool[], most = Infinity): CallReader {
   let heldBack = '';
   /** Of the text so far nothing has been shown: it may be a call as a whole. */
   let isFresh = true;
@@ -146,7 +147,7 @@ export function callReader(tools: readonly Tool[]): CallReader {
       return shown;
     },
     end() {
-      const calls = callsIn(heldBack, tools);
+      const calls = callsIn(heldBack, tools).slice(0, most);
       if (calls.length === 0) return { text: heldBack, calls };
       return {
         text: heldBack.startsWith(mark) || isFresh ? '' : heldBack.slice(0, Math.max(0, heldBack.indexOf(mark))),

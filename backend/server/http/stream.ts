@@ -10,6 +10,13 @@ const mostWaiting = 1 << 20;
  */
 export type StreamFormat = 'events' | 'plain-events' | 'named-events' | 'lines';
 
+/** JSON on one line for every client: some, those in Python among them, also end lines at these characters. */
+const lineOf = (value: object): string =>
+  JSON.stringify(value).replace(
+    /[\u0085\u2028\u2029]/g,
+    (end) => `\\u${end.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
 export interface EventStream {
   send(value: object): void;
   /** The end as clients expect it. */
@@ -44,9 +51,7 @@ export function openStream(
   };
   const send = (value: object, name?: string): void => {
     const named = format === 'named-events' ? (name ?? (value as { type?: string }).type) : undefined;
-    write(
-      isLines ? `${JSON.stringify(value)}\n` : `${named ? `event: ${named}\n` : ''}data: ${JSON.stringify(value)}\n\n`,
-    );
+    write(isLines ? `${lineOf(value)}\n` : `${named ? `event: ${named}\n` : ''}data: ${lineOf(value)}\n\n`);
   };
   // A line of JSON may begin with blanks; an empty line would be no JSON to clients that read line by line.
   const silence = setInterval(() => write(isLines ? ' ' : ':\n\n'), silenceMilliseconds).unref();

@@ -35,6 +35,7 @@ const request: WriteRequest = {
   changes: { presencePenalty: 0, frequencyPenalty: 0, bias: [] },
   grammar: null,
   embedding: null,
+  cutsPrompts: false,
   maxTokens: 8,
   lineMilliseconds: 0,
   isMeasured: false,
