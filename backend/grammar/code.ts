@@ -26,6 +26,41 @@ const stepOperators = 4_096;
 export const badGrammar = (what: string): UserError =>
   userError('bad-argument', `The grammar cannot be used: ${what}.`);
 
+/** Without the alternatives that no text fits, since a rule in them never ends. @throws UserError if no text fits the root. */
+export function withoutDeadEnds({ operators, sets, rules }: Code): Code {
+  const isEmpty = sets.map((set) => !set.includes(1));
+  const hasEnd = new Uint8Array(rules.length);
+  /** By rule: the alternatives that wait for it to have an end. */
+  const waiting = rules.map((): { readonly of: number; missing: number }[] => []);
+  const ended: number[] = [];
+  const setEnded = (rule: number): void => {
+    if (hasEnd[rule] === 1) return;
+    hasEnd[rule] = 1;
+    ended.push(rule);
+  };
+  const namedIn = (start: number): Set<number> | null => {
+    const named = new Set<number>();
+    for (let at = start; operators[at] !== end; at++) {
+      const operator = operators[at]!;
+      if (operator < 0) named.add(-1 - operator);
+      else if (isEmpty[operator]) return null;
+    }
+    return named;
+  };
+  for (const [of, starts] of rules.entries())
+    for (const start of starts) {
+      const named = namedIn(start);
+      if (named?.size === 0) setEnded(of);
+      const alternative = { of, missing: named?.size ?? 0 };
+      for (const rule of named ?? []) waiting[rule]!.push(alternative);
+    }
+  for (let rule = ended.pop(); rule !== undefined; rule = ended.pop())
+    for (const alternative of waiting[rule]!) if (--alternative.missing === 0) setEnded(alternative.of);
+  if (hasEnd[0] === 0) throw badGrammar('no text fits it: a rule in it never ends');
+  const isAlive = (start: number): boolean => [...(namedIn(start) ?? [-1])].every((rule) => hasEnd[rule] === 1);
+  return { operators, sets, rules: rules.map((starts) => starts.filter(isAlive)) };
+}
+
 /** @throws UserError for rules that are not there, or too many. */
 export function* compileRules({ root, rules }: Rules): Steps<Code> {
   const operators: number[] = [];

@@ -1,7 +1,7 @@
 /** A grammar over the tokens of a vocabulary: the tokens that may come next, in the form that decoding needs. Knows no logits. */
 import { emptyMask, putInMask, type Allowed } from '../data/prompts/allowed.ts';
 import type { Steps } from '../data/steps.ts';
-import { badGrammar, compileRules, type Code } from './code.ts';
+import { badGrammar, compileRules, withoutDeadEnds, type Code } from './code.ts';
 import type { Rules } from './expression.ts';
 import { newStates, type State, type States } from './states.ts';
 import type { TokenTexts, Vocabulary } from './vocabulary.ts';
@@ -11,6 +11,8 @@ const mostMaskWork = 300_000;
 /** Work on a grammar before the first token. */
 const mostCheckWork = 4_000_000;
 const checkStep = 20_000;
+/** Bytes that are followed if each is the only one that may come. */
+const mostForced = 1_000;
 
 /** @throws UserError for a grammar that cannot be used, or takes too much. */
 export function* openGrammar(
@@ -21,8 +23,8 @@ export function* openGrammar(
 ): Steps<Allowed> {
   const code = yield* compileRules(rules);
   yield* checkRules(code);
-  const states = newStates(code);
-  if (states.root === states.givenUp) throw badGrammar('it can begin in too many ways');
+  const states = newStates(withoutDeadEnds(code));
+  checkBeginning(states);
   return allowedIn(states.root, { states, tokenizer, vocabulary, ends });
 }
 
@@ -37,6 +39,17 @@ function* checkRules(code: Code): Steps<void> {
     if (states.work - reported < checkStep) continue;
     reported = states.work;
     yield;
+  }
+}
+
+/** Bytes that every text begins with, and those that may come behind them. */
+function checkBeginning(states: States): void {
+  for (let state = states.root, known = 0; known < mostForced; known++) {
+    if (state === states.givenUp) throw badGrammar('it can begin in too many ways');
+    const next = Array.from({ length: 256 }, (_, byte) => states.after(state, byte)).filter((each) => each !== null);
+    if (next.includes(states.givenUp)) throw badGrammar('it can begin in too many ways');
+    if (next.length !== 1) return;
+    state = next[0]!;
   }
 }
 

@@ -12,15 +12,23 @@ import { checkKeywords, restricts } from './schema-keywords.ts';
 import { isLiteral, literalOf } from './schema-literals.ts';
 import { isPossible, merged } from './schema-merge.ts';
 import { objectOf } from './schema-objects.ts';
-import { asSchema, boundsOf, inferred, listIn, typesOf, without, type Define, type Schema } from './schema-parts.ts';
+import {
+  asKeywords,
+  boundsOf,
+  costOf,
+  inferred,
+  isCrossed,
+  listIn,
+  typesOf,
+  without,
+  type Define,
+  type Schema,
+} from './schema-parts.ts';
 import { mostDepth, referred, resolved } from './schema-references.ts';
 import { formatOf, stringOf } from './schema-strings.ts';
 
 const mostSchemas = 20_000;
 const mostTogether = 1_000;
-/** A schema that is made of others counts once for each so many characters. */
-const charactersOfOne = 1_000;
-const costOf = (text: string): number => Math.floor(text.length / charactersOfOne);
 
 /** `around`: the text before and after the value. @throws UserError for a schema that no grammar can express. */
 export function schemaRules(schema: unknown, around: readonly [before: string, behind: string] = ['', '']): Rules {
@@ -45,7 +53,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     spend(1);
     if (depth > mostDepth) throw badGrammar(`its schemas are nested deeper than ${mostDepth}`);
     if (given === true) return rule('value');
-    const one = asSchema(given);
+    const one = asKeywords(given);
     checkKeywords(one);
     if ('$ref' in one) {
       const rest = without(one, ['$ref']);
@@ -59,18 +67,21 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     if (isLiteral(one)) return literalOf(one, `${ids++}`, define);
     const types = typesOf(one) ?? [inferred(one) ?? (formatOf(one) && 'string')];
     if (types.length === 0) throw badGrammar('no type fits all schemas of one value');
-    return choiceOf(types.map((type) => ofType(type, one, depth)));
+    const able = types.filter((type) => !isCrossed(type, one));
+    // If none is, the first says why.
+    return choiceOf((able.length > 0 ? able : types).map((type) => ofType(type, one, depth)));
   };
 
   /** Some of these schemas, or all of them, and `rest` in any case. */
   const combined = (key: string, parts: readonly unknown[], rest: Schema, depth: number): Expression => {
     if (parts.length > mostTogether) throw badGrammar(`${key} has more than ${mostTogether} schemas`);
-    if (key === 'allOf') return together([rest, ...parts.map((part) => inPlace(part))]);
+    if (key === 'allOf') return together([rest, ...distinct(parts).map((part) => inPlace(part))]);
     const cost = 1 + costOf(JSON.stringify(rest));
     const within = (part: unknown): Expression[] => {
       if (!restricts(rest)) return [value(part, depth + 1)];
-      spend(cost);
-      const both = merged([rest, inPlace(part)]);
+      const other = inPlace(part);
+      spend(cost + costOf(JSON.stringify(other)));
+      const both = merged([rest, other]);
       return isPossible(both, inPlace) ? [made(both)] : [];
     };
     const options = parts.filter((part) => part !== false).flatMap(within);
@@ -78,7 +89,7 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
     return choiceOf(options);
   };
   const together = (schemas: readonly Schema[]): Expression => {
-    spend(schemas.length);
+    spend(schemas.reduce((sum, one) => sum + 1 + costOf(JSON.stringify(one)), 0));
     return made(merged(schemas));
   };
   /** A schema that is made of others may lead to itself, as a reference may. */
@@ -119,6 +130,11 @@ export function schemaRules(schema: unknown, around: readonly [before: string, b
   rules.set('root', sequence(text(around[0]), whole, text(around[1])));
   return { root: 'root', rules };
 }
+
+/** Each once. */
+const distinct = (parts: readonly unknown[]): unknown[] => [
+  ...new Map(parts.map((part) => [JSON.stringify(part), part])).values(),
+];
 
 /** Any object. */
 export const jsonObjectRules: Rules = { root: 'object', rules: jsonRules };

@@ -18,10 +18,17 @@ export function patternExpression(pattern: string): Expression {
     if (known === undefined) return null;
     return letter === letter.toLowerCase() ? known : complement(known);
   };
+  /** The character that begins with this half of a surrogate pair, whose other half follows; any other is whole. */
+  const whole = (unit: number): number => {
+    if (unit < 0xd800 || unit > 0xdfff) return unit;
+    const low = unit < 0xdc00 ? take(/\\u[dD][c-fC-F][0-9a-fA-F]{2}/y) : null;
+    if (low === null) throw unsupported(`\\u${unit.toString(16)}`);
+    return String.fromCharCode(unit, parseInt(low.slice(2), 16)).codePointAt(0)!;
+  };
   /** A character, or a class, behind a backslash. */
   const escaped = (): readonly Range[] => {
     const code = take(/x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}/y);
-    if (code !== null) return single(parseInt(code.slice(1), 16));
+    if (code !== null) return single(whole(parseInt(code.slice(1), 16)));
     // With a flag a code point, without it as many letters.
     if (peek(2) === 'u{') throw unsupported();
     const letter = take(/[^]/uy);
@@ -60,7 +67,7 @@ export function patternExpression(pattern: string): Expression {
       return inner;
     }
     if (take(/\[/y)) return bracket();
-    if (take(/\./y)) return inString(complement([[0x0a, 0x0a], [0x0d, 0x0d]])); // prettier-ignore
+    if (take(/\./y)) return inString(complement([[0x0a, 0x0a], [0x0d, 0x0d], [0x2028, 0x2029]])); // prettier-ignore
     if (take(/\\/y)) return inString(escaped());
     if (/[\^$*+?{}]/.test(peek(1))) throw unsupported();
     return inString(single(take(/[^]/uy)!.codePointAt(0)!));

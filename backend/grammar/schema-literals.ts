@@ -1,7 +1,7 @@
 /** `enum` and `const` of a schema as an expression. */
 import { badGrammar } from './code.ts';
 import { choiceOf, nothing, sequence, text, type Expression } from './expression.ts';
-import { boundsOf, countIn, listIn, typesOf, type Define, type Schema } from './schema-parts.ts';
+import { anyNumber, boundsOf, countIn, listIn, typesOf, type Define, type Schema } from './schema-parts.ts';
 import { formatOf } from './schema-strings.ts';
 
 export const isLiteral = (one: Schema): boolean => 'const' in one || listIn(one, 'enum') !== undefined;
@@ -43,8 +43,6 @@ function fits(value: unknown, one: Schema): boolean {
     refuse(one, ['properties', 'required', 'additionalProperties', 'unevaluatedProperties']);
   return true;
 }
-
-const anyNumber = { least: -Infinity, most: Infinity, isOpenBelow: false, isOpenAbove: false };
 
 function refuse(one: Schema, names: readonly string[]): void {
   for (const name of names)

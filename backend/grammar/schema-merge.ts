@@ -2,7 +2,7 @@
 import { badGrammar } from './code.ts';
 import { restricting, restricts } from './schema-keywords.ts';
 import { isLiteral, wordsOf } from './schema-literals.ts';
-import { listIn, recordIn, typesOf, type Schema } from './schema-parts.ts';
+import { inferred, isCrossed, listIn, recordIn, typesOf, type Schema } from './schema-parts.ts';
 
 /**
  * A schema without annotations that allows what all of these do; the first is the one that has the others as parts. `isPossible` tells
@@ -27,10 +27,14 @@ export function isPossible(one: Schema, resolve: (part: unknown) => Schema, seen
   if (seen.has(name) || seen.size >= mostLookedAt) return true;
   seen.add(name);
   if (typesOf(one)?.length === 0) return false;
-  if (isLiteral(one) && wordsOf(one).length === 0) return false;
+  if (isLiteral(one)) return wordsOf(one).length > 0;
+  const types = typesOf(one) ?? [inferred(one)];
+  if (types.every((type) => isCrossed(type, one))) return false;
+  if (types.some((type) => type !== 'object' && !isCrossed(type, one))) return true;
   const properties = recordIn(one, 'properties') ?? {};
+  const other = one['additionalProperties'] ?? one['unevaluatedProperties'] ?? true;
   return (listIn(one, 'required') ?? []).every((needed) => {
-    const property = Object.hasOwn(properties, String(needed)) ? properties[String(needed)] : true;
+    const property = Object.hasOwn(properties, String(needed)) ? properties[String(needed)] : other;
     if (property === false) return false;
     const parts = partsOf(property);
     return parts.length < 2 || isPossible(merged(parts.map(resolve)), resolve, seen);
@@ -136,7 +140,7 @@ function joinedItems(a: Schema, b: Schema): Schema {
 
 /** Two schemas of one place. */
 function both(a: unknown, b: unknown): unknown {
-  if (a === undefined || a === true) return b ?? a;
+  if (a === b || a === undefined || a === true) return b ?? a;
   if (b === undefined || b === true || same(a, b)) return a;
   if (a === false || b === false) return false;
   return { allOf: [...partsOf(a), ...partsOf(b)] };

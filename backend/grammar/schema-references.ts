@@ -1,7 +1,8 @@
 /** `$ref` within a schema. Pure. */
 import { badGrammar } from './code.ts';
 import { merged } from './schema-merge.ts';
-import { asSchema, decode, without, type Schema } from './schema-parts.ts';
+import { restricts } from './schema-keywords.ts';
+import { asKeywords, costOf, decode, without, type Schema } from './schema-parts.ts';
 
 /** Of schemas, and of references within them. */
 export const mostDepth = 100;
@@ -24,9 +25,13 @@ export function referred(whole: unknown, reference: unknown): { schema: unknown;
 
 /** A schema in its place; references at its top are followed, and `spend` is told of each. */
 export function resolved(whole: unknown, given: unknown, spend: (schemas: number) => void, depth = 0): Schema {
-  const one = given === true ? {} : asSchema(given);
+  const one = given === true ? {} : asKeywords(given);
   if (depth > mostDepth) throw badGrammar('its references go round');
   if (!('$ref' in one)) return one;
   spend(1);
-  return merged([without(one, ['$ref']), resolved(whole, referred(whole, one['$ref']).schema, spend, depth + 1)]);
+  const target = resolved(whole, referred(whole, one['$ref']).schema, spend, depth + 1);
+  const rest = without(one, ['$ref']);
+  if (!restricts(rest)) return target;
+  spend(costOf(JSON.stringify(target)));
+  return merged([rest, target]);
 }

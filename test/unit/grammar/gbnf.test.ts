@@ -56,6 +56,14 @@ describe('what fits', () => {
   });
 });
 
+test('an alternative that never ends is as one that is not there', () => {
+  const allowed = open('root ::= "x" ("a" | endless)\nendless ::= "b" endless');
+  const [a, b] = ['xa', 'xb'].map((text) =>
+    tokenizer.encode(text, { addSpecial: false }).reduce((at, id) => at.after(id)!, allowed),
+  );
+  expect([a!.end, b!.end]).toEqual(['complete', 'given-up']);
+});
+
 describe('refused in one sentence', () => {
   test.each([
     ['', /there is no rule root/],
@@ -71,6 +79,10 @@ describe('refused in one sentence', () => {
     ['root ::= root "a" | "b"', /begins with itself/],
     ['root ::= a "x" | "y"\na ::= root | "z"', /begins with itself/],
     ['root ::= b root "x" | "y"\nb ::= ""', /begins with itself/],
+    ['root ::= root', /no text fits it/],
+    ['root ::= a\na ::= root', /no text fits it/],
+    ['root ::= "a" root', /no text fits it/],
+    ['root ::= []', /no text fits it/],
     ['root ::= ("ab" | "c"){100000}', /more than 200000 parts/],
     [`root ::= ${'('.repeat(300)}"a"${')'.repeat(300)}`, /nested deeper than 200/],
   ])('%s', (source, message) => {
@@ -80,6 +92,7 @@ describe('refused in one sentence', () => {
   test.each([
     ['signs', `root ::= "a"${'+'.repeat(100_000)}`, /nested deeper than 200/],
     ['alternatives', `root ::= ${'.|'.repeat(120_000)}.`, /more than 200000 parts/],
+    ['alternatives behind a beginning', `root ::= ${Array.from({ length: 800 }, () => '"{" ("a" | "b" | "c")').join(' | ')}`, /begin in too many ways/], // prettier-ignore
     ['repetitions', `root ::= ${'.{60000} '.repeat(2_000)}`, /more than 200000 parts/],
     ['parts', `root ::= ${'. '.repeat(130_000)}"\\xff"{100000}`, /more than 200000 parts/],
   ])('very many %s', (_, source, message) => {

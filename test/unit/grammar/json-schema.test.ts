@@ -52,6 +52,10 @@ const schemas: [string, object, unknown[], string[]][] = [
   ['bounds beside alternatives', { anyOf: [{ type: 'integer' }, { type: 'number' }], exclusiveMinimum: 0 }, [1, 0.5], ['-3', '0']], // prettier-ignore
   ['types of all and of either', { type: ['integer', 'null'], anyOf: [{ type: 'string' }, { type: 'number', minimum: 3 }] }, [3, 44], ['null', '"a"', '3.5', '2']], // prettier-ignore
   ['alternatives of which one cannot be', { type: 'string', anyOf: [{ const: 'a' }, { const: 1 }] }, ['a'], ['1', '"b"']], // prettier-ignore
+  ['alternatives of which one is too narrow', { type: 'integer', maximum: 5, anyOf: [{ minimum: 0 }, { minimum: 10 }] }, [0, 5], ['-1', '10']], // prettier-ignore
+  ['types of which one has crossed bounds', { type: ['integer', 'string'], minimum: 3, maximum: 2 }, ['a'], ['2', '3']],
+  ['an alternative that is closed to what is required', { type: 'object', required: ['x'], anyOf: [{ properties: { x: { type: 'null' } }, additionalProperties: false }, { properties: { y: { type: 'null' } }, additionalProperties: false }] }, [{ x: null }], ['{"y":null}', '{"x":null,"y":null}']], // prettier-ignore
+  ['any character of a line', { type: 'string', pattern: '^.$' }, ['a', '🦊'], ['"\\n"', '"\u2028"', '"ab"']],
   ['constants beside a constant that differs', { const: 1, anyOf: [{ const: 2 }, { type: 'integer' }] }, [1], ['2']],
   ['a variant whose property cannot be', { properties: { kind: { enum: ['a', 'b'] } }, required: ['kind'], oneOf: [{ properties: { kind: { const: 'a' } } }, { properties: { kind: { const: 'c' } } }] }, [{ kind: 'a' }], ['{"kind":"b"}', '{"kind":"c"}']], // prettier-ignore
   ['a variant that is closed', { properties: { t: { type: 'null' } }, required: ['t'], anyOf: [{ properties: { a: { type: 'null' } } }, { properties: { b: { type: 'null' } }, additionalProperties: false }] }, [{ t: null }, { t: null, a: null }], ['{"t":null,"b":null}']], // prettier-ignore
@@ -119,7 +123,34 @@ test('variants that lead back to themselves are looked at once', () => {
 });
 
 test('a keyword that is null is as one that is missing', () => {
-  expect(fitting(schemaRules({ type: 'integer', enum: null })).whole('7')).toBe(true);
+  const missing = Object.fromEntries(
+    ['enum', 'minimum', 'maximum', 'anyOf', '$ref', 'not'].map((name) => [name, null]),
+  );
+  expect(fitting(schemaRules({ type: 'integer', ...missing })).whole('7')).toBe(true);
+  const list = { type: 'array', items: { type: 'string', minLength: null, pattern: null }, maxItems: null };
+  expect(fitting(schemaRules({ properties: { a: list }, required: null })).whole('{"a":["b"]}')).toBe(true);
+  expect(fitting(schemaRules({ const: null })).whole('null')).toBe(true);
+});
+
+test('a bound that a flag beside it excludes, as of draft 4, is joined with others', () => {
+  const { whole } = fitting(schemaRules({ allOf: [{ type: 'integer', minimum: 3, exclusiveMinimum: true }, { minimum: 5, exclusiveMinimum: false }] })); // prettier-ignore
+  expect(['3', '4', '5', '6'].map(whole)).toEqual([false, false, true, true]);
+  const alone = fitting(schemaRules({ type: 'integer', maximum: 5, exclusiveMaximum: true })).whole;
+  expect(['4', '5'].map(alone)).toEqual([true, false]);
+});
+
+test('characters beyond the first 65,536 are two letters in a pattern, and one in a text', () => {
+  const { whole } = fitting(schemaRules({ type: 'string', pattern: '^[\\uD83D\\uDE00-\\uD83D\\uDE02]$' }));
+  expect(['"😀"', '"😂"', '"😃"'].map(whole)).toEqual([true, true, false]);
+});
+
+test('a schema that is merged over and over costs what it is long', () => {
+  const properties = Object.fromEntries(Array.from({ length: 12_000 }, (_, i) => [`p${i}`, { maxLength: 3 }]));
+  const $defs = { a: { properties }, b: { allOf: Array.from({ length: 1_000 }, () => ({ $ref: '#/$defs/a' })) } };
+  const each = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`q${i}`, { $ref: '#/$defs/b', maxLength: i }]));
+  const started = performance.now();
+  expect(() => schemaRules({ $defs, properties: each })).toThrow(/more than 900 properties/);
+  expect(performance.now() - started).toBeLessThan(5_000);
 });
 
 test('any object is JSON, however it is drawn', () => {
@@ -173,6 +204,7 @@ test.each<[object, RegExp]>([
   [{ type: 'string', pattern: '(?=a)b' }, /is not supported/],
   [{ type: 'string', pattern: '[z-a]' }, /has "z-a", which is not supported/],
   [{ type: 'string', pattern: '[a-' }, /is not supported/],
+  [{ type: 'string', pattern: '[\\uD83C-\\uDBFF\\uDC00-\\uDFFF]' }, /has "\\\\ud83c", which is not supported/],
   [{ type: 'string', pattern: '\\u{41}' }, /has "u\{41\}", which is not supported/],
   [{ type: 'string', pattern: 'a', maxLength: 3 }, /say the length in the pattern/],
   [{ type: 'array', minItems: 4, maxItems: 2 }, /maxItems is less/],
