@@ -117,7 +117,7 @@ export function optionsCommand<Name extends CommandName>(
       const flags = parseFlags(help.name, table, words, help.positional, common);
       if (flags.help !== null) {
         const { out } = context.terminal;
-        out.write(commandHelp(out, help, table, { level: flags.help, defaults: defaults(), common }));
+        out.write(commandHelp(out, help, table, { level: flags.help, defaults: defaults(), common, endsBySignal }));
         return 0;
       }
       const config = flags.config === null ? {} : readConfig(flags.config);

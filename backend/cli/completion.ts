@@ -18,6 +18,8 @@ interface Flag {
   readonly value: Value;
   readonly help: string;
   readonly repeats: boolean;
+  /** Whether it takes words up to the next flag. */
+  readonly takesMany: boolean;
 }
 
 interface Completed {
@@ -25,6 +27,8 @@ interface Completed {
   readonly summary: string;
   /** Words that may follow the command directly. */
   readonly words: readonly string[];
+  /** Whether files may follow it without a flag. */
+  readonly takesFiles: boolean;
   readonly flags: readonly Flag[];
 }
 
@@ -48,20 +52,21 @@ function completedOf(commands: readonly Command[]): Completed[] {
     command: help.name,
     summary: help.summary,
     words: help.name === 'completion' ? shells : [],
+    takesFiles: help.positional !== undefined,
     flags: [...Object.entries(table).map(([name, option]) => flagOf(name, option)), ...common.map(commonFlag)],
   }));
   const names = own.map(({ command }) => command);
   return [
     ...own,
-    { command: 'help', summary: 'What a command does, and its options.', words: names, flags: [] },
-    { command: 'version', summary: 'The version.', words: [], flags: [] },
+    { command: 'help', summary: 'What a command does, and its options.', words: names, takesFiles: false, flags: [] },
+    { command: 'version', summary: 'The version.', words: [], takesFiles: false, flags: [] },
   ];
 }
 
 function flagOf(name: string, option: Option<unknown>): Flag {
   const { type, help, values } = option;
   const value = type === 'boolean' ? 'none' : values === null ? 'text' : Object.keys(values);
-  return { name: changingFlag(name, option), value, help, repeats: type === 'list' };
+  return { name: changingFlag(name, option), value, help, repeats: type === 'list', takesMany: option.variadic };
 }
 
 const commonFlag = (name: CommonFlag): Flag => ({
@@ -69,6 +74,7 @@ const commonFlag = (name: CommonFlag): Flag => ({
   value: name === '--config' ? 'text' : 'none',
   help: { '--config': 'Options from a JSON file.', '--json': 'Results as JSON.', '--help': 'Help.' }[name],
   repeats: false,
+  takesMany: false,
 });
 
 const scripts: Readonly<Record<Shell, (all: readonly Completed[]) => string>> = {
@@ -85,6 +91,9 @@ const scripts: Readonly<Record<Shell, (all: readonly Completed[]) => string>> = 
     return `# bash completion of early-exit
 _early_exit() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" command="\${COMP_WORDS[1]}" words=none
+  # Behind --flag=, whose parts are words of their own.
+  if [ "$previous" = = ]; then previous="\${COMP_WORDS[COMP_CWORD-2]}"
+  elif [ "$current" = = ]; then current=''; fi
   if [ "$COMP_CWORD" -eq 1 ]; then
     words='${all.map(({ command }) => command).join(' ')}'
   else case "$command $previous" in
@@ -102,12 +111,13 @@ complete -o default -F _early_exit early-exit
 
   zsh: (all) => {
     const text = (each: string): string => each.replace(/[[\]:\\]/g, '\\$&');
-    const spec = ({ name, value, help, repeats }: Flag): string => {
-      const behind = value === 'none' ? '' : value === 'text' ? ':value:_files' : `:value:(${value.join(' ')})`;
-      return quoted(`${repeats ? '*' : ''}${name}[${text(help)}]${behind}`);
+    const spec = ({ name, value, help, repeats, takesMany }: Flag): string => {
+      if (value === 'none') return quoted(`${name}[${text(help)}]`);
+      const words = value === 'text' ? '_files' : `(${value.join(' ')})`;
+      return quoted(`${repeats ? '*' : ''}${name}=[${text(help)}]:${takesMany ? '*-*:' : ''}value:${words}`);
     };
-    const cases = all.map(({ command, words, flags }) => {
-      const first = words.length > 0 ? ` '1:word:(${words.join(' ')})'` : '';
+    const cases = all.map(({ command, words, takesFiles, flags }) => {
+      const first = words.length > 0 ? ` '1:word:(${words.join(' ')})'` : takesFiles ? " '*:file:_files'" : '';
       return `    ${command}) _arguments${first} ${flags.map(spec).join(' ')} ;;`;
     });
     return `#compdef early-exit

@@ -24,11 +24,11 @@ export interface CommandHelp {
 /** Defaults of a command that differ from those of its recipe. */
 export type Defaults = Readonly<Record<string, string | readonly string[]>>;
 
-const exitCodes: readonly (readonly [code: number, meaning: string])[] = [
-  [0, 'done'],
+const exitCodes = (endsBySignal: boolean): readonly (readonly [code: number, meaning: string])[] => [
+  [0, endsBySignal ? 'stopped (Ctrl-C)' : 'done'],
   [1, 'failed; the reason is the last line on standard error'],
   [2, 'wrong use: an option, a value or a config file'],
-  [130, 'interrupted (Ctrl-C); what tune has learned is saved'],
+  ...(endsBySignal ? [] : [[130, 'interrupted (Ctrl-C); what tune has learned is saved'] as const]),
 ];
 
 const INDENT = 2;
@@ -68,7 +68,14 @@ export function commandHelp(
     level = 'usual',
     defaults = {},
     common = commonFlags,
-  }: { readonly level?: HelpLevel; readonly defaults?: Defaults; readonly common?: readonly CommonFlag[] } = {},
+    endsBySignal = false,
+  }: {
+    readonly level?: HelpLevel;
+    readonly defaults?: Defaults;
+    readonly common?: readonly CommonFlag[];
+    /** It runs until it is stopped. */
+    readonly endsBySignal?: boolean;
+  } = {},
 ): string {
   const { bold, dim, cyan } = stream.colours;
   const columns = Math.min(stream.columns, WIDEST);
@@ -93,7 +100,7 @@ export function commandHelp(
   }
   if (level === 'usual' && advanced > 0)
     lines.push('', dim(`${plural(advanced, 'more option')}: early-exit ${help.name} --help all`));
-  if (Object.keys(table).length > 0) lines.push(...commonLines(stream, common, columns));
+  if (Object.keys(table).length > 0) lines.push(...commonLines(stream, common, exitCodes(endsBySignal), columns));
   return `${lines.join('\n')}\n`;
 }
 
@@ -108,7 +115,12 @@ const commonHelp: Readonly<Record<CommonFlag, readonly [flag: string, help: stri
 };
 
 /** Of every command that has options. */
-const commonLines = ({ colours: { bold } }: Stream, common: readonly CommonFlag[], columns: number): string[] => [
+const commonLines = (
+  { colours: { bold } }: Stream,
+  common: readonly CommonFlag[],
+  codes: ReturnType<typeof exitCodes>,
+  columns: number,
+): string[] => [
   '',
   bold('Common'),
   ...common.flatMap((each) => {
@@ -117,7 +129,7 @@ const commonLines = ({ colours: { bold } }: Stream, common: readonly CommonFlag[
   }),
   '',
   bold('Exit codes'),
-  ...exitCodes.flatMap(([code, meaning]) => beside(String(code).padEnd(3), 3, meaning, columns)),
+  ...codes.flatMap(([code, meaning]) => beside(String(code).padEnd(3), 3, meaning, columns)),
 ];
 
 type Named = readonly [name: string, option: Option<unknown>];

@@ -3,7 +3,7 @@
  * through here too, so that they never mix with the one drawn over.
  */
 import { stripVTControlCharacters } from 'node:util';
-import { textWidth } from './table.ts';
+import { columnsOf, textWidth } from './table.ts';
 import type { Stream } from './terminal.ts';
 
 export interface Status {
@@ -60,5 +60,8 @@ function bar(stream: Stream, share: number): string {
 
 /** A drawn line must not wrap: one too long loses its colours and its end. */
 function fit(text: string, columns: number): string {
-  return textWidth(text) <= columns ? text : `${[...stripVTControlCharacters(text)].slice(0, columns - 1).join('')}…`;
+  if (textWidth(text) <= columns) return text;
+  let width = 1;
+  const fitting = [...stripVTControlCharacters(text)].filter((character) => (width += columnsOf(character)) <= columns);
+  return `${fitting.join('')}…`;
 }

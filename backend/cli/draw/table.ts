@@ -18,7 +18,17 @@ export function table(rows: readonly (readonly string[])[], aligns: readonly Ali
   return rows.map((row) => `${line(row)}\n`).join('');
 }
 
-export const textWidth = (text: string): number => [...stripVTControlCharacters(text)].length;
+/** Columns of a terminal that a text takes, without its colours. */
+export const textWidth = (text: string): number =>
+  [...stripVTControlCharacters(text)].reduce((width, character) => width + columnsOf(character), 0);
+
+/** As a terminal draws them: accents on the letter before them, East Asian letters and pictures two columns wide. */
+export const columnsOf = (character: string): number =>
+  accents.test(character) ? 0 : wideCharacters.test(character) ? 2 : 1;
+
+const accents = /^[\p{Mn}\p{Me}\u200b-\u200d\ufe0f]$/u;
+const wideCharacters =
+  /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\u3000-\u303e\uff01-\uff60\uffe0-\uffe6]$/u;
 
 /** 12,345 */
 export const count = (value: number): string => Math.round(value).toLocaleString('en-GB');

@@ -30,6 +30,11 @@ describe.runIf(has('bash'))('bash', () => {
       ['auto', 'lossless', 'fast', 'full'],
     ],
     [['generate', '--mode', 'l'], ['lossless']],
+    [['generate', '--mode', '=', 'l'], ['lossless']],
+    [
+      ['generate', '--mode', '='],
+      ['auto', 'lossless', 'fast', 'full'],
+    ],
     [['generate', '--model', 'x'], []],
     [['tune', '--no-f'], ['--no-feature-cache']],
     [['completion', 'f'], ['fish']],
@@ -53,6 +58,14 @@ test.each(shells)('%s knows every command and every option', (shell) => {
     const flag = value === true ? flagName(name).replace('--', '--no-') : flagName(name);
     expect(script).toContain(shell === 'fish' ? ` -l ${flag.slice(2)}` : flag);
   }
+});
+
+test('zsh completes files where a command takes them, each of several, and values behind =', () => {
+  const script = completionScript(['zsh'], commands);
+  const lineOf = (command: string): string => script.split('\n').find((line) => line.startsWith(`    ${command})`))!;
+  for (const command of ['sweep', 'report']) expect(lineOf(command)).toContain(`_arguments '*:file:_files'`);
+  expect(lineOf('tune')).toMatch(/'\*--data=\[.*?\]:\*-\*:value:_files'/);
+  expect(lineOf('generate')).toMatch(/'--mode=\[.*?\]:value:\(auto lossless fast full\)'/);
 });
 
 test.runIf(has('zsh'))('zsh can read its script', () => {

@@ -429,6 +429,13 @@ describe('status', () => {
     openStatus(screen.terminal.err).show(0.5, (bar) => `${bar} ${'x'.repeat(200)}`);
     expect(plain(screen.err()).replace('\r', '')).toHaveLength(99);
   });
+
+  it('counts the columns of letters that are two wide, and of accents', () => {
+    const screen = openScreen({ tty: true });
+    openStatus(screen.terminal.err).show(0.5, () => '模型'.repeat(60));
+    expect(plain(screen.err()).replace('\r', '')).toBe(`${'模型'.repeat(24)}模…`);
+    expect(table([['模型', '1'], ['e\u0301', '22'], ['abcd🦊', '3']])).toBe('模型     1\ne\u0301       22\nabcd🦊   3\n'); // prettier-ignore
+  });
 });
 
 describe('numbers', () => {
