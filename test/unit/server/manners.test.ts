@@ -20,7 +20,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/* eslint-disable @typescript-eslint/no-explicit-any, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-return, @typescript-eslint/no-unsafe-member-access */
+/* eslint-disable @typescript-eslint/no-explicit-any, @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access */
 const json = async (path: string, body: unknown): Promise<any> => (await post(path, body)).json();
 const ask = async (path: string, body: unknown): Promise<Answer> => json(path, body) as Promise<Answer>;
 const templated = async (messages: object[], more: object = {}): Promise<string> =>
@@ -128,7 +128,7 @@ test('a text that is too long for a vector is cut off, as Ollama does, or refuse
 test('a prompt’s time is without its wait', async () => {
   const body = { prompt: 'export const a = 1;\n'.repeat(8), n_predict: 60, stop: ['never so'] };
   const all = await Promise.all(Array.from({ length: 6 }, (_, i) => ask('/completion', { ...body, prompt: `${i} ${body.prompt}` }))); // prettier-ignore
-  const { prompt_ms } = (all[5] as any).timings;
-  expect(prompt_ms).toBeGreaterThan(0);
-  expect(prompt_ms).toBeLessThan((all[5] as any).timings.predicted_ms);
+  const { timings } = all[5] as unknown as { timings: { prompt_ms: number; predicted_ms: number } };
+  expect(timings.prompt_ms).toBeGreaterThan(0);
+  expect(timings.prompt_ms).toBeLessThan(timings.predicted_ms);
 });
