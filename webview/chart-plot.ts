@@ -2,7 +2,7 @@
 import uPlot from 'uplot';
 import type { ChartModel, Curve } from './chart-model.ts';
 import { labelWidth } from './chart-references.ts';
-import { curveStyle, valueRange } from './exports.ts';
+import { curveStyle, logTicks, valueRange } from './exports.ts';
 import type { Theme } from './theme.ts';
 
 export interface ChartTexts {
@@ -44,7 +44,7 @@ export function plotOptions(
     },
     axes: [
       { ...axis, values: wholeNumbers, incrs: stepIncrements, label: texts.step, size: 30 },
-      { ...axis, label: texts.value, size: 48 },
+      { ...axis, ...(logarithmic && logarithmicSplits), label: texts.value, size: 48 },
     ],
     cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
     hooks,
@@ -86,6 +86,13 @@ function curvesBySteps(curves: readonly Curve[]): Map<readonly number[], Curve[]
 
 const wholeNumbers = (_: uPlot, splits: number[]): (string | null)[] =>
   splits.map((value) => (Number.isInteger(value) ? value.toLocaleString('en') : null));
+
+/** As in an exported picture; uPlot's own begin at the lowest value, which is not round. */
+const logarithmicSplits: Pick<uPlot.Axis, 'splits' | 'filter' | 'values'> = {
+  splits: (_, __, low, high) => logTicks(low, high),
+  filter: (_, splits) => splits,
+  values: (_, splits) => splits.map((value) => String(Number(value.toPrecision(4)))),
+};
 
 /** Steps are whole numbers. */
 const stepIncrements = [1, 2, 5]

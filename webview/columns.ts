@@ -32,6 +32,10 @@ export function addPoints(points: RunPoints, message: PointsMessage): void {
   append(points.agreement, message.agreement);
 }
 
+/** Steps whose values can be read: those of training, before the first update those of evaluations. */
+export const stepsOf = ({ training, heldOut }: RunPoints): readonly number[] =>
+  training.steps.length > 0 ? training.steps : heldOut.steps;
+
 /** Exits in the order of the stream; the final one, which is no curve of its own, is left out. */
 export function exitsOf(points: RunPoints): string[] {
   const names = new Set([...Object.keys(points.training.values), ...Object.keys(points.heldOut.values)]);

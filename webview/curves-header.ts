@@ -1,7 +1,7 @@
 /** Title, state, progress, figures and plan of the run in front, with the buttons that steer it. */
 import type { CurvePlan, CurveRun, ViewMessage } from '../protocol/webview.ts';
 import type { RunState } from '../protocol/server.ts';
-import { element, redraw, replace } from './dom.ts';
+import { element, redraw, replace, say } from './dom.ts';
 import { doneShare, duration, partNames, planParts, type PartName, type PlanPart } from './run-figures.ts';
 import { t } from './texts.ts';
 import { button } from './toolkit.ts';
@@ -52,9 +52,10 @@ export function createHeader(send: (message: ViewMessage) => void): Header {
       replace(figures, ...runFigures(run));
       // The message is not shown if badge and figures already say it.
       const isSaid = run.state === 'finished' || /^Step \d/.test(run.message);
-      message.textContent = isSaid ? '' : run.message;
+      say(message, isSaid ? '' : run.message);
       message.classList.toggle('failure', run.state === 'failed');
-      message.setAttribute('role', run.state === 'failed' ? 'alert' : 'status');
+      const role = run.state === 'failed' ? 'alert' : 'status';
+      if (message.getAttribute('role') !== role) message.setAttribute('role', role);
       const key = `${run.id} ${run.state} ${run.step > 0}`;
       if (key === shownButtons) return; // a button that is pressed must not vanish under the finger
       shownButtons = key;
@@ -96,9 +97,8 @@ function planBar({ seconds, done }: Pick<PlanPart, 'seconds' | 'done'>): HTMLEle
 }
 
 function planFigure({ part, seconds, done }: PlanPart, isRunning: boolean): HTMLElement {
-  const made = figure(partText(part), duration(seconds));
+  const made = figure(partText(part), `${done === 1 ? '✓ ' : ''}${duration(seconds)}`);
   if (isRunning && done > 0 && done < 1) made.setAttribute('aria-current', 'step');
-  else if (done === 1) made.classList.add('over');
   return made;
 }
 

@@ -1,7 +1,7 @@
 /** The legend, which is also the readout: each exit's values at the cursor's step, or the latest, with a switch for its curve. */
 import { exitShade } from '../protocol/palette.ts';
 import type { CurvesState } from './chart-model.ts';
-import { columnsOf, nearestIndex, type RunPoints } from './columns.ts';
+import { columnsOf, nearestIndex, stepsOf, type RunPoints } from './columns.ts';
 import { element, replace } from './dom.ts';
 import { smoothGrowing } from './smoothing.ts';
 import { t } from './texts.ts';
@@ -58,7 +58,8 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
       const next = JSON.stringify([exits, theme]);
       if (next !== shape) build(exits, state.hidden, theme);
       shape = next;
-      const at = placeOf(front.training.steps, step);
+      const steps = stepsOf(front);
+      const at = placeOf(steps, step);
       const evaluated = placeOf(front.heldOut.steps, step);
       const rows = [...exits, 'final'].map((exit): Row => {
         const own = [front, ...compared].find(
@@ -74,8 +75,8 @@ export function createReadout(toggle: (exit: string, shown: boolean) => void): R
         const values = [nats(column[row]), nats(smoothed), nats(heldOut.values[exit]?.[evaluation]), percent(share)];
         return { exit, values };
       });
-      const { training, heldOut } = front;
-      const stepText = training.steps[at] === undefined ? t('Exit') : t('Step {0}', training.steps[at]);
+      const { heldOut } = front;
+      const stepText = steps[at] === undefined ? t('Exit') : t('Step {0}', steps[at]);
       const evaluation = heldOut.steps[evaluated] === undefined ? '' : ` (${heldOut.steps[evaluated]})`;
       const titles = [stepText, t('training'), t('smoothed'), `${t('held-out')}${evaluation}`, t('agrees with final')];
       replace(head, ...titles.map((title) => element('th', { scope: 'col' }, title)));

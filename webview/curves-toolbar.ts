@@ -2,7 +2,7 @@
 import type { CurveRun, ExportFormat } from '../protocol/webview.ts';
 import type { CurvesState } from './chart-model.ts';
 import { popup } from './popup.ts';
-import { element, replace } from './dom.ts';
+import { element, replace, say } from './dom.ts';
 import { t } from './texts.ts';
 import { button, checkbox, dropdown, slider } from './toolkit.ts';
 
@@ -89,7 +89,7 @@ export function createToolbar(events: ToolbarEvents): Toolbar {
   return {
     root,
     show(runs, state) {
-      amount.textContent = state.smoothing.toFixed(2);
+      say(amount, state.smoothing.toFixed(2));
       smoothing.value = String(state.smoothing);
       reset.hidden = state.zoom === null;
       ({ compared } = state);

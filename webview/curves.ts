@@ -3,7 +3,7 @@ import type { CurveRun, HostMessage } from '../protocol/webview.ts';
 import { chartModel, isLogarithmic, legendExits, readState, type CurvesState } from './chart-model.ts';
 import type { ChartTexts } from './chart-plot.ts';
 import { createChart } from './chart.ts';
-import { indexAt, noPoints } from './columns.ts';
+import { indexAt, noPoints, stepsOf } from './columns.ts';
 import { hasPoints, noData, runNow, takeIn, type CurvesData } from './curves-data.ts';
 import { exportCurves } from './curves-export.ts';
 import { createHeader } from './curves-header.ts';
@@ -101,7 +101,8 @@ export function mountCurves(target: HTMLElement): void {
 
   /** Moves the cursor by some steps and reads its values; without a cursor, to the first step, or to the last if it goes back. */
   const moveCursor = (by: number): void => {
-    const steps = (state.front === null ? undefined : points.get(state.front))?.training.steps ?? [];
+    const own = state.front === null ? undefined : points.get(state.front);
+    const steps = own ? stepsOf(own) : [];
     const begin = by > 0 ? 0 : steps.length - 1;
     const at = !Number.isFinite(by) ? by : cursor === null ? begin : indexAt(steps, cursor) + by;
     const step = steps[Math.min(steps.length - 1, Math.max(0, at))];

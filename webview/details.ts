@@ -207,7 +207,9 @@ function opinionRow(opinion: ExitOpinion, token: TokenRecord, exits: readonly st
   );
 }
 
-const share = (value: number): string => `${(100 * value).toFixed(value > 0.0995 && value < 0.9995 ? 0 : 1)} %`;
+/** Only what is everything is shown as 100 %. */
+const share = (value: number): string =>
+  `${(100 * value).toFixed(value === 1 || (value > 0.0995 && value < 0.995) ? 0 : 1)} %`;
 
 const visible = (text: string): string =>
   text === ''

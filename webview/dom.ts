@@ -32,3 +32,8 @@ export function redraw(target: Element, ...children: readonly Child[]): void {
   const name = focused.getAttribute('aria-label');
   (buttons.find((one) => one.getAttribute('aria-label') === name) ?? buttons[0])?.focus();
 }
+
+/** Writes a text if it is another than before: a live region is read aloud whenever it is written. */
+export function say(target: Element, text: string): void {
+  if (target.textContent !== text) target.textContent = text;
+}

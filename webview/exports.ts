@@ -176,7 +176,10 @@ export function ticks(low: number, high: number, about: number): number[] {
   return found;
 }
 
-function logTicks(low: number, high: number): number[] {
+const fewestTicks = 3;
+
+/** Of a logarithmic axis; round steps if hardly a power's multiples lie between its ends. */
+export function logTicks(low: number, high: number): number[] {
   const found: number[] = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
     for (const factor of [1, 2, 3, 5, 7]) {
@@ -184,7 +187,7 @@ function logTicks(low: number, high: number): number[] {
       if (value >= low && value <= high) found.push(Number(value.toPrecision(12)));
     }
   }
-  return found;
+  return found.length < fewestTicks ? ticks(low, high, 6) : found;
 }
 
 function pathOf(

@@ -42,12 +42,10 @@ export function sweepShape({ rows, chosen }: Sweep): SweepShape {
     y: y(each.speedup),
   });
   return {
-    points: [...rows]
-      .sort((a, b) => a.threshold - b.threshold)
-      .map((row) => ({
-        ...place(row),
-        title: `${t('threshold {0}', row.threshold.toFixed(2))}: ${figures(row)}`,
-      })),
+    points: byThreshold(rows).map((row) => ({
+      ...place(row),
+      title: `${t('threshold {0}', row.threshold.toFixed(2))}: ${figures(row)}`,
+    })),
     chosen: chosen && place(chosen),
     full: place({ agreement: 1, speedup: 1 }),
     across: ticks(left, Math.min(1, right), 5).map((tick) => ({ x: x(tick), text: `${+(100 * tick).toFixed(2)} %` })),
@@ -55,8 +53,12 @@ export function sweepShape({ rows, chosen }: Sweep): SweepShape {
   };
 }
 
+const byThreshold = (rows: Sweep['rows']): Sweep['rows'] => [...rows].sort((a, b) => a.threshold - b.threshold);
+
+const speedText = (speedup: number): string => `${speedup.toFixed(2)} ×`;
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 const figures = ({ agreement, speedup }: { agreement: number; speedup: number }): string =>
-  `${speedup.toFixed(2)} ×, ${(100 * agreement).toFixed(1)} %`;
+  `${speedText(speedup)}, ${percent(agreement)}`;
 
 function sweepPlot(sweep: Sweep): HTMLElement {
   const { points, chosen, full, across, up } = sweepShape(sweep);
@@ -87,8 +89,40 @@ function sweepPlot(sweep: Sweep): HTMLElement {
       svg('circle', { cx: full.x, cy: full.y, r: 4, class: 'full' }, svg('title', {}, t('full depth'))),
       ...(chosen ? [svg('circle', { cx: chosen.x, cy: chosen.y, r: 6, class: 'chosen' }, svg('title', {}, best))] : []),
     ),
+    sweepTable(sweep),
   );
 }
+
+/** The numbers of the points, which the drawing tells only a mouse. */
+const sweepTable = ({ rows }: Sweep): HTMLElement =>
+  element(
+    'details',
+    { class: 'table' },
+    element('summary', {}, t('Show as Table')),
+    element(
+      'div',
+      {},
+      element(
+        'table',
+        {},
+        element('caption', {}, t('What leaving early brings, by threshold')),
+        element('thead', {}, headOf([t('Threshold'), t('Speed'), t('Agreement')])),
+        element('tbody', {}, ...byThreshold(rows).map(rowOf)),
+      ),
+    ),
+  );
+
+const headOf = (names: readonly string[]): HTMLElement =>
+  element('tr', {}, ...names.map((name) => element('th', { scope: 'col' }, name)));
+
+const rowOf = ({ threshold, agreement, speedup }: Sweep['rows'][number]): HTMLElement =>
+  element(
+    'tr',
+    {},
+    element('th', { scope: 'row' }, threshold.toFixed(2)),
+    element('td', {}, speedText(speedup)),
+    element('td', {}, percent(agreement)),
+  );
 
 const svg = (tag: string, attributes: Record<string, string | number>, ...children: Child[]): Element =>
   fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);

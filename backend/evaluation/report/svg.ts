@@ -23,9 +23,10 @@ function colours(shade: string, colour: string): string {
 export function svg(figure: LinesFigure | BarsFigure, withStyle = false): string {
   const style = withStyle ? `<style>${svgStyle}</style>` : '';
   const drawn = figure.kind === 'lines' ? lines(figure) : bars(figure);
-  const names: Named[] = figure.series.map(({ name, shade }) => ({ name, shade }));
-  if (figure.kind === 'lines' && figure.ringed) names.push({ name: figure.ringed, shade: null });
-  const total = height + legendHeight(names.length);
+  const dashes = figure.kind === 'lines' ? dashesOf(figure.series) : [];
+  const names: Named[] = figure.series.map(({ name, shade }, i) => ({ name, shade, dash: dashes[i] ?? '' }));
+  if (figure.kind === 'lines' && figure.ringed) names.push({ name: figure.ringed, shade: null, dash: '' });
+  const total = height + legendHeight(names);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" role="img" aria-label="${escaped(figure.title)}">${style}${drawn}${legend(names)}</svg>`;
 }
 
@@ -80,11 +81,26 @@ function lines({ series: given, x, y, level: stated }: LinesFigure): string {
     points: dotted.map((point) => ({ x: across.at(point.x), y: up.at(point.y) })),
     labels: [],
   };
-  for (const one of series) parts.push(one.isLine ? curve(one, across, up) : dots(one, across, up, taken));
+  const dashes = dashesOf(series);
+  for (const [i, one] of series.entries())
+    parts.push(one.isLine ? curve(one, dashes[i]!, across, up) : dots(one, across, up, taken));
   return parts.join('');
 }
 
-function curve({ points, shade }: Series, across: Scale, up: Scale): string {
+/** Of each line: those of one colour have different ones. */
+function dashesOf(series: readonly Series[]): string[] {
+  const before = new Map<string, number>();
+  return series.map(({ shade, isLine }) => {
+    if (!isLine) return '';
+    const nth = before.get(shade) ?? 0;
+    before.set(shade, nth + 1);
+    return dashPatterns[nth % dashPatterns.length]!;
+  });
+}
+const dashPatterns = ['', '8 3', '2 3', '8 3 2 3', '14 4', '14 4 2 4'];
+const dashed = (dash: string): string => (dash === '' ? '' : ` stroke-dasharray="${dash}"`);
+
+function curve({ points, shade, name }: Series, dash: string, across: Scale, up: Scale): string {
   const sorted = [...points].sort((a, b) => a.x - b.x);
   const path = (of: readonly { x: number; y: number }[]): string =>
     of.map((point, i) => `${i === 0 ? 'M' : 'L'}${n(across.at(point.x))} ${n(up.at(point.y))}`).join('');
@@ -94,7 +110,12 @@ function curve({ points, shade }: Series, across: Scale, up: Scale): string {
     ...whole.toReversed().map(({ x, low }) => ({ x, y: low! })),
   ];
   const band = whole.length > 1 ? `<path class="b-${shade}" d="${path(edge)}Z"/>` : '';
-  return `${band}<path class="l-${shade}" d="${path(sorted)}"/>`;
+  // A path of one point is not drawn.
+  const [only] = sorted.length === 1 ? sorted : [];
+  const point = only
+    ? `<circle class="f-${shade}" cx="${n(across.at(only.x))}" cy="${n(up.at(only.y))}" r="${radius}"/>`
+    : '';
+  return `${band}<path class="l-${shade}"${dashed(dash)} d="${path(sorted)}"><title>${escaped(name)}</title></path>${point}`;
 }
 
 /** What no label shall cover: the level's line, the points, and earlier labels, where they are drawn. */
@@ -113,8 +134,10 @@ function labelAt(
   point: { readonly x: number; readonly y: number },
   taken: Taken,
 ): [x: number, y: number] {
-  const left = point.x + labelPlaces.x;
-  const right = left + letterWidth * label.length;
+  const long = letterWidth * label.length;
+  // Beside the edge it ends before the point.
+  const left = point.x + labelPlaces.x + long > width ? point.x - labelPlaces.x - long : point.x + labelPlaces.x;
+  const right = left + long;
   const isFree = (y: number): boolean => {
     const holds = (at: number, margin: number): boolean => y - textHeight - margin < at && at < y + 2 + margin;
     const isCovered = taken.points.some((at) => left - radius < at.x && at.x < right + radius && holds(at.y, radius));
@@ -188,25 +211,39 @@ function bars({ categories, series, y }: BarsFigure): string {
   return `${grid(up)}${parts.join('')}${upright(y)}`;
 }
 
-const inRow = 4;
-const legendHeight = (count: number): number => 20 * Math.ceil(count / inRow);
+/** Entries of a row: as many as the longest name leaves room for. */
+function inRow(names: readonly Named[]): number {
+  const longest = Math.max(1, ...names.map(({ name }) => name.length));
+  return Math.max(1, Math.min(4, Math.floor((plot.right - plot.left) / (signWidth + letterWidth * longest))));
+}
+/** Of an entry's sign, with the room on both sides of its name. */
+const signWidth = 30;
+const legendHeight = (names: readonly Named[]): number => 20 * Math.ceil(names.length / inRow(names));
 
 /** An entry of the legend; no shade: it names what has a ring. */
 interface Named {
   readonly name: string;
   readonly shade: string | null;
+  /** Of its line; empty: it has none. */
+  readonly dash: string;
 }
 
 function legend(names: readonly Named[]): string {
-  const step = (plot.right - plot.left) / inRow;
+  const columns = inRow(names);
+  const step = (plot.right - plot.left) / columns;
+  const room = Math.floor((step - signWidth) / letterWidth);
   return names
-    .map(({ name, shade }, i) => {
-      const [x, y] = [plot.left + (i % inRow) * step, height + 20 * Math.floor(i / inRow)];
-      const sign =
-        shade === null
-          ? `<circle class="ring" cx="${n(x + 6)}" cy="${n(y + 6)}" r="6"/>`
-          : `<rect class="f-${shade}" x="${n(x)}" y="${n(y)}" width="12" height="12"/>`;
-      return `${sign}<text x="${n(x + 18)}" y="${n(y + 10)}">${escaped(name)}</text>`;
+    .map(({ name, shade, dash }, i) => {
+      const [x, y] = [plot.left + (i % columns) * step, height + 20 * Math.floor(i / columns)];
+      const text =
+        name.length > room ? `<title>${escaped(name)}</title>${escaped(name.slice(0, room - 1))}…` : escaped(name);
+      return `${signOf(shade, dash, x, y)}<text x="${n(x + 18)}" y="${n(y + 10)}">${text}</text>`;
     })
     .join('');
+}
+
+function signOf(shade: string | null, dash: string, x: number, y: number): string {
+  if (shade === null) return `<circle class="ring" cx="${n(x + 6)}" cy="${n(y + 6)}" r="6"/>`;
+  if (dash === '') return `<rect class="f-${shade}" x="${n(x)}" y="${n(y)}" width="12" height="12"/>`;
+  return `<line class="l-${shade}"${dashed(dash)} x1="${n(x - 8)}" x2="${n(x + 14)}" y1="${n(y + 6)}" y2="${n(y + 6)}"/>`;
 }

@@ -34,7 +34,7 @@ export function runFigures(run: TuningRun): Figure[] {
         ];
       }),
     },
-    ...(end.some(({ reliability }) => reliability) ? [reliability(run, id)] : []),
+    ...(end.some(({ reliability: bins }) => bins?.length) ? [reliability(run, id)] : []),
     costTable([{ name: run.name, runs: [run] }], `${id}-cost`),
   ];
 }
@@ -44,7 +44,7 @@ const reliability = ({ exits, scores }: TuningRun, id: string): Figure => ({
   id: `${id}-reliability`,
   title: 'Reliability of confidences',
   note: `Held-out tokens by confidence, and the share of them on which the exit agrees with the final one. On the diagonal an exit is as often right as it is sure. Mean distance from it: ${scores
-    .flatMap(({ exit, reliability: bins }) => (bins ? [`${exit} ${share(calibrationError(bins))}`] : []))
+    .flatMap(({ exit, reliability: bins }) => (bins?.length ? [`${exit} ${share(calibrationError(bins))}`] : []))
     .join(', ')}.`,
   kind: 'lines',
   x: 'confidence',
@@ -52,7 +52,7 @@ const reliability = ({ exits, scores }: TuningRun, id: string): Figure => ({
   series: [
     { name: 'diagonal', shade: 'text', isLine: true, points: [0, 1].map((each) => ({ x: each, y: each })) },
     ...scores.flatMap(({ exit, reliability: bins }) =>
-      bins
+      bins?.length
         ? [
             {
               name: exit,

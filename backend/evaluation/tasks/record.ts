@@ -4,6 +4,7 @@
  */
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { userError } from '../../../protocol/errors.ts';
 import { evaluationFile } from '../../../protocol/tasks.ts';
 import { stopReasons, type StopReason } from '../../../protocol/trace.ts';
@@ -167,7 +168,7 @@ function requireSame(folder: string, before: Identity, now: Identity): void {
   };
   // What an earlier version did not write cannot be compared.
   for (const [key, name] of Object.entries(names) as [keyof typeof names, string][])
-    if (before[key] !== undefined && JSON.stringify(before[key]) !== JSON.stringify(now[key]))
+    if (before[key] !== undefined && !isDeepStrictEqual(before[key], now[key]))
       throw userError(
         'bad-argument',
         `${folder} holds another evaluation: ${name}.`,

@@ -12,7 +12,7 @@ import {
 import { noPoints, type RunPoints } from '../../../webview/columns.ts';
 import type { CurveRun } from '../../../protocol/webview.ts';
 import { doneShare, duration, later, planParts } from '../../../webview/run-figures.ts';
-import { ticks, toCsv, toSvg, valueRange } from '../../../webview/exports.ts';
+import { logTicks, ticks, toCsv, toSvg, valueRange } from '../../../webview/exports.ts';
 
 const points: RunPoints = {
   training: { steps: [1, 2, 3, 4], values: { '3:mlp': [4, 3, 2, 1], '12:lens': [2, null, 2, 2] } },
@@ -204,4 +204,9 @@ describe('messages between host and webview', () => {
     expect(readViewMessage({ type: 'export', format: 'exe', name: 'a', data: '' })).toBeNull();
     expect(readViewMessage({ type: 'stop' })).toBeNull();
   });
+});
+
+it('a logarithmic axis has values, however near its ends are', () => {
+  expect(logTicks(0.5, 30)).toEqual([0.5, 0.7, 1, 2, 3, 5, 7, 10, 20, 30]);
+  expect(logTicks(3.05, 4.94)).toEqual([3.5, 4, 4.5]);
 });

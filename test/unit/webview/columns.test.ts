@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addPoints, exitsOf, indexAt, lastValue, nearestIndex, noPoints } from '../../../webview/columns.ts';
+import { addPoints, exitsOf, indexAt, lastValue, nearestIndex, noPoints, stepsOf } from '../../../webview/columns.ts';
 import { smooth, smoothGrowing, thin } from '../../../webview/smoothing.ts';
 
 const none = { steps: [], values: {} };
@@ -80,4 +80,10 @@ describe('thinning', () => {
     expect(thin([[1, 2, 3, 4]], 1, 3, 10)).toEqual([1, 2]);
     expect(thin([[]], 0, 0, 10)).toEqual([]);
   });
+});
+
+it('before the first update the steps of evaluations can be read', () => {
+  const points = { ...noPoints(), heldOut: { steps: [0], values: { final: [2] } } };
+  expect(stepsOf(points)).toEqual([0]);
+  expect(stepsOf({ ...points, training: { steps: [1, 2], values: {} } })).toEqual([1, 2]);
 });

@@ -65,3 +65,41 @@ test('a run that diverged leaves the others drawn', () => {
   expect(drawn).not.toContain('NaN');
   expect(drawn).toMatch(/d="M[\d.]+ [\d.]+L[\d.]+ [\d.]+"/);
 });
+
+const drawnLines = (names: readonly string[], points: readonly Point[] = corners): string => {
+  const series = names.map((name) => ({ name, shade: 'exit1', isLine: true, points }) as const);
+  return svg({ id: 'a', title: '', note: '', kind: 'lines', x: '', y: '', series });
+};
+
+test('lines of one colour have other dashes, in the drawing and in the legend, and names of their own', () => {
+  const drawn = drawnLines(['one', 'two', 'three']);
+  expect(drawn).toMatch(/<path class="l-exit1" d="[^"]*"><title>one</);
+  const dashes = [...drawn.matchAll(/<path class="l-exit1" stroke-dasharray="([^"]*)"/g)].map(([, dash]) => dash);
+  expect(new Set(dashes).size).toBe(2);
+  for (const dash of dashes) expect(drawn).toContain(`<line class="l-exit1" stroke-dasharray="${dash}"`);
+});
+
+test('a line of one point is drawn as a point', () => {
+  expect(drawnLines(['one'], [{ x: 1, y: 1 }])).toMatch(/<circle class="f-exit1"/);
+});
+
+test('long names of the legend have the room they need', () => {
+  const long = 'exits 8:mlp,16:mlp,22:mlp, initialise fit, weighting dynamic';
+  const placeOf = (name: string, drawn: string): string[] =>
+    new RegExp(`<text x="([\\d.]+)" y="([\\d.]+)">${name}</text>`).exec(drawn)!.slice(1);
+  const drawn = drawnLines([long, `${long} 2`]);
+  expect([placeOf(long, drawn), placeOf(`${long} 2`, drawn)]).toEqual([
+    ['82', '350'],
+    ['82', '370'],
+  ]);
+  expect(placeOf('b', drawnLines(['a', 'b']))).toEqual(['242', '350']);
+  const wider = 'exit '.repeat(40).trim();
+  expect(drawnLines([wider])).toMatch(new RegExp(`<title>${wider}</title>exit [^<]*…</text>`));
+});
+
+test('a label at the right edge stands before its point', () => {
+  const points = [...corners, { x: 6, y: 3, label: '0.95' }];
+  const series = [{ name: 'model', shade: 'exit1', isLine: false, points }] as const;
+  const drawn = svg({ id: 'a', title: '', note: '', kind: 'lines', x: '', y: '', series });
+  expect(Number(/<text x="([\d.]+)"[^>]*>0\.95</.exec(drawn)![1])).toBeLessThan(690);
+});

@@ -66,6 +66,17 @@ it('keeps each answer as it is done, and drops a line that was cut off', () => {
   ]);
 });
 
+it('goes on if its files of tasks are named in another order', () => {
+  const [a, b] = [
+    { sha256: 'a', first: null },
+    { sha256: 'b', first: 3 },
+  ];
+  openRecord(folder, { ...identity, tasks: { a, b } }, about).close();
+  openRecord(folder, { ...identity, tasks: { b, a } }, about).close();
+  const other = { ...identity, tasks: { a, b: a } };
+  expect(caught(() => openRecord(folder, other, about)).message).toMatch('its tasks are others');
+});
+
 it('keeps what comes behind a character that some call the end of a line', () => {
   const record = openRecord(folder, identity, about);
   const lines = [{ ...line('1', 'full', 1), answer: 'a\u2028b\u2029c\rd' }, line('2', 'full', 1)];
