@@ -11,6 +11,8 @@ export interface ExitSet {
   readonly parameters: ReadonlyMap<string, ParameterValues>;
   /** Of the model's tokenizer: see readouts/spellings.ts. Without it, an exit reads none of its guess's other spellings. */
   readonly spellings?: (token: number) => readonly number[];
+  /** Whether exits also score the common tokens that their shortlists lack: readouts/common.ts. */
+  readonly readsCommon?: boolean;
 }
 
 export const noExits: ExitSet = { specs: [], parameters: new Map() };

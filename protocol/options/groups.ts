@@ -64,7 +64,7 @@ export const checkpointOptions = {
   exits: optionalText({
     scope: 'machine-overridable',
     placeholder: 'DIR',
-    help: 'The exits that tune wrote, a directory such as my.exits. On the command line the default is what was used last in this folder. Without exits no token leaves early.',
+    help: 'The exits that tune wrote, a directory such as my.exits. On the command line the default is what was used last in this folder; none means no exits. Without exits no token leaves early.',
   }),
 };
 

@@ -44,7 +44,7 @@ export async function* measureAgreement(
     const staged = await placeStagedModel(
       placeOn(device, () => {}),
       model,
-      { ...exits, spellings: tokenizer.spellings },
+      { ...exits, spellings: tokenizer.spellings, readsCommon: true },
       runtimeOptions(options),
     );
     try {

@@ -64,7 +64,7 @@ export interface OpenedExits extends ExitSet {
 }
 
 /**
- * Reads a checkpoint's exits into memory, with the tokenizer's spellings if they are to decode.
+ * Reads a checkpoint's exits into memory. If they are to decode, with the tokenizer, they also read what their shortlists lack.
  * @throws UserError if it is damaged, belongs to another model or does not fit it.
  */
 export async function readExits(
@@ -83,7 +83,7 @@ export async function readExits(
     const { scores, step, tokens } = progress;
     const memory = { remembers: memories.size > 0, memoryErrors: readMemoryErrors(directory) };
     const read = { base, specs: exits, parameters, ...memory, calibration, scores, step, tokens, tuning };
-    return tokenizer ? { ...read, spellings: tokenizer.spellings } : read;
+    return tokenizer ? { ...read, spellings: tokenizer.spellings, readsCommon: true } : read;
   } finally {
     checkpoint.close();
   }

@@ -3,7 +3,7 @@ import { exitBranch } from '../../exits/forward.ts';
 import { memoryCuts, memoryPath } from '../../exits/memory.ts';
 import { exitCut } from '../../exits/architectures.ts';
 import { keepsRows } from '../../exits/kept-rows.ts';
-import { exitPath, shortlistOf, type ExitSpec } from '../../exits/spec.ts';
+import { exitPath, shortlistIndex, shortlistOf, shortlistsOf, type ExitSpec } from '../../exits/spec.ts';
 import { buildGraph, type BuiltGraph, type Value } from '../../ggml/graph.ts';
 import type { Tensor } from '../../ggml/library.ts';
 import type { Processor } from '../../ggml/processor.ts';
@@ -22,6 +22,7 @@ import { processorOfLayer, weightsOf, type GgmlOptions } from './runtime.ts';
 import { stageTree, type ExitSet, type TreeStage } from '../stage-tree.ts';
 import { inputRotations } from './rotations.ts';
 import { columnsOf, layerNodes, otherNodes, readGraph, readsHead, type GraphWeights } from './reading.ts';
+import { commonBeside, commonRows, type Common } from '../readouts/common.ts';
 import { openHeadRows, type HeadRows } from '../readouts/head-rows.ts';
 import { headScreen, loadHeadScreen } from '../readouts/rough-head.ts';
 import { tokensOf } from '../readouts/readouts.ts';
@@ -40,9 +41,12 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     ...point,
     readsUnlisted: keepsRows(model, point.spec, exits.parameters),
   }));
-  const weights = new Map(
-    [...new Set(processors)].map((each) => [each, weightsOf(each, model, exits.parameters, options)]),
-  );
+  const commons = commonsOf(spec, points, exits);
+  const parameters = new Map([
+    ...exits.parameters,
+    ...[...new Set(commons)].flatMap((common) => (common ? commonRows(model.parameters, common) : [])),
+  ]);
+  const weights = new Map([...new Set(processors)].map((each) => [each, weightsOf(each, model, parameters, options)]));
   const behind = processorOfLayer(spec.layers.length, options);
   const screen = headScreen(behind, model, options);
   const headRows = new Map<Processor, HeadRows>();
@@ -81,9 +85,9 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
       if (spare === null) store.dispose();
     },
   };
-  const shortlists = points.map(({ spec: exit, readsUnlisted }) => {
+  const shortlists = points.map(({ spec: exit, readsUnlisted }, k) => {
     const list = readsUnlisted ? shortlistOf(exit) : null;
-    return list && new Set(list);
+    return list && new Set([...list, ...(commons[k]?.tokens ?? [])]);
   });
   const ggml: GgmlModel = {
     processors,
@@ -95,10 +99,11 @@ export async function openGgmlModel(model: Model, exits: ExitSet, options: GgmlO
     stageGraph: (first, last, shape, store) => stagesGraph(place(first), spec, tree, { first, last }, shape, store),
     shortlists,
     spellings: shortlists.map((list) => (list && exits.spellings ? openSpellings(model, exits.spellings, list) : null)),
-    tokensOfClasses: points.map(({ spec: exit }) => tokensOf(exit)),
+    tokensOfClasses: points.map(({ spec: exit }, k) => tokensOf(exit, commons[k]?.tokens)),
     headRows: (k) => place(points[k]!.reads).headRows(),
     screens: (k) => screen !== null && processors[points[k]!.reads] === behind && readsHead(points[k]!),
-    readGraph: (k, shape, store) => readGraph(place(points[k]!.reads), spec, points[k]!, shape, store),
+    readGraph: (k, shape, store) =>
+      readGraph(place(points[k]!.reads), spec, { ...points[k]!, common: commons[k]! }, shape, store),
     memoryGraph: (k, columns, store) => memoryGraph(place(points[k]!.stages - 1), spec, points[k]!, columns, store),
   };
   const openSlots = (rows: number): Slots => {
@@ -170,6 +175,18 @@ function withMemories(
     const isFitted = cut !== null && able.has(cutName(cut)) && parameters.has(`${memoryPath(cut)}.weight`);
     return { ...point, remembers: isFitted && behind.every((each) => each === behind[0]) };
   });
+}
+
+/** What each exit scores of the common tokens that its shortlist lacks; exits with the same list share it. */
+function commonsOf(
+  { vocabulary }: ModelSpec,
+  points: readonly ExitPoint[],
+  { readsCommon = false }: ExitSet,
+): (Common | null)[] {
+  const able = points.map(({ spec: exit, readsUnlisted }) => (readsCommon && readsUnlisted ? exit : null));
+  const lists = shortlistsOf(able.filter((exit) => exit !== null));
+  const beside = lists.map((list, at) => commonBeside(list, vocabulary, at));
+  return able.map((exit) => exit && beside[shortlistIndex(exit, lists)!]!);
 }
 
 /** If a model is partly on a GPU, it is cut behind the GPU's last layer. */

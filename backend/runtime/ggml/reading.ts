@@ -13,6 +13,7 @@ import type { Ops } from '../../model/ops.ts';
 import { cutWidth, type ModelSpec } from '../../model/spec.ts';
 import type { ReadShape, SlotsStore, UnlistedShape } from './store.ts';
 import type { HeadRows } from '../readouts/head-rows.ts';
+import type { Common } from '../readouts/common.ts';
 import { candidateCount, partsOf } from '../readouts/readouts.ts';
 import { modelHead } from '../readouts/rough-head.ts';
 import type { ExitPoint } from '../staged-model.ts';
@@ -40,14 +41,19 @@ export const readsHead = ({ spec }: ExitPoint): boolean => spec === null || head
 export const columnsOf = ({ library }: Processor, sketch: GraphSketch, stream: Tensor, columns: number): Tensor =>
   library.getRows(sketch.context, stream, sketch.input('at', 'I32', columns));
 
+/** An exit, and the common tokens that it scores beside its list; null: none. */
+interface ReadPoint extends ExitPoint {
+  readonly common: Common | null;
+}
+
 /**
- * An exit's readouts of some positions: see `readouts`. Input: `at`. Classes of unlisted tokens are behind the exit's own; inputs `rows`, their
- * places in the head's rows, and `offsets` `[tokens, positions]` to their logits.
+ * An exit's readouts of some positions: see `readouts`. Input: `at`. Classes of common tokens are behind the exit's own, and those of unlisted
+ * tokens behind these; inputs `rows`, the places of the latter in the head's rows, and `offsets` `[tokens, positions]` to their logits.
  */
 export function readGraph(
   { processor, weights, exact, screen, headRows }: GraphWeights,
   spec: ModelSpec,
-  { reads, spec: exit }: ExitPoint,
+  { reads, spec: exit, common }: ReadPoint,
   { positions, isScreened, unlisted }: ReadShape,
   store: SlotsStore,
 ): BuiltGraph {
@@ -65,8 +71,9 @@ export function readGraph(
     const tensor = columnsOf(processor, sketch, store.stream(reads), positions);
     const x = { tensor, width: cutWidth(spec, store.cut(reads)) };
     const state = exit ? stateBehind(ops, spec, exit, x) : finalState(ops, spec, x);
-    const own = capLogits(ops, spec, ops.linear(state, exit ? headPath(exit) : modelHead));
-    const classes = classCount(spec, exit);
+    const listed = ops.linear(state, exit ? headPath(exit) : modelHead);
+    const own = capLogits(ops, spec, common ? ops.concat(listed, ops.linear(state, common.path)) : listed);
+    const classes = classCount(spec, exit) + (common?.tokens.length ?? 0);
     if (unlisted === null) return readouts(processor, sketch, own.tensor, classes, positions);
     sketch.output('state', state.tensor);
     const others = unlistedLogits(processor, sketch, headRows().tensor, unlisted, { ops, spec, state, positions });

@@ -10,10 +10,10 @@ export const candidateCount = mostCandidates + 1;
 
 export const defer = -1;
 
-/** The token of each class of an exit with a shortlist, its defer class last; null if classes are tokens. */
-export function tokensOf(exit: ExitSpec | null): readonly number[] | null {
+/** The token of each class of an exit with a shortlist: the list, its defer class, and `common` tokens; null if classes are tokens. */
+export function tokensOf(exit: ExitSpec | null, common: readonly number[] = []): readonly number[] | null {
   const list = shortlistOf(exit);
-  return list && [...list, defer];
+  return list && [...list, defer, ...common];
 }
 
 /**
@@ -36,7 +36,7 @@ export interface Best extends Scored {
 
 /** The outputs of a graph with `readouts` for one position. */
 export interface Position {
-  /** The best classes, best first; a shortlist's are tokens, the last of them −1. */
+  /** The best classes, best first; a shortlist's are tokens, its defer class −1. */
   readonly best: readonly Best[];
   /** The mean logit, by the probabilities. */
   readonly expected: number;
@@ -167,7 +167,7 @@ export function vocabularyRows(
   const all = new Float32Array(positions * vocabulary).fill(-Infinity);
   for (let p = 0; p < positions; p++) {
     const [from, to] = [p * classes, p * vocabulary];
-    for (let c = 0; c < listed - 1; c++) all[to + toToken[c]!] = logits[from + c]!;
+    for (const [c, id] of toToken.entries()) if (id !== defer) all[to + id] = logits[from + c]!;
     for (const [n, id] of (unlisted?.tokens[p] ?? []).entries()) all[to + id] = logits[from + listed + n]!;
     for (const { id, score } of others[p]!) all[to + id] = score;
   }

@@ -22,6 +22,14 @@ const vocabulary = [
   'é',
   ' É',
   '=',
+  ' =',
+  '=\n',
+  '==',
+  ':=',
+  '===',
+  '+',
+  '😀',
+  '\uFFFD',
 ];
 const idOf = (text: string): number | undefined => {
   const id = vocabulary.indexOf(text);
@@ -37,7 +45,14 @@ describe('other spellings', () => {
   });
 
   it('are those of a word behind at most one sign', () => {
-    for (const text of ['((mid', '=', ' ', '', 'mid]', 'unknown']) expect(others(text)).toEqual([]);
+    for (const text of ['((mid', '', 'mid]', 'unknown']) expect(others(text)).toEqual([]);
+  });
+
+  it('of signs have one more, one less or another one, at the beginning or the end', () => {
+    expect(others('=').sort()).toEqual([' =', '+', ':=', '==', '=\n'].sort());
+    expect(others('==').sort()).toEqual([' =', ':=', '=', '===', '=\n'].sort());
+    expect(others('😀').sort()).toEqual(['+', '='].sort());
+    expect(others('\uFFFD')).toEqual([]);
   });
 });
 
@@ -48,13 +63,13 @@ const tokenizers: [string, () => string][] = [
   ...(existsSync(smol) ? [['SmolLM2', () => smol] as [string, () => string]] : []),
 ];
 
-it.each(tokenizers)('spell each word of %s', (_, path) => {
+it.each(tokenizers)('spell each word, and signs as signs, of %s', (_, path) => {
   const tokenizer = loadTokenizer(path());
   const wordOf = (id: number): string =>
     tokenizer
       .tokenText(id)
       .toLowerCase()
-      .replace(/^[^\p{L}\p{N}]/u, '');
+      .replace(/^[^\p{L}\p{N}]+/u, '');
   let found = 0;
   for (let id = 0; id < Math.min(4000, tokenizer.vocabularySize); id++) {
     const ids = tokenizer.spellings(id);

@@ -1,0 +1,48 @@
+/**
+ * The tokenizer's common tokens that an exit's shortlist lacks. The list has the tokens that are frequent in the text an exit was tuned on; in
+ * other text it lacks everyday words, and an exit that does not score them is sure of a wrong token. Tokenizers number their tokens by how
+ * common they are, so the exit also scores those with low ids, by the model's own rows.
+ */
+import type { ParameterValues } from '../../model/overlay.ts';
+import type { Parameters } from '../../model/parameters.ts';
+import { modelHead } from './rough-head.ts';
+
+/** Tokens with lower ids are common. More of them cost more than they tell (docs/lab.md). */
+export const commonIds = 16384;
+
+/** What exits with one shortlist score beside it. */
+export interface Common {
+  readonly tokens: readonly number[];
+  /** Of the matrix of their rows, `[tokens, hidden]`. */
+  readonly path: string;
+}
+
+/** The common tokens of a vocabulary that a list lacks; null if it lacks none. `at`: the place of the list among others. */
+export function commonBeside(list: readonly number[], vocabulary: number, at: number): Common | null {
+  const listed = new Set(list);
+  const common = Array.from({ length: Math.min(commonIds, vocabulary) }, (_, id) => id);
+  const tokens = common.filter((id) => !listed.has(id));
+  return tokens.length === 0 ? null : { tokens, path: `common.${at}.head` };
+}
+
+/** Their rows and biases under that path, read from the model's head whenever they are asked for. */
+export function commonRows(parameters: Parameters, { tokens, path }: Common): [name: string, ParameterValues][] {
+  const [weight, bias] = [`${modelHead}.weight`, `${modelHead}.bias`];
+  const rows: ParameterValues = {
+    shape: [tokens.length, parameters.shape(weight)[1]!],
+    get data() {
+      return parameters.rows(weight, tokens);
+    },
+  };
+  const biases: ParameterValues = {
+    shape: [tokens.length],
+    get data() {
+      const all = parameters.values(bias);
+      return Float32Array.from(tokens, (id) => all[id]!);
+    },
+  };
+  return [
+    [`${path}.weight`, rows],
+    ...(parameters.has(bias) ? [[`${path}.bias`, biases] as [string, ParameterValues]] : []),
+  ];
+}
