@@ -148,7 +148,7 @@ export const questions: readonly Question[] = [
       paragraphs(
         ofSweeps(kept, sizes('objective'), compared, 'no run of both objectives is kept.'),
         ofSweeps(kept, sizes('heads'), compared, 'no run of the three heads is kept.'),
-        'By default we differ from the paper in two ways. Exits learn the final exit’s distribution (`--distillation 1`), since leaving early needs agreement with it. And their heads are shortlists of the most frequent tokens, which are faster to read. A shortlist has a price: an exit can predict another token only if it occurs in the text or is another spelling of its guess. So let `--shortlist` cover your text.',
+        'By default we differ from the paper in two ways. Exits learn the final exit’s distribution (`--distillation 1`), since leaving early needs agreement with it. And their heads are shortlists of the most frequent tokens, which are faster to read. A shortlist has a price: an exit can predict another token only if it is common, occurs in the text or is another spelling of its guess. So let `--shortlist` cover your text.',
       ),
   },
   {

@@ -122,7 +122,7 @@ export const tuningOptions = {
     default: 'shortlist',
     values: {
       shortlist:
-        'a trained head over the most frequent tokens of the data; an exit can predict another token only if it occurs in the text or is another spelling of its guess',
+        'a trained head over the most frequent tokens of the data; an exit can predict another token only if it is common, occurs in the text or is another spelling of its guess',
       own: 'a trained head over the whole vocabulary',
       shared: "the model's own head, frozen",
     },

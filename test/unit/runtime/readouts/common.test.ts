@@ -39,8 +39,9 @@ describe.each(['llama-untied', 'gemma2', 'cohere', 'phi'])('%s', (family) => {
     const whole = await open(family, { layer, architecture: 'norm', head: { kind: 'own' } }, false);
     const [mine, exact] = [(await read(common, true)).logits!, (await read(whole, true)).logits!];
     expect(mine).toHaveLength(exact.length);
-    for (const [i, logit] of mine.entries()) expect(logit).toBeCloseTo(exact[i]!, 4);
     const { vocabulary } = common.spec;
+    for (const [i, logit] of mine.entries())
+      if (!tokens.includes(i % vocabulary)) expect(logit).toBeCloseTo(exact[i]!, 4);
     for (const [p, { candidates, confidence }] of (await read(common, false)).readouts.entries()) {
       const logits = mine.subarray(p * vocabulary, (p + 1) * vocabulary);
       // The untuned class of all other tokens has logit 0.
