@@ -7,7 +7,7 @@ import type { ParameterValues } from '../../model/overlay.ts';
 import type { Parameters } from '../../model/parameters.ts';
 import { modelHead } from './rough-head.ts';
 
-/** Tokens with lower ids are common. More of them cost more than they tell (docs/lab.md). */
+/** Tokens with lower ids are common. More of them cost more than they tell. */
 export const commonIds = 16384;
 
 /** What exits with one shortlist score beside it. */
