@@ -76,7 +76,7 @@ function shortlistRows(backbone: BackboneValues, source: string, tokens: readonl
 }
 
 /** Some rows of a matrix, or entries of a vector. */
-function rowsOf(
+export function rowsOf(
   backbone: Pick<BackboneValues, 'shape' | 'values' | 'rows'>,
   source: string,
   ids: readonly number[],

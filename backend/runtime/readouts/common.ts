@@ -3,6 +3,7 @@
  * other text it lacks everyday words, and an exit that does not score them is sure of a wrong token. Tokenizers number their tokens by how
  * common they are, so the exit also scores those with low ids, by the model's own rows.
  */
+import { rowsOf } from '../../exits/initialise.ts';
 import type { ParameterValues } from '../../model/overlay.ts';
 import type { Parameters } from '../../model/parameters.ts';
 import { modelHead } from './rough-head.ts';
@@ -27,22 +28,15 @@ export function commonBeside(list: readonly number[], vocabulary: number, at: nu
 
 /** Their rows and biases under that path, read from the model's head whenever they are asked for. */
 export function commonRows(parameters: Parameters, { tokens, path }: Common): [name: string, ParameterValues][] {
-  const [weight, bias] = [`${modelHead}.weight`, `${modelHead}.bias`];
-  const rows: ParameterValues = {
-    shape: [tokens.length, parameters.shape(weight)[1]!],
-    get data() {
-      return parameters.rows(weight, tokens);
-    },
-  };
-  const biases: ParameterValues = {
-    shape: [tokens.length],
-    get data() {
-      const all = parameters.values(bias);
-      return Float32Array.from(tokens, (id) => all[id]!);
-    },
-  };
-  return [
-    [`${path}.weight`, rows],
-    ...(parameters.has(bias) ? [[`${path}.bias`, biases] as [string, ParameterValues]] : []),
-  ];
+  const kinds = ['weight', 'bias'].filter((kind) => parameters.has(`${modelHead}.${kind}`));
+  return kinds.map((kind) => {
+    const source = `${modelHead}.${kind}`;
+    const values: ParameterValues = {
+      shape: [tokens.length, ...parameters.shape(source).slice(1)],
+      get data() {
+        return rowsOf(parameters, source, tokens);
+      },
+    };
+    return [`${path}.${kind}`, values];
+  });
 }

@@ -1,6 +1,6 @@
 /**
  * The other spellings of an exit's guess. A shortlist may have ` mid` and lack `[mid`; the exit is then sure of ` mid` where the model says
- * `[mid`. So it also reads the tokens that spell its guess's word otherwise and that its list lacks, by the model's own rows. A handful for
+ * `[mid`. So it also reads the tokens that spell its guess otherwise and that its list lacks, by the model's own rows. A handful for
  * each position, which are known only once the exit has its guess: no graph, but a few products of a row and a state.
  */
 import type { Parameters } from '../../model/parameters.ts';

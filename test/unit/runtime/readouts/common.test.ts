@@ -54,6 +54,25 @@ describe.each(['llama-untied', 'gemma2', 'cohere', 'phi'])('%s', (family) => {
   });
 });
 
+test.each(['float32', 'int8'] as const)(
+  'a position has the same bits whatever is read with it: %s',
+  async (arithmetic) => {
+    const model = tinyModel('llama-untied');
+    const staged = await openStagedModel(model, { ...copiedExits(model, [listed]), readsCommon: true }, { arithmetic });
+    const together = (await read(staged, false)).readouts;
+    const slots = staged.openSlots(1);
+    slots.enter(0, text);
+    for (const s of staged.stages.keys()) await slots.run(s, [text.length]);
+    for (let length = text.length; length > 0; length--) {
+      slots.truncate(0, length);
+      const [alone] = await slots.read(0, [0], [1], { logits: false });
+      expect(alone!.readouts[0]).toEqual(together[length - 1]);
+    }
+    slots.dispose();
+    await staged.dispose();
+  },
+);
+
 test('exits with one list share their rows, and exits whose rows are not the model’s read none', async () => {
   const model = tinyModel('llama-untied');
   const second: ExitSpec = { ...listed, layer: 2 };
