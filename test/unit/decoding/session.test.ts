@@ -117,17 +117,20 @@ test('nothing is computed for a reader that is busy, and one that goes leaves th
 });
 
 test('a text that is left in the middle of a step says no more, and its row is free', async () => {
-  const session = openSession(staged, { rows: 1 });
   const first = textOf(promptOf(5, 10), 100);
   const order: string[] = [];
-  const reading = written(session, first, ({ type }) => {
-    order.push(type);
-    // The next step has begun by then.
-    if (order.length === 3) setImmediate(() => session.leave(first));
+  let saidUntil: number | null = null;
+  const midStep = counting(staged, () => {
+    if (order.length < 3 || saidUntil !== null) return;
+    session.leave(first);
+    saidUntil = order.length;
   });
+  const session = openSession(midStep, { rows: 1 });
+  const reading = written(session, first, ({ type }) => order.push(type));
   const second = await written(session, textOf(promptOf(7, 10), 5));
   await reading;
-  expect(order.length).toBeLessThan(20);
+  expect(saidUntil).toBeLessThan(20);
+  expect(order).toHaveLength(saidUntil!);
   expect(second).toEqual(await alone(promptOf(7, 10), 5));
   session.dispose();
 });
