@@ -93,8 +93,10 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
   };
 
   const leave = (text: BatchRequest): void => {
-    if (!readers.has(text)) return;
+    const reader = readers.get(text);
+    if (!reader) return;
     batch?.leave(text);
+    reader.events = reader.events.filter(({ request }) => request !== text);
     close(text);
   };
 
@@ -111,10 +113,7 @@ export function openSession(model: StagedModel, shape: BatchShape = usualShape, 
           readers.set(text, reader);
         }
         for (;;) {
-          const events = reader.events as BatchEvent<Request>[];
-          reader.events = [];
-          yield* events;
-          if (reader.events.length > 0) continue;
+          while (reader.events.length > 0) yield reader.events.shift() as BatchEvent<Request>;
           if (reader.failure !== null) throw reader.failure.error;
           if (reader.open.size === 0) return;
           const woken = new Promise<void>((resolve) => (reader.wake = resolve));
