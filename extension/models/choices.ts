@@ -1,8 +1,8 @@
 /** Model and exits as one choice: which exits belong to which model, and what a text in the pick names. Knows no `vscode`. */
-import { homedir } from 'node:os';
 import { isHubId, modelBase } from '../../protocol/models.ts';
 import { shippedModel } from '../../protocol/options/groups.ts';
 import type { ExitsSummary, ModelSummary } from '../../protocol/server.ts';
+import { expandHome } from '../settings/folder-paths.ts';
 
 /** A model of the list: found below the folders, or chosen by its path or hub id from elsewhere. */
 export type ListedModel = Omit<ModelSummary, 'kind'> & { readonly kind: ModelSummary['kind'] | 'path' | 'hub' };
@@ -43,11 +43,7 @@ export function withChosen(models: readonly ModelSummary[], current: string): Li
 
 /** What a typed or pasted text names; null if it is neither a path nor a hub id. */
 export function typedModel(text: string): ListedModel | null {
-  const path = text
-    .trim()
-    .replace(/^(["'])(.*)\1$/, '$2')
-    // As a shell takes it.
-    .replace(/^~(?=[/\\]|$)/, () => homedir());
+  const path = expandHome(text.trim().replace(/^(["'])(.*)\1$/, '$2'));
   const id = path.replace(/^(?:https:\/\/)?(?:www\.)?huggingface\.co\//, '');
   if (isHubId(id)) return { path: id, name: modelBase(id), kind: 'hub' };
   const name = modelBase(path);

@@ -1,8 +1,12 @@
 /** Paths that options of an editor name are a folder's: the backend runs elsewhere. Knows no `vscode`. */
 import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { shippedModel } from '../../protocol/options/groups.ts';
 import type { RecipeOptions, RunSummary } from '../../protocol/server.ts';
+
+/** A path as a shell takes it: `~` is the user's own folder. */
+export const expandHome = (file: string): string => file.replace(/^~(?=[/\\]|$)/, () => homedir());
 
 /** The model in the folder if that path exists there, else unchanged: the one that ships, or an id of the hub. */
 export function modelInFolder({ model }: RecipeOptions, folder: string | undefined): RecipeOptions {

@@ -13,6 +13,7 @@ import {
 } from '../../protocol/options/options.ts';
 import { describeError, userError } from '../../protocol/errors.ts';
 import type { DisplayOptions, RecipeOptions } from '../../protocol/server.ts';
+import { expandHome } from './folder-paths.ts';
 import { restrictedSettings } from './restricted-settings.ts';
 
 /** Options of a recipe that settings touch, by the recipe's names; defaults are left to the recipe. */
@@ -26,13 +27,24 @@ export function recipeSettings(command: CommandName, scope?: vscode.Configuratio
   return given;
 }
 
-/** The value that a user or a folder set; undefined for the default. An untrusted folder's restricted values do not count. */
+/** Settings that name files, in which `~` may stand for the user's own folder. */
+const pathSettings = ['earlyExit.model', 'earlyExit.decoding.exits', 'earlyExit.tuning.data'];
+
+/**
+ * The value that a user or a folder set, without `~`; undefined for the default. An untrusted folder's restricted values do not count.
+ */
 export function explicit(setting: string, scope?: vscode.ConfigurationScope): unknown {
   const found = vscode.workspace.getConfiguration(undefined, scope ?? null).inspect(setting);
   const countsInFolder = vscode.workspace.isTrusted || !restrictedSettings.includes(setting);
   const ofFolder = countsInFolder ? [found?.workspaceFolderValue, found?.workspaceValue] : [];
   // Null is a value: it takes back what is set further out.
-  return [...ofFolder, found?.globalValue].find((value) => value !== undefined) ?? undefined;
+  const value: unknown = [...ofFolder, found?.globalValue].find((each) => each !== undefined) ?? undefined;
+  return pathSettings.includes(setting) ? withHome(value) : value;
+}
+
+function withHome(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withHome);
+  return typeof value === 'string' ? expandHome(value) : value;
 }
 
 export type Display = OptionValues<typeof displayOptions>;

@@ -1,4 +1,5 @@
 /** Settings and folders of a window, by a stub of the editor. */
+import { homedir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { currentFolder } from '../../../../extension/settings/folders.ts';
 import type { App } from '../../../../extension/app.ts';
@@ -45,6 +46,17 @@ it('null in a folder takes back what is set for the user', () => {
   expect(explicit(exits)).toBe('/a.exits');
   setSetting(exits, null, 'workspaceValue');
   expect(explicit(exits)).toBeUndefined();
+});
+
+it('~ in a path is the user’s own folder', () => {
+  const data = 'earlyExit.tuning.data';
+  setSetting(model, '~/models/a.gguf');
+  setSetting(exits, '~');
+  setSetting(data, ['~/notes/*.md', 'src/~/*.ts']);
+  expect(explicit(model)).toBe(`${homedir()}/models/a.gguf`);
+  expect(explicit(exits)).toBe(homedir());
+  expect(explicit(data)).toEqual([`${homedir()}/notes/*.md`, 'src/~/*.ts']);
+  setSetting(data, undefined);
 });
 
 it('of a folder that is not trusted, all settings count but those that name files and programs', () => {
