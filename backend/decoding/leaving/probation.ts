@@ -5,8 +5,8 @@
  * asked for the tokens of which the exit is sure. Once it has agreed often enough, in the prompt or in the text, the exit decides, and the
  * full model checks some tokens. The more of the prompt is strange to an exit, the more often it must have agreed. Exits that learned only
  * answers of chats are not compared in the prompt. What agrees with a clear hint of the text (hints.ts) is right in text of any kind, so
- * there the exit decides at once, and the full model checks some tokens. What is decided of a token depends only on tokens at least `lag` before it, so that it is
- * the same whichever tokens are decided together.
+ * there the exit decides at once, and the full model checks some tokens. What is decided of a token depends only on tokens at least `lag`
+ * before it, so that it is the same whichever tokens are decided together.
  */
 import { shortlistOf } from '../../exits/spec.ts';
 import type { ExitPoint } from '../../runtime/staged-model.ts';
